@@ -1,0 +1,64 @@
+"""The command line: `python -m ferkit run | weights`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.callback()
+def main() -> None:
+    """Facial expression recognition, reproducible: the commands beside the notebooks."""
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="a recipe, such as notebooks/recipes/resemotenet/teach-fer2013.yaml")],
+    data: Annotated[Path | None, typer.Option(help="where the recipe's data set lies")] = None,
+    profile: Annotated[str, typer.Option(help="smoke, teach or paper (the recipe as it is)")] = "paper",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the runs")] = Path("runs"),
+    resume: Annotated[bool, typer.Option(help="go on where an interrupted run stopped")] = True,
+) -> None:
+    """Train by a recipe and test once; prefix with `accelerate launch -m ferkit run ...` for many devices."""
+    from ferkit.experiment import run as run_recipe
+    from ferkit.recipe import Recipe
+
+    try:
+        changes = dict(_pair(text) for text in set_ or [])
+        chosen = Recipe.load(recipe).overlay(profile).overlay(changes)
+        if data is not None:
+            chosen = chosen.overlay({"data_path": str(data)})
+        done = run_recipe(chosen, out=out, resume=resume)
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+    if done.result:  # only the main process has one
+        test = done.result["test"]
+        low, high = test["intervals"]["accuracy"]
+        typer.echo(
+            f"{done.folder}: {chosen.test_split} accuracy {100 * test['accuracy']:.1f} % (95 % interval {100 * low:.1f} to "
+            f"{100 * high:.1f}, n = {test['n']}), macro-F1 {test['macro_f1']:.3f}"
+        )
+
+
+@app.command()
+def weights() -> None:
+    """List the trained weights that come with the workbook."""
+    from ferkit.models import list_weights
+
+    for model, names in list_weights().items():
+        typer.echo(f"{model}: {', '.join(names)}")
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ValueError(f"--set takes KEY=VALUE, found {text!r}")
+    return key, yaml.safe_load(value)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,67 @@
+"""Which images make a batch, and how each is disturbed: functions of (seed, epoch, image) alone.
+
+Nothing here depends on how many processes share the work or on where a training was interrupted, so neither changes
+what is trained.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ferkit.data.faceset import FaceSet
+from ferkit.data.transforms import as_batch
+
+
+def stream(*keys: int) -> int:
+    """A 63-bit seed from whole numbers; neighbours give unrelated seeds."""
+    return int.from_bytes(hashlib.blake2b(repr(keys).encode(), digest_size=8).digest(), "little") >> 1
+
+
+class EpochBatches:
+    """The batches of one epoch for one process: rank r of w takes every w-th image of each global batch, from the r-th.
+
+    A last global batch with fewer than two images per process is left out, since batch normalisation needs two.
+    """
+
+    def __init__(self, n: int, batch_size: int, *, seed: int, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
+        if batch_size < 2 * world:
+            raise ValueError(f"a batch of {batch_size} is too small for {world} processes; it needs two images for each")
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(stream(seed, epoch)))
+        batches = [b.tolist() for b in order.split(batch_size) if len(b) >= 2 * world]
+        if not batches:
+            raise ValueError(f"{n} training images are too few for {world} processes; a batch needs two for each")
+        self.steps, self.start, self.rank, self.world = len(batches), start, rank, world
+        self.sizes = [len(b) for b in batches]
+        self._batches = batches[start:]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (b[self.rank :: self.world] for b in self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented uint8 pictures (C, H, W) and targets: labels, or distributions (K,) if `target` is "votes"."""
+
+    def __init__(self, faces: FaceSet, augment: nn.Module, *, seed: int, target: str = "label") -> None:
+        self.faces, self.augment, self.seed, self.epoch = faces, augment, seed, 0
+        if target == "votes":
+            if faces.votes is None:
+                raise ValueError(f"the recipe trains on votes, but {faces.name} has none; use target: label")
+            self.targets = torch.tensor(faces.votes, dtype=torch.float32)
+            self.targets = self.targets / self.targets.sum(1, keepdim=True)
+        else:
+            self.targets = torch.tensor(faces.labels, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        picture = as_batch(self.faces.images[index : index + 1])[0]  # (C, H, W)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream(self.seed, self.epoch, index))
+            return self.augment(picture), self.targets[index]

@@ -1,0 +1,89 @@
+"""Lines of a csv that may be packed as .gz, .zip or .tar.gz; nothing is ever unpacked to disk."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+MAX_BYTES = 2 << 30  # FER2013's csv is 287 MB
+MAX_LINE = 1 << 17  # its longest line is 9.2 kB; also the limit of Python's csv module
+
+
+def is_packed(path: Path) -> bool:
+    """Return whether the file name is that of a packed csv."""
+    return path.name.lower().endswith((".gz", ".tgz", ".zip", ".tar"))
+
+
+@contextmanager
+def csv_lines(path: Path, prefer: Sequence[str]) -> Iterator[Iterator[str]]:
+    """Open a csv, packed or not, as an iterator over its lines; of several members the first in `prefer` is taken.
+
+    Raises ValueError, also from the iterator, where the file is damaged, cut off, too large or no csv.
+    """
+    name = path.name.lower()
+    with ExitStack() as stack:
+        try:
+            if name.endswith((".tar.gz", ".tgz", ".tar")):
+                archive = stack.enter_context(tarfile.open(path))
+                sizes = {member.name: member.size for member in archive if member.isfile()}
+                stream = archive.extractfile(_member(sizes, prefer, path))
+                assert stream is not None  # a regular file, by the line above
+            elif name.endswith(".zip"):
+                pack = stack.enter_context(zipfile.ZipFile(path))
+                sizes = {info.filename: info.file_size for info in pack.infolist() if not info.is_dir()}
+                stream = pack.open(_member(sizes, prefer, path))
+            else:
+                stream = gzip.open(path) if name.endswith(".gz") else path.open("rb")
+            stack.enter_context(stream)
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
+            raise ValueError(_damaged(path, error)) from None
+        yield _lines(stream, path)
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"Expected {path.name} whole, but it is damaged or cut off ({error}). Download or copy it again."
+
+
+def _member(sizes: dict[str, int], prefer: Sequence[str], path: Path) -> str:
+    tables = [name for name in sizes if name.lower().endswith(".csv")]
+    tables.sort(key=lambda name: (rank(name, prefer), len(name), name))
+    if not tables:
+        found = ", ".join(list(sizes)[:8]) or "nothing"
+        raise ValueError(f"Expected a .csv inside {path.name}, found {found}. Unpack it, and name the csv itself.")
+    chosen = tables[0]
+    parts = PurePosixPath(chosen.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+        raise ValueError(f"Expected plain names inside {path.name}, found {chosen!r}, which leaves the archive's folder.")
+    if sizes[chosen] > MAX_BYTES:
+        raise ValueError(
+            f"Expected at most {MAX_BYTES:,} bytes of csv in {path.name}, found {sizes[chosen]:,} in {chosen}."
+        )
+    return chosen
+
+
+def rank(name: str, prefer: Sequence[str]) -> int:
+    """Return the place of a member's base name among the preferred ones, behind them all for any other."""
+    base = PurePosixPath(name).name.lower()
+    return prefer.index(base) if base in prefer else len(prefer)
+
+
+def _lines(stream: IO[bytes], path: Path) -> Iterator[str]:
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+    read = 0
+    try:
+        while line := text.readline(MAX_LINE):
+            read += len(line)
+            if len(line) == MAX_LINE:
+                raise ValueError(f"Expected a csv in {path.name}, found a line longer than {MAX_LINE:,} characters.")
+            if read > MAX_BYTES:
+                raise ValueError(f"Expected at most {MAX_BYTES:,} bytes of csv in {path.name}, found more.")
+            yield line
+    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, OSError) as error:
+        raise ValueError(_damaged(path, error)) from None

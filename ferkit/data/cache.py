@@ -1,0 +1,137 @@
+"""Read a source once, keep its arrays on disk beside a hash of the source, memory-map them ever after.
+
+Three files per source in `cache_folder()`: `<key>.npy` holds the images, `<key>.npz` the labels, the splits and a
+checksum of the images, `<path hash>.json` remembers which sha256 a path had at which size and modification time, so
+that opening again needs no hash of the source. Each is written under another name and then moved into place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+#: Part of every key: raised whenever a loader would read the same bytes differently.
+VERSION = 1
+#: A file changed less than this many seconds ago may change again within one tick of its file system's clock.
+SETTLED = 2.0
+
+
+class Arrays(NamedTuple):
+    """What a loader reads: images uint8 (N, H, W), labels int64 (N,), split (N,) strings, notes in words."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    split: np.ndarray
+    note: str = ""
+
+
+def cache_folder() -> Path:
+    """Return where parsed data sets are kept: environment variable FERKIT_CACHE, else ~/.cache/ferkit."""
+    return Path(os.environ.get("FERKIT_CACHE") or Path.home() / ".cache" / "ferkit")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file's bytes in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_sha256(files: Sequence[Path], root: Path) -> str:
+    """Return the sha256 of the file `root`, or of the lines "path NUL sha256 LF" of `files` below the folder `root`.
+
+    Remembered by path, size and modification time, so that asking again costs no reading.
+    """
+    stats = [file.stat() for file in files]
+    listing = hashlib.sha256()
+    for file, stat in zip(files, stats, strict=True):
+        listing.update(f"{file.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    state = listing.hexdigest()
+    memory = cache_folder() / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:32]}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(memory.read_text("utf-8"))
+        if known["state"] == state:
+            return str(known["sha256"])
+    if files == [root]:
+        found = file_sha256(root)
+    else:
+        lines = (f"{file.relative_to(root).as_posix()}\0{file_sha256(file)}\n" for file in files)
+        found = hashlib.sha256("".join(lines).encode()).hexdigest()
+    if max((stat.st_mtime for stat in stats), default=0.0) < time.time() - SETTLED:
+        with suppress(OSError), _replacing(memory) as stream:
+            stream.write(json.dumps({"state": state, "sha256": found}).encode())
+    return found
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file so that `path` holds either all of it or what was there before, whenever the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def _open(key: Path) -> Arrays | None:
+    """Return the arrays kept under `key`, or None where they are absent or not what was written."""
+    try:
+        with np.load(key.with_suffix(".npz"), allow_pickle=False) as kept:
+            labels, split, checksum, note = kept["labels"], kept["split"], int(kept["crc32"]), str(kept["note"])
+        images = np.load(key.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    whole = images.dtype == np.uint8 and len(images) == len(labels) == len(split)
+    if not whole or zlib.crc32(np.ascontiguousarray(images)) != checksum:
+        return None
+    return Arrays(images, labels, split, note)
+
+
+def read_once(kind: str, sha256: str, read: Callable[[], Arrays]) -> Arrays:
+    """Return the arrays of the source with digest `sha256`, calling `read` where no intact copy is kept.
+
+    The images come back as a read-only memory map. Where the cache cannot be written, a warning says so and the
+    arrays come back as they were read. What `read` raises is raised, and nothing is kept then.
+    """
+    key = cache_folder() / f"{kind}-v{VERSION}-{sha256[:32]}"
+    kept = _open(key)
+    if kept is not None:
+        return kept
+    arrays = read()
+    try:
+        with _replacing(key.with_suffix(".npy")) as stream:
+            np.save(stream, arrays.images, allow_pickle=False)
+        with _replacing(key.with_suffix(".npz")) as stream:
+            np.savez(
+                stream,
+                labels=arrays.labels,
+                split=arrays.split,
+                crc32=np.uint32(zlib.crc32(np.ascontiguousarray(arrays.images))),
+                note=np.str_(arrays.note),
+            )
+    except OSError as error:
+        warnings.warn(
+            f"The parsed {kind} images cannot be kept in {cache_folder()} ({error.strerror or error}), so the next "
+            "start reads the source again; set FERKIT_CACHE to a folder with room.",
+            stacklevel=3,
+        )
+        return arrays
+    return _open(key) or arrays

@@ -1,0 +1,222 @@
+"""FER2013 in the four layouts it travels in: the contest's csv, packed csv, folders of one class each, parquet.
+
+Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests", ICONIP 2013
+(arXiv 1307.0414): 35,887 grey faces of 48x48 pixels, seven labels. How to get it: data/README.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ferkit import labels
+from ferkit.data import cache
+from ferkit.data.archives import csv_lines, is_packed
+from ferkit.data.cache import Arrays
+from ferkit.data.faceset import FaceSet
+from ferkit.data.folders import find_class_folders, find_parquet, read_class_folders, read_parquet
+
+SIDE = 48
+PIXELS = SIDE * SIDE
+USAGES = {"Training": "train", "PublicTest": "public_test", "PrivateTest": "private_test"}
+#: Images per class of the contest's three splits, in FER2013's label order. Their sums are 28,709, 3,589 and 3,589.
+OFFICIAL_COUNTS = {
+    "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
+    "public_test": (467, 56, 496, 895, 653, 415, 607),
+    "private_test": (491, 55, 528, 879, 594, 416, 626),
+}
+#: File names looked for in a folder, in this order.
+CSV_NAMES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz", "fer2013.zip",
+             "fer2013.csv.zip", "icml_face_data.csv.zip", "fer2013.tar.gz")  # fmt: skip
+_CODES = {str(code): code for code in range(7)}
+_ROWS_AT_ONCE = 256  # about 2 MB of text: the parser's working arrays stay small
+
+
+def load_fer2013(path: str | os.PathLike[str] | None = None) -> FaceSet:
+    """Load FER2013 from a file or folder; parsed once, memory-mapped from the cache afterwards.
+
+    Args:
+        path: fer2013.csv or icml_face_data.csv, plain or as .gz, .zip, .tar.gz; a folder holding one of these; a folder
+            `train/angry/*.jpg`, `test/happy/*.jpg`, ...; a parquet file or a folder of them. Default: environment
+            variable FERKIT_FER2013, else `data/raw` and `data/raw/fer2013` under the working directory.
+
+    Returns:
+        FaceSet of (N, 48, 48) grey images, `names` in FER2013's own order, rows in the order of the source. The csv
+        gives splits `train`, `public_test`, `private_test`; folders and parquet give `train`, `test`, `validation`
+        after their own names. The widespread folder copy merges the contest's two test sets into `test`.
+
+    Raises:
+        FileNotFoundError: where there is nothing to read.
+        ValueError: where the content is not FER2013; the sentence names the data row (counted from 1) or the file.
+    """
+    source = find_source(path)
+    if source.is_file():
+        parquet = source.suffix == ".parquet"
+        # a parquet file's name says which split it is, so it is part of the digest
+        files, root = [source], source.parent if parquet else source
+        reader = (lambda: read_parquet(files, SIDE)) if parquet else (lambda: read_csv(source))
+        layout = "parquet" if parquet else "csv"
+    elif files := find_parquet(source):
+        root, layout, reader = source, "parquet", lambda: read_parquet(files, SIDE)
+    elif files := find_class_folders(source):
+        root, layout, reader = source, "class folders", lambda: read_class_folders(files, source, SIDE)
+    else:
+        raise FileNotFoundError(
+            f"Expected FER2013 in {source}: one of {', '.join(CSV_NAMES[:4])}, folders such as train/angry, or parquet "
+            "files; found none of them. data/README.md says how to get it."
+        )
+    sha256 = cache.source_sha256(files, root)
+    arrays = cache.read_once("fer2013", sha256, reader)
+    note = f"{source.name} ({layout}{'; ' + arrays.note if arrays.note else ''})"
+    return FaceSet(
+        images=arrays.images,
+        labels=arrays.labels,
+        names=labels.order("fer2013"),
+        split=arrays.split,
+        name="fer2013",
+        source=note,
+        sha256=sha256,
+    )
+
+
+def lacks(faceset: FaceSet) -> dict[str, int]:
+    """Return how many rows the contest's splits have that this copy has not; {} for a complete one."""
+    found = faceset.splits()
+    missing = {split: sum(counts) - found.get(split, 0) for split, counts in OFFICIAL_COUNTS.items()}
+    return {split: n for split, n in missing.items() if n > 0}
+
+
+def find_source(path: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file or folder that `load_fer2013` reads for `path`. Raises FileNotFoundError where there is none."""
+    asked = path or os.environ.get("FERKIT_FER2013")
+    if asked:
+        source = Path(asked).expanduser()
+        if not source.exists():
+            raise FileNotFoundError(
+                f"Expected FER2013 at {source}, found nothing there. Check the path (or FERKIT_FER2013); "
+                "data/README.md says how to get the data set."
+            )
+        folders = [source, source / "fer2013"] if source.is_dir() else []
+    else:
+        source = Path("data/raw")
+        folders = [source, source / "fer2013"]
+    for folder in folders:
+        for name in CSV_NAMES:
+            if (folder / name).is_file():
+                return folder / name
+    if not asked and (source / "fer2013").is_dir():
+        return source / "fer2013"
+    if not asked:
+        raise FileNotFoundError(
+            "Expected FER2013 at the path given, in FERKIT_FER2013 or in data/raw; none of the three is there. "
+            "data/README.md says how to get the data set."
+        )
+    return source
+
+
+def read_csv(path: Path) -> Arrays:
+    """Parse the contest's csv (columns emotion, pixels, Usage in any order) in chunks, without caching."""
+    if path.suffix.lower() not in (".csv", ".txt") and not is_packed(path):
+        raise ValueError(
+            f"Expected FER2013 as .csv, .csv.gz, .zip, .tar.gz or .parquet, found {path.name}. "
+            "data/README.md lists the layouts."
+        )
+    images = bytearray()
+    codes: list[int] = []
+    splits: list[str] = []
+    pending: list[bytes] = []
+    with csv_lines(path, CSV_NAMES) as lines:
+        rows = _fields(lines, path)
+        emotion, pixels, usage, width = _columns(next(rows, []), path)
+        for number, row in enumerate(rows, start=1):
+            fault = None
+            if len(row) != width:
+                fault = f"expected {width} columns, found {len(row)}; the file may be cut off here"
+            elif (code := _CODES.get(row[emotion].strip())) is None:
+                fault = f"expected an emotion from 0 to 6, found {_short(row[emotion])}"
+            elif (split := USAGES.get(row[usage].strip())) is None:
+                fault = f"expected Usage among {', '.join(USAGES)}, found {_short(row[usage])}"
+            if fault is None:
+                codes.append(code)  # type: ignore[arg-type]
+                splits.append(split)  # type: ignore[arg-type]
+                pending.append(row[pixels].encode("ascii", "replace"))
+            if pending and (fault or len(pending) == _ROWS_AT_ONCE):
+                images += parse_pixels(pending, number - len(pending) + (fault is None), path.name)
+                pending.clear()
+            if fault:
+                raise ValueError(f"{path.name}, data row {number}: {fault}.")
+    if pending:
+        images += parse_pixels(pending, len(codes) - len(pending) + 1, path.name)
+    if not codes:
+        raise ValueError(f"Expected rows of images in {path.name}, found a header and nothing below it.")
+    table = np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE)
+    return Arrays(table, np.array(codes, np.int64), np.array(splits))
+
+
+def _fields(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
+    try:
+        yield from (row for row in csv.reader(lines) if row)
+    except csv.Error as error:
+        raise ValueError(f"Expected {path.name} to be a csv file, but it cannot be read as one: {error}.") from None
+
+
+def _columns(header: list[str], path: Path) -> tuple[int, int, int, int]:
+    names = [name.strip().lower() for name in header]
+    absent = [name for name in ("emotion", "pixels", "usage") if name not in names]
+    if not absent:
+        return names.index("emotion"), names.index("pixels"), names.index("usage"), len(names)
+    found = ", ".join(_short(name) for name in header[:12]) or "an empty file"
+    step = "See data/README.md for the layouts."
+    if "pixels" in names:
+        contest = "test.csv, which has no labels" if "emotion" in absent else "train.csv, which does not name the splits"
+        step = f"This looks like the contest's {contest}: take fer2013.csv or icml_face_data.csv of the same download."
+    raise ValueError(f"Expected the columns emotion, pixels, Usage in {path.name}, found {found}. {step}")
+
+
+def _short(text: str, limit: int = 40) -> str:
+    return repr(text if len(text) <= limit else text[:limit] + "...")
+
+
+def parse_pixels(rows: list[bytes], first: int, name: str) -> bytes:
+    """Turn rows of 2,304 grey values written as text into bytes, all rows at once.
+
+    Args:
+        rows: one text per image: numbers 0 to 255 separated by blanks.
+        first: number of the first row, for the sentence of the ValueError.
+        name: name of the file, for the same.
+    """
+    text = np.frombuffer(b" " + b" \n".join(rows) + b" ", np.uint8)
+    digit = text - np.uint8(48)  # wraps, so that everything that is no digit lies above 9
+    is_digit = digit < 10
+    is_blank = (text == 32) | (text == 10) | (text == 9)
+    # (M,) positions of the first and the last digit of each number
+    edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])
+    starts, ends = edges[0::2] + 1, edges[1::2]
+    length = ends - starts + 1
+    value = digit[ends].astype(np.int32)
+    value += np.where(length > 1, 10 * digit[ends - 1].astype(np.int32), 0)
+    value += np.where(length > 2, 100 * digit[np.maximum(ends - 2, 0)].astype(np.int32), 0)
+    # (R,) where each row begins; its numbers lie between two beginnings
+    begins = np.cumsum([1] + [len(row) + 2 for row in rows])
+    counts = np.diff(np.searchsorted(starts, begins))
+    clean = (is_digit | is_blank).all() and (length < 4).all() and (value < 256).all()
+    if clean and (counts == PIXELS).all():
+        return value.astype(np.uint8).tobytes()
+    for number, row in enumerate(rows, start=first):
+        words = row.split()
+        odd = [word for word in words if not (word.isdigit() and len(word) < 4 and int(word) < 256)]
+        if odd:
+            raise ValueError(
+                f"{name}, data row {number}: expected pixels as whole numbers from 0 to 255, "
+                f"found {_short(odd[0].decode())} at position {words.index(odd[0]) + 1}."
+            )
+        if len(words) != PIXELS:
+            raise ValueError(
+                f"{name}, data row {number}: expected {PIXELS} pixels (48x48), found {len(words)}; "
+                "the row, or the file, may be cut off here."
+            )
+    raise ValueError(f"{name}: expected pixels separated by blanks in the data rows {first} to {first + len(rows) - 1}.")

@@ -1,0 +1,167 @@
+"""Image files in folders of one class each, and image bytes in parquet tables."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ferkit import labels
+from ferkit.data.cache import Arrays
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
+#: Split by the name of a folder or of a parquet file up to its first "-".
+SPLIT_WORDS = {
+    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
+    "dev": "validation", "test": "test", "publictest": "public_test", "privatetest": "private_test",
+}  # fmt: skip
+_ORDER = "fer2013"
+
+
+def _split(word: str) -> str | None:
+    return SPLIT_WORDS.get(re.sub(r"[\s_-]", "", word.lower()))
+
+
+def _is_emotion(word: str) -> bool:
+    try:
+        labels.canonical(word)
+    except ValueError:
+        return False
+    return True
+
+
+def find_class_folders(root: Path) -> list[Path]:
+    """Return the image files under `root/<split>/<class>/`, sorted; [] where there is no split folder.
+
+    Raises ValueError where a split folder holds a folder that is no FER2013 class, or lacks one, or holds none.
+    """
+    files: list[Path] = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and _split(path.name)):
+        found: dict[str, list[Path]] = {}
+        for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            if not _is_emotion(inner.name) or labels.canonical(inner.name) not in labels.order(_ORDER):
+                raise ValueError(
+                    f"Expected one folder per FER2013 class in {folder.name}/ (angry, disgust, fear, happy, sad, "
+                    f"surprise, neutral), found {inner.name!r}."
+                )
+            images = sorted(file for file in inner.iterdir() if file.suffix.lower() in IMAGES and file.is_file())
+            found.setdefault(labels.canonical(inner.name), []).extend(images)
+        empty = [name for name in labels.order(_ORDER) if not found.get(name)]
+        if empty:
+            raise ValueError(f"Expected images of all seven classes in {folder.name}/, found none of {', '.join(empty)}.")
+        files += [file for images in found.values() for file in images]
+    return files
+
+
+def read_class_folders(files: list[Path], root: Path, side: int) -> Arrays:
+    """Read the files of `find_class_folders` as (N, side, side) grey images."""
+    images = np.empty((len(files), side, side), np.uint8)
+    codes = np.empty(len(files), np.int64)
+    splits = []
+    for row, file in enumerate(files):
+        split, emotion = file.relative_to(root).parts[:2]
+        images[row] = _grey(file.read_bytes(), side, file.relative_to(root).as_posix())
+        codes[row] = labels.native_code(_ORDER, emotion)
+        splits.append(_split(split))
+    return Arrays(images, codes, np.array(splits))
+
+
+def _grey(data: bytes, side: int, what: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.size != (side, side):  # before decoding, so that a huge picture costs nothing
+                raise ValueError(f"{what}: expected {side}x{side} pixels, found {image.width}x{image.height}.")
+            return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{what}: expected an image file, but it cannot be read ({error}). Copy it again.") from None
+
+
+def find_parquet(root: Path) -> list[Path]:
+    """Return the parquet files of a folder, or of the folder `data` or `default` in it, sorted by path."""
+    for folder in (root, root / "data", root / "default"):
+        if files := sorted(folder.glob("*.parquet")) or sorted(folder.glob("*/*.parquet")):
+            return files
+    return []
+
+
+def read_parquet(files: list[Path], side: int) -> Arrays:
+    """Read tables with an image column {bytes, path} and a label column as (N, side, side) grey images.
+
+    The split is taken from each file's name (`train-00000-of-00001.parquet`) or folder. Label numbers are read by the
+    class names stored in the file; where it stores none they are taken in FER2013's order, and a warning says so.
+    """
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise ImportError('Reading parquet needs pyarrow: pip install "ferkit[datasets]".') from None
+    images: list[np.ndarray] = []
+    codes: list[int] = []
+    splits: list[str] = []
+    note = ""
+    for file in files:
+        split = _split(re.split(r"[-.]", file.name)[0]) or _split(file.parent.name)
+        if split is None:
+            raise ValueError(f"Expected parquet files named train-..., validation-... or test-..., found {file.name}.")
+        try:
+            with parquet.ParquetFile(file) as table:
+                image, label = _parquet_columns(table.schema_arrow, file)
+                code_of, named = _label_reader(table.schema_arrow, label, file)
+                for batch in table.iter_batches(batch_size=512, columns=[image, label]):
+                    for cell, value in zip(batch[image].to_pylist(), batch[label].to_pylist(), strict=True):
+                        what = f"{file.name}, row {len(codes) + 1}"
+                        data = cell.get("bytes") if isinstance(cell, dict) else cell
+                        if not isinstance(data, bytes):
+                            raise ValueError(f"{what}: expected the image's bytes, found {type(data).__name__}.")
+                        images.append(_grey(data, side, what))
+                        codes.append(code_of(value, what))
+                        splits.append(split)
+        except (arrow.ArrowException, OSError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"Expected {file.name} to be a whole parquet file, but it cannot be read: {first}") from None
+        if not named:
+            note = "label order assumed"
+    if not codes:
+        raise ValueError(f"Expected rows of images in {files[0].name}, found none.")
+    if note:
+        warnings.warn(
+            "The parquet files do not name their classes; labels 0 to 6 are taken in FER2013's order "
+            f"({', '.join(labels.order(_ORDER))}). Compare the counts per class with the official ones.",
+            stacklevel=2,
+        )
+    return Arrays(np.stack(images), np.array(codes, np.int64), np.array(splits), note)
+
+
+def _parquet_columns(schema: Any, file: Path) -> tuple[str, str]:
+    image = next((name for name in ("image", "img", "img_bytes", "jpg", "png") if name in schema.names), None)
+    label = next((name for name in ("label", "labels", "emotion", "cls") if name in schema.names), None)
+    if image is None or label is None:
+        found = ", ".join(schema.names)
+        raise ValueError(f"Expected an image and a label column in {file.name}, found {found}.")
+    return image, label
+
+
+def _label_reader(schema: Any, column: str, file: Path) -> tuple[Callable[[Any, str], int], bool]:
+    """Return a function from a cell to FER2013's label, and whether the file itself names the classes."""
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    names = features.get(column, {}).get("names") if isinstance(features.get(column), dict) else None
+    if isinstance(names, dict):  # older files write {"0": "angry", ...}
+        names = [names[key] for key in sorted(names, key=int)]
+    named = bool(names) and all(_is_emotion(str(name)) for name in names)
+
+    def code_of(value: Any, what: str) -> int:
+        if isinstance(value, str) and _is_emotion(value):
+            return labels.native_code(_ORDER, value)
+        if isinstance(value, int) and 0 <= value < (len(names) if named else 7):
+            return labels.native_code(_ORDER, names[value]) if named else value
+        raise ValueError(f"{what}: expected a label from 0 to 6 or an emotion's name, found {value!r}.")
+
+    texts = str(schema.field(column).type) in ("string", "large_string")
+    return code_of, named or texts

@@ -1,0 +1,80 @@
+"""From pictures to network input: one deterministic `prepare`, and random augmentations named after the papers' recipes.
+
+The two are kept apart on purpose. `prepare` is part of a network (its size, colour and normalisation travel with it), is
+the same in training and in use, and runs on whole batches. An augmentation only ever touches training pictures, one at a
+time, as uint8 and before resizing.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+COLOURS = ("rgb", "grey3", "grey")
+
+
+def as_batch(images: np.ndarray | Tensor) -> Tensor:
+    """Pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), uint8, as a tensor (N, C, H, W).
+
+    Raises:
+        ValueError: another shape or another type than uint8.
+
+    """
+    batch = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
+    if batch.dtype != torch.uint8:
+        raise ValueError(f"pictures must be uint8 with values 0-255, found {batch.dtype}; do not normalise them first")
+    if batch.ndim == 3:
+        batch = batch[:, None]  # (N, 1, H, W)
+    if batch.ndim != 4 or batch.shape[1] not in (1, 3):
+        raise ValueError(f"pictures must be (N, H, W), (N, 1, H, W) or (N, 3, H, W), found {tuple(images.shape)}")
+    return batch
+
+
+def prepare(
+    images: np.ndarray | Tensor, *, size: int, mean: tuple[float, ...], std: tuple[float, ...], colour: str
+) -> Tensor:
+    """Uint8 pictures of any size to normalised float32 input (N, C, size, size).
+
+    Resizing is bilinear with antialiasing, grey is ITU-R 601 luma, as PIL does both; then values are divided by 255 and
+    normalised. `colour` "grey3" copies luma to three channels, "rgb" copies a grey picture, "grey" gives one channel.
+    """
+    if colour not in COLOURS:
+        raise ValueError(f"no colour mode {colour!r}; known: {', '.join(COLOURS)}")
+    x = as_batch(images)
+    if x.shape[-2:] != (size, size):
+        x = F.resize(x, [size, size], antialias=True)  # (N, C, size, size)
+    if colour == "rgb":
+        x = F.grayscale_to_rgb(x)  # (N, 3, size, size)
+    else:
+        x = F.rgb_to_grayscale(x, num_output_channels=1 if x.shape[1] == 1 or colour == "grey" else 3)
+        if colour == "grey3":
+            x = x.expand(-1, 3, -1, -1)
+    return F.normalize(x.float().div_(255), list(mean), list(std))
+
+
+# What each recipe does to a training picture. Sources: the papers' training scripts and texts; "mild" is ours.
+AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
+    "none": lambda: v2.Identity(),
+    # ResEmoteNet: paper section III, train_files/ResEmoteNet_train.py@fabbe680
+    "resemotenet": lambda: v2.RandomHorizontalFlip(),
+    # ours: what a head does in front of a camera, and no more
+    "mild": lambda: v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(degrees=10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR),
+            v2.ColorJitter(brightness=0.2, contrast=0.2),
+        ]
+    ),
+    # ours, for long trainings: mild, and a part of the picture hidden now and then
+    "mild_erasing": lambda: v2.Compose([AUGMENTATIONS["mild"](), v2.RandomErasing(p=0.5, scale=(0.02, 0.15), value=0)]),
+}
+
+
+def augmentation(preset: str) -> nn.Module:
+    """A random transform of one uint8 picture (C, H, W), by preset name. Draws from torch's global generator."""
+    if preset not in AUGMENTATIONS:
+        raise ValueError(f"no augmentation {preset!r}; known: {', '.join(AUGMENTATIONS)}")
+    return AUGMENTATIONS[preset]()

@@ -1,0 +1,244 @@
+"""From somebody's picture to the face crops a network wants: safe reading, MTCNN detection, alignment.
+
+Everything stays in memory: nothing here writes a picture anywhere.
+"""
+
+import io
+import math
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch.nn import functional as F
+
+MAX_PIXELS = 50_000_000  # read before decoding; a 50-megapixel photograph takes 150 MB as RGB
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "PPM")  # EPS is left out: PIL would run Ghostscript
+
+# Left eye, right eye, nose tip, mouth corners ("left" as seen in the picture) in a unit square; the five points that
+# ArcFace and most aligned face sets use (insightface, arcface_dst, for 112 x 112).
+TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]) / 112
+
+
+class Face(NamedTuple):
+    """A face found in a picture. `box` is left, top, right, bottom and `landmarks` (5, 2) are x, y, all in pixels.
+
+    The landmarks are left eye, right eye, nose tip, left and right corner of the mouth, as seen in the picture.
+    """
+
+    box: tuple[float, float, float, float]
+    probability: float
+    landmarks: np.ndarray
+
+
+def read_picture(source: bytes | bytearray | memoryview | str | Path | np.ndarray) -> np.ndarray:
+    """Read any picture a user may bring as uint8 RGB (H, W, 3).
+
+    The camera's EXIF rotation is applied, transparency is put on white, 16-bit values are scaled to 8, and the first frame
+    of an animation is taken. The size is checked before anything is decoded.
+
+    Args:
+        source: the bytes of a file (the `content` of an ipywidgets FileUpload as it comes), a path, or an array (H, W),
+            (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or floats in [0, 1].
+
+    Raises:
+        ValueError: not a picture, cut off, too large, or an array of another shape or type; one sentence.
+        FileNotFoundError: no file at the path.
+
+    """
+    if isinstance(source, np.ndarray):
+        return _to_rgb(_array_image(source))
+    if isinstance(source, str | os.PathLike):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"no picture at {source}; check the path")
+        data = Path(source).read_bytes()
+    elif isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    else:
+        raise ValueError(f"expected a picture's bytes, path or array, found {type(source).__name__}")
+    if not data:
+        raise ValueError("the picture is empty (0 bytes); was the upload finished?")
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+        raise ValueError("this is a HEIC picture, which cannot be read here; export it as JPEG or PNG first")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise ValueError(f"the picture has more than {MAX_PIXELS / 1e6:.0f} megapixels; make it smaller first") from None
+    except Exception:  # decoders raise a dozen kinds for bytes that are not theirs
+        raise ValueError(f"this is not a picture that can be read; expected one of {', '.join(FORMATS)}") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(
+            f"the picture is {image.width} x {image.height} = {image.width * image.height / 1e6:.0f} megapixels, "
+            f"more than the {MAX_PIXELS / 1e6:.0f} allowed; make it smaller first"
+        )
+    try:
+        image.load()
+        return _to_rgb(image)
+    except Exception as error:
+        raise ValueError(f"the {image.format} picture is damaged or cut off ({error}); export or upload it again") from None
+
+
+def portrait() -> np.ndarray:
+    """The astronaut Eileen Collins, uint8 RGB (512, 512, 3): NASA, public domain, part of scikit-image's installation."""
+    try:
+        from skimage.data import astronaut
+    except ImportError:
+        raise ImportError("the sample portrait comes with scikit-image: pip install 'ferkit[workbook]'") from None
+    return astronaut()
+
+
+def find_faces(image: np.ndarray, *, min_size: float | None = None, min_probability: float = 0.9) -> list[Face]:
+    """Find faces with MTCNN (Zhang et al., SPL 2016, arXiv 1604.02878; weights in the facenet-pytorch package).
+
+    Args:
+        image: uint8 RGB (H, W, 3), as `read_picture` gives it.
+        min_size: side in pixels of the smallest face looked for. None: a fourteenth of the picture's side (the root of its
+            area), and at least 20, which keeps the time the same for pictures of any size. Half of it takes four times as long.
+        min_probability: detections that the last network gives less are dropped.
+
+    Returns:
+        Faces, the largest first; an empty list where there are none (`describe` says it in words).
+
+    Raises:
+        ValueError: not a uint8 RGB picture.
+        ImportError: facenet-pytorch is not installed.
+
+    """
+    _check_rgb(image)
+    height, width = image.shape[:2]
+    smallest = max(20.0, math.sqrt(height * width) / 14) if min_size is None else max(12.0, float(min_size))
+    if min(height, width) <= smallest:
+        # MTCNN's pyramid would be empty, which it answers with an error; frame the picture so that one level remains.
+        pad = int(smallest)
+    else:
+        pad = 0
+    framed = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+    boxes, probabilities, points = _detector(round(smallest, 1)).detect(framed, landmarks=True)
+    if boxes is None:
+        return []
+    faces = [
+        Face(tuple(float(v) - pad for v in box), float(p), np.asarray(xy, np.float32) - pad)  # type: ignore[arg-type]
+        for box, p, xy in zip(boxes, probabilities, points, strict=True)
+        if p is not None and p >= min_probability
+    ]
+    return sorted(faces, key=lambda f: (f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), reverse=True)
+
+
+def describe(faces: list[Face]) -> str:
+    """Say in one or two sentences what `find_faces` found and what happens next."""
+    if not faces:
+        return (
+            "No face found, so the whole picture is used. A face helps that is upright, lit, and at least a tenth "
+            "of the picture high; or look for smaller ones with min_size."
+        )
+    if len(faces) == 1:
+        return f"One face found, {faces[0].box[2] - faces[0].box[0]:.0f} pixels wide."
+    return f"{len(faces)} faces found; the largest is number 0 and is used unless you choose another one, up to {len(faces) - 1}."
+
+
+def crop_face(
+    image: np.ndarray, face: Face | None, *, margin: float = 0.1, size: int = 224, align: bool = True
+) -> np.ndarray:
+    """Cut a face out as a square: uint8 RGB (size, size, 3).
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        face: one of `find_faces`, or None for the largest centred square of the picture.
+        margin: how much wider than the face the square is, as a part of its side on each side.
+        size: side of the result in pixels.
+        align: True turns and scales the face so that its five landmarks come to lie where aligned face sets have them
+            (least-squares similarity); False cuts the square around the box, upright.
+
+    Where the square leaves the picture, the picture's edge is repeated.
+    """
+    _check_rgb(image)
+    if size < 1 or margin <= -0.5:
+        raise ValueError(f"expected size >= 1 and margin > -0.5, found size={size}, margin={margin}")
+    if face is None:
+        height, width = image.shape[:2]
+        side = min(height, width)
+        to_picture = np.array([[side, 0, (width - side) / 2], [0, side, (height - side) / 2]])
+    elif align:
+        to_picture = _similarity(TEMPLATE, np.asarray(face.landmarks, np.float64))
+    else:
+        left, top, right, bottom = face.box
+        side = max(right - left, bottom - top)
+        to_picture = np.array([[side, 0, (left + right - side) / 2], [0, side, (top + bottom - side) / 2]])
+    if face is not None:
+        # unit square -> the same with the margin around it
+        grow = np.array([[1 + 2 * margin, 0, -margin], [0, 1 + 2 * margin, -margin], [0, 0, 1]])
+        to_picture = to_picture @ grow
+    return _sample(image, to_picture, size)
+
+
+def _similarity(source: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """The (2, 3) matrix of rotation, one scale and shift that takes points (n, 2) nearest to others, least squares."""
+    x, y = source.T
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    # goal_x = a x - b y + c;  goal_y = b x + a y + d
+    rows = np.concatenate([np.stack([x, -y, one, zero], 1), np.stack([y, x, zero, one], 1)])
+    a, b, c, d = np.linalg.lstsq(rows, goal.T.ravel(), rcond=None)[0]
+    return np.array([[a, -b, c], [b, a, d]])
+
+
+def _sample(image: np.ndarray, to_picture: np.ndarray, size: int) -> np.ndarray:
+    """Read the picture where the unit square lies in it, with as many samples per pixel as shrinking needs."""
+    scale = math.hypot(to_picture[0, 0], to_picture[1, 0]) / size  # picture pixels per pixel of the result
+    fine = size * min(16, max(1, math.ceil(scale)))
+    at = (torch.arange(fine, dtype=torch.float64) + 0.5) / fine
+    v, u = torch.meshgrid(at, at, indexing="ij")
+    m = torch.tensor(to_picture)
+    height, width = image.shape[:2]
+    x = (m[0, 0] * u + m[0, 1] * v + m[0, 2]) / width * 2 - 1
+    y = (m[1, 0] * u + m[1, 1] * v + m[1, 2]) / height * 2 - 1
+    grid = torch.stack([x, y], -1)[None].float()  # (1, fine, fine, 2)
+    pixels = torch.tensor(image).permute(2, 0, 1)[None].float()  # (1, 3, H, W)
+    crop = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    crop = F.interpolate(crop, size=(size, size), mode="area")[0]  # (3, size, size)
+    return crop.round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+
+
+@lru_cache(maxsize=8)
+def _detector(min_size: float) -> Any:
+    try:
+        from facenet_pytorch import MTCNN
+    except ImportError:
+        raise ImportError("finding faces needs facenet-pytorch: pip install 'ferkit[workbook]'") from None
+    return MTCNN(min_face_size=min_size, keep_all=True)
+
+
+def _array_image(array: np.ndarray) -> Image.Image:
+    if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise ValueError(f"expected a picture (H, W), (H, W, 3) or (H, W, 4), found an array of shape {array.shape}")
+    if array.dtype == np.uint16:
+        array = array // 257
+    elif array.dtype == bool:
+        array = array * 255
+    elif np.issubdtype(array.dtype, np.floating):
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise ValueError("expected floats in [0, 1]; for values in 0-255 convert with .astype(numpy.uint8)")
+        array = (array * 255).round()
+    elif array.dtype != np.uint8:
+        raise ValueError(f"expected a picture of uint8, uint16, bool or floats in [0, 1], found {array.dtype}")
+    return Image.fromarray(np.ascontiguousarray(array.astype(np.uint8)))
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):  # 16 bits or more: PIL's own conversion cuts everything above 255 off
+        values = np.asarray(image, np.float64)
+        top = 65535 if values.max() > 255 else 255 if values.max() > 1 or image.mode != "F" else 1
+        image = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def _check_rgb(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"expected a uint8 RGB picture (H, W, 3), found {found}; read_picture() makes one of anything")

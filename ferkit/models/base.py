@@ -1,0 +1,60 @@
+"""What every network of the workbook promises: the contract the notebooks, tests and widgets are written against."""
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class FerModel(nn.Module):
+    """A classifier of faces that carries its own preprocessing and vocabulary.
+
+    Subclasses set the attributes below and implement `forward_features` and `forward_head`. They never store tensors
+    on `self`: whatever a reader wants to see is the output of a named submodule, read with `ferkit.explain.capture`.
+
+    Attributes:
+        input_size: side in pixels of the square picture the network was made for.
+        mean, std: per-channel normalisation, for values in [0, 1].
+        colour: "rgb", "grey3" (luma copied to three channels) or "grey" (one channel).
+        labels: emotion names in logit order.
+        num_features: length of the vector that enters the head.
+        official_cam_layer: dotted name of the module whose output the authors' code explains, if it does.
+
+    """
+
+    input_size: int = 64
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    colour: str = "rgb"
+    labels: tuple[str, ...] = ()
+    num_features: int
+    official_cam_layer: str | None = None
+    spec: dict  # name, width and options it was built with; set by create_model
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W), normalised, to features (B, num_features)."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Features (B, num_features) to logits (B, K)."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W), normalised, to logits (B, K)."""
+        return self.forward_head(self.forward_features(images))
+
+    def cam_layer(self, input_size: int) -> str:
+        """Dotted name of the deepest module whose map still has places to tell apart at this input size."""
+        raise NotImplementedError
+
+
+def scaled(channels: int, width: float) -> int:
+    """A channel count at another width: rounded, never below 1."""
+    return max(1, round(channels * width))
+
+
+@torch.no_grad()
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable values in a module."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

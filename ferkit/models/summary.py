@@ -1,0 +1,61 @@
+"""Where a network's parameters and multiply-adds are."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ferkit.models.base import FerModel, count_parameters
+
+
+class StageRow(NamedTuple):
+    """One direct submodule of a network in one forward pass; `shape` is its output without the batch axis."""
+
+    name: str
+    shape: tuple[int, ...]
+    params: int
+    macs: int
+
+
+@torch.no_grad()
+def summarise(model: FerModel, size: int | None = None) -> list[StageRow]:
+    """Rows of the direct submodules in the order they run, for one picture of `size` pixels (default: the model's own).
+
+    Multiply-adds are those of convolutions and linear layers (torch's FlopCounterMode, two operations each); sums over
+    rows are those of the network. Submodules without parameters that
+    run several times (one ReLU for all stages, say) are left out. Build the
+    network under `torch.device("meta")` to count without computing or holding any weights.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    runs: Counter[str] = Counter()
+
+    def seen(name: str, out: Tensor) -> None:
+        shapes[name] = tuple(out.shape[1:])
+        runs[name] += 1
+
+    hooks = [
+        child.register_forward_hook(lambda _m, _i, out, name=name: seen(name, out))
+        for name, child in model.named_children()
+    ]
+    device = next(model.parameters()).device
+    size = model.input_size if size is None else size
+    channels = 1 if model.colour == "grey" else 3
+    was_training = model.training
+    model.eval()
+    try:
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, channels, size, size, device=device))
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    flops = counter.get_flop_counts()
+    root = type(model).__name__
+    children: dict[str, nn.Module] = dict(model.named_children())
+    return [
+        StageRow(name, shape, count_parameters(children[name]), sum(flops.get(f"{root}.{name}", {}).values()) // 2)
+        for name, shape in shapes.items()
+        if runs[name] == 1 or count_parameters(children[name])
+    ]

@@ -1,0 +1,196 @@
+"""A recipe: everything that decides a training, as one flat, frozen record that reads from and writes to YAML.
+
+The same file is a papermill parameter file (`papermill ... -f recipe.yaml`) and the input of `python -m ferkit run`.
+"""
+
+import dataclasses
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment. Unknown keys and values of the wrong type are refused on reading.
+
+    Attributes:
+        name: folder of the run.
+        source: which row of which table this is, or why it exists.
+        model, width, model_options: what `create_model` gets.
+        image_size: side in pixels the network sees; None for the network's own.
+        data, data_path, data_options: what `ferkit.data.load` gets.
+        test_split: split that is read once, after training.
+        validation_fraction, split_seed: validation carved from train where the data brings none.
+        drop_leaked: leave out training images that reappear in the test split.
+        target: "label", or "votes" for distributions over the classes.
+        augmentation: preset of `ferkit.data.transforms.AUGMENTATIONS`.
+        epochs, batch_size: batch over all processes together.
+        optimizer, lr, weight_decay, momentum, nesterov, sam_rho: see `ferkit.optim.make_optimizer`.
+        schedule, warmup_epochs, lr_floor, lr_factor, plateau_patience, step_epochs: see `ferkit.optim.Schedule`.
+        class_weight, label_smoothing: of the cross entropy.
+        grad_clip: largest gradient norm; 0 for none.
+        ema_decay: of the averaged weights that are validated and kept; 0 for none.
+        early_stopping: epochs without improvement that are forgiven; None trains to the end.
+        select: column of the history whose best epoch is kept.
+        precision: "no", "bf16" or "fp16" (the last on GPUs only).
+        channels_last: memory format of pictures and convolutions.
+        tta: test-time augmentation of the test, see `predict_probabilities`.
+        seed: of weights, order, augmentation and dropout.
+        workers: processes that prepare batches.
+        threads: torch threads per process; None leaves them.
+        checkpoint_steps: write a checkpoint every so many steps, besides at the end of each epoch; 0 for never.
+
+    """
+
+    name: str = "experiment"
+    source: str = ""
+    model: str = "resemotenet"
+    width: float = 1.0
+    model_options: dict[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    data: str = "synthetic"
+    data_path: str | None = None
+    data_options: dict[str, Any] = field(default_factory=dict)
+    test_split: str = "test"
+    validation_fraction: float = 0.1
+    split_seed: int = 0
+    drop_leaked: bool = False
+    target: str = "label"
+    augmentation: str = "none"
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    lr: float = 0.05
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    nesterov: bool = False
+    sam_rho: float = 0.0
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    lr_floor: float = 0.0
+    lr_factor: float = 0.1
+    plateau_patience: int = 10
+    step_epochs: int = 30
+    class_weight: str = "none"
+    label_smoothing: float = 0.0
+    grad_clip: float = 0.0
+    ema_decay: float = 0.0
+    early_stopping: int | None = None
+    select: str = "val_accuracy"
+    precision: str = "no"
+    channels_last: bool = False
+    tta: str | None = None
+    seed: int = 0
+    workers: int = 0
+    threads: int | None = None
+    checkpoint_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, _checked(f.name, f.type, getattr(self, f.name)))
+        choices = {
+            "precision": ("no", "bf16", "fp16"),
+            "target": ("label", "votes"),
+            "select": ("val_accuracy", "val_macro_f1", "val_balanced_accuracy"),
+        }
+        for key, known in choices.items():
+            if getattr(self, key) not in known:
+                raise ValueError(f"recipe key {key}={getattr(self, key)!r}; known: {', '.join(known)}")
+        if self.sam_rho and self.precision == "fp16":
+            raise ValueError("SAM needs two backward passes per step, which fp16 loss scaling does not allow; use bf16")
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ValueError(f"a recipe needs epochs >= 1 and batch_size >= 2, found {self.epochs} and {self.batch_size}")
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "Recipe":
+        """From a mapping. Raises ValueError for unknown keys, listing the known ones."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"a recipe has no key {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
+        return cls(**values)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Recipe":
+        """From a YAML file. Raises FileNotFoundError or ValueError with the file's name."""
+        file = Path(path)
+        if not file.is_file():
+            raise FileNotFoundError(f"no recipe at {file}")
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{file} is not YAML: {error}") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{file} must hold keys and values, found {type(values).__name__}")
+        try:
+            return cls.of(values)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+
+    def overlay(self, changes: str | dict[str, Any]) -> "Recipe":
+        """The recipe with some values replaced: those of a profile, by name, or those given."""
+        if isinstance(changes, str):
+            if changes not in PROFILES:
+                raise ValueError(f"no profile {changes!r}; known: {', '.join(PROFILES)}")
+            changes = PROFILES[changes]
+        return Recipe.of({**self.as_dict(), **changes})
+
+    def as_dict(self) -> dict[str, Any]:
+        """All keys and values, in order."""
+        return dataclasses.asdict(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write YAML, atomically; only what differs from the defaults, and always name, model and data."""
+        default = {f.name: f.default for f in fields(self)}
+        values = {k: v for k, v in self.as_dict().items() if k in ("name", "model", "data") or (v != default[k] and v != {})}
+        file = Path(path)
+        partial = file.with_name(file.name + ".partial")
+        partial.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        os.replace(partial, file)
+
+
+# What a profile replaces in a recipe. "smoke" proves in seconds that everything runs; "teach" is minutes on a laptop;
+# "paper" is the recipe itself.
+PROFILES: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "data": "synthetic",
+        "data_path": None,
+        "data_options": {"n_train": 280, "n_test": 140, "size": 48, "seed": 0},
+        "test_split": "test",
+        "width": 0.0625,
+        "epochs": 1,
+        "image_size": 48,
+        "target": "label",
+        "workers": 0,
+    },
+    "teach": {
+        "data": "synthetic",
+        "data_path": None,
+        "data_options": {"n_train": 4000, "n_test": 1000, "size": 64, "seed": 0},
+        "test_split": "test",
+        "width": 0.125,
+        "epochs": 6,
+        "image_size": 64,
+        "target": "label",
+        "workers": 0,
+    },
+    "paper": {},
+}
+
+
+def _checked(name: str, kind: Any, value: Any) -> Any:
+    """The value, with whole numbers given where fractions are meant turned into those."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    ok = not (isinstance(value, bool) and kind is not bool) and isinstance(value, _plain(kind))
+    if not ok:
+        hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) and kind is float else ""
+        raise ValueError(f"recipe key {name} must be {getattr(kind, '__name__', kind)}, found {value!r}{hint}")
+    return value
+
+
+def _plain(kind: Any) -> Any:
+    return dict if getattr(kind, "__origin__", None) is dict else kind

@@ -1,0 +1,340 @@
+"""One visible training loop on accelerate: the same on a laptop, a GPU, or many of them."""
+
+import csv
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ferkit.batches import EpochBatches, TrainingImages
+from ferkit.data.faceset import FaceSet
+from ferkit.data.transforms import augmentation
+from ferkit.distributed import synchronised_batch_norm
+from ferkit.metrics import scores_of_confusion
+from ferkit.models import FerModel, save_weights
+from ferkit.optim import SAM, Schedule, averaged, class_weights, make_optimizer
+from ferkit.predict import predict_logits, prepare_for
+from ferkit.progress import Reporter
+from ferkit.recipe import Recipe
+
+
+class Task(nn.Module):
+    """A network and what it is trained to minimise, as one module, so that a loss with parameters is trained along.
+
+    Args:
+        model: the network.
+        criterion: maps logits (B, K) and targets (B,) or (B, K) to a mean loss, or to a dict of mean losses by name.
+
+    """
+
+    def __init__(self, model: FerModel, criterion: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+
+    def forward(self, images: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Prepared images (B, C, S, S) and targets to losses by name, whose sum is minimised, and logits (B, K)."""
+        logits = self.model(images)  # (B, K)
+        losses = self.criterion(logits, targets)
+        return (losses if isinstance(losses, dict) else {"loss": losses}), logits
+
+
+def make_task(model: FerModel, recipe: Recipe, counts: dict[str, int]) -> Task:
+    """The recipe's cross entropy on a network; `counts` are the training images per class."""
+    weights = class_weights(np.array(list(counts.values())), recipe.class_weight)
+    return Task(model, nn.CrossEntropyLoss(weight=weights, label_smoothing=recipe.label_smoothing))
+
+
+class History:
+    """What happened in each epoch: one dict per row, whole numbers and fractions only."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def column(self, name: str) -> list[float]:
+        """One figure over the epochs. Raises KeyError, listing the columns, for an unknown one."""
+        if self.rows and name not in self.rows[0]:
+            raise KeyError(f"no column {name!r}; known: {', '.join(self.rows[0])}")
+        return [row[name] for row in self.rows]
+
+    def best(self, select: str) -> int:
+        """Index of the row with the largest value; the first of equals."""
+        return int(np.argmax(self.column(select)))
+
+    def save(self, file: Path) -> None:
+        """Write csv, atomically."""
+        partial = file.with_name(file.name + ".partial")
+        with partial.open("w", newline="", encoding="utf-8") as handle:
+            writer = csv.DictWriter(handle, list(self.rows[0]) if self.rows else ["epoch"])
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(partial, file)
+
+    @classmethod
+    def read(cls, file: Path) -> "History":
+        """Read what `save` wrote."""
+        history = cls()
+        with file.open(newline="", encoding="utf-8") as handle:
+            history.rows = [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in csv.DictReader(handle)]
+        return history
+
+
+class _Progress:
+    """Where a training is; goes into the checkpoint beside weights, optimiser, schedule and random states."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {"epoch": 0, "step": 0, "bad_epochs": 0, "loss": 0.0, "correct": 0.0, "seen": 0.0, "seconds": 0.0}
+        self.history = History()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"values": self.values, "rows": self.history.rows}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.values, self.history.rows = state["values"], state["rows"]
+
+
+def make_accelerator(recipe: Recipe) -> Accelerator:
+    """An Accelerator of the recipe's precision; unlike accelerate's own, it may differ from an earlier one in a notebook."""
+    AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(mixed_precision=recipe.precision)
+
+
+def fit(
+    task: Task,
+    train: FaceSet,
+    validation: FaceSet,
+    recipe: Recipe,
+    *,
+    folder: Path | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    accelerator: Accelerator | None = None,
+) -> History:
+    """Train a network; afterwards it holds the weights of its best epoch, and is on the device it was trained on.
+
+    Args:
+        task: network and criterion.
+        train, validation: images; the test split is no business of training.
+        recipe: what to do.
+        folder: where history.csv, best.safetensors and checkpoint/ go; None keeps all in memory.
+        resume: go on from the newest complete checkpoint in `folder`, if there is one. On a CPU, with the same number
+            of threads and processes, the result is bit for bit that of a training that was never interrupted.
+        progress: report epochs.
+        accelerator: an existing one; default made from the recipe.
+
+    Returns:
+        The history: epoch, lr, train_loss (what is minimised), train_accuracy (while learning, augmented), val_loss (mean
+        cross entropy in nats), val_accuracy, val_macro_f1, val_balanced_accuracy, seconds.
+
+    Raises:
+        ValueError: a recipe that does not fit the data.
+        FloatingPointError: the loss is no longer finite.
+
+    """
+    accelerator = accelerator or make_accelerator(recipe)
+    device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
+    memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    model = task.model.to(memory_format=memory_format)
+    restore_batch_norm = synchronised_batch_norm(task) if world > 1 else _nothing
+    optimizer = make_optimizer(
+        task.parameters(),
+        name=recipe.optimizer,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        sam_rho=recipe.sam_rho,
+    )
+    schedule = Schedule(
+        optimizer,
+        name=recipe.schedule,
+        epochs=recipe.epochs,
+        warmup=recipe.warmup_epochs,
+        floor=recipe.lr_floor,
+        factor=recipe.lr_factor,
+        patience=recipe.plateau_patience,
+        every=recipe.step_epochs,
+    )
+    wrapped, wrapped_optimizer = accelerator.prepare(task, optimizer)
+    average = averaged(model, recipe.ema_decay).to(device) if recipe.ema_decay else None
+    state = _Progress()
+    accelerator.register_for_checkpointing(*(s for s in (state, schedule, average) if s is not None))
+    checkpoints = None if folder is None else folder / "checkpoint"
+    if checkpoints is not None and resume:
+        newest = newest_checkpoint(checkpoints)
+        if newest is not None:
+            accelerator.load_state(str(newest))
+            if not accelerator.is_main_process:  # the sums in a checkpoint are those of all processes
+                state.values.update(loss=0.0, correct=0.0, seen=0.0)
+    images = TrainingImages(train, augmentation(recipe.augmentation), seed=recipe.seed, target=recipe.target)
+    history, now = state.history, state.values
+    best = _Best(folder, recipe.select, history)
+    reporter = Reporter(recipe.epochs, enabled=progress and accelerator.is_main_process)
+    soft_targets = recipe.target == "votes"
+
+    while now["epoch"] < recipe.epochs and not _tired(now["bad_epochs"], recipe.early_stopping):
+        epoch, began, before = now["epoch"], time.perf_counter(), now["seconds"]
+        images.epoch = epoch
+        batches = EpochBatches(len(images), recipe.batch_size, seed=recipe.seed, epoch=epoch, start=now["step"], rank=rank, world=world)
+        # A generator of its own: the loader would otherwise draw from the stream that dropout draws from.
+        loader = DataLoader(images, batch_sampler=batches, num_workers=recipe.workers, generator=torch.Generator())  # type: ignore[arg-type]
+        wrapped.train()
+        for pictures, targets in loader:
+            x = prepare_for(model, pictures.to(device)).contiguous(memory_format=memory_format)  # (B, C, S, S)
+            targets = targets.to(device)
+            # DDP averages gradients over processes; this makes it the mean over the global batch, however it was dealt.
+            share = len(targets) * world / batches.sizes[now["step"]]
+            schedule.before_step(epoch + now["step"] / batches.steps)
+
+            loss, logits = _backward(wrapped, x, targets, share, accelerator)
+            if recipe.sam_rho and isinstance(optimizer, SAM):
+                optimizer.ascend()
+                wrapped_optimizer.zero_grad()
+                _backward(wrapped, x, targets, share, accelerator)
+            if recipe.grad_clip:
+                accelerator.clip_grad_norm_(task.parameters(), recipe.grad_clip)
+            wrapped_optimizer.step()
+            wrapped_optimizer.zero_grad()
+            if average is not None:
+                average.update_parameters(model)
+
+            truth = targets.argmax(1) if soft_targets else targets
+            value = loss.item()
+            if not np.isfinite(value):
+                raise FloatingPointError(f"the loss is {value} in epoch {epoch + 1}, step {now['step'] + 1}; try a smaller lr or grad_clip")
+            now["loss"] += value * len(targets)
+            now["correct"] += (logits.argmax(1) == truth).sum().item()
+            now["seen"] += len(targets)
+            now["step"] += 1
+            reporter.step(epoch + 1, now["step"], batches.steps, now["loss"] / now["seen"])
+            if checkpoints is not None and recipe.checkpoint_steps and now["step"] % recipe.checkpoint_steps == 0:
+                now["seconds"] = before + time.perf_counter() - began
+                sums = _total(now, accelerator)
+                here = accelerator.is_main_process
+                now.update(zip(("loss", "correct", "seen"), sums if here else [0.0] * 3, strict=True))
+                save_checkpoint(accelerator, checkpoints, epoch, now["step"])
+
+        judged = average.module if average is not None else model
+        sums = _total(now, accelerator)
+        row = {
+            "epoch": epoch + 1,
+            "lr": optimizer.param_groups[0]["lr"],
+            "train_loss": sums[0] / sums[2],
+            "train_accuracy": sums[1] / sums[2],
+            **validate(judged, validation, accelerator, batch_size=max(64, recipe.batch_size)),
+        }
+        schedule.after_epoch(row[recipe.select])
+        row["seconds"] = before + time.perf_counter() - began
+        improved = best.consider(judged, row, accelerator.is_main_process)
+        history.rows.append(row)
+        now.update(epoch=epoch + 1, step=0, loss=0.0, correct=0.0, seen=0.0, seconds=0.0, bad_epochs=0 if improved else now["bad_epochs"] + 1)
+        reporter.epoch(row, best.value)
+        if folder is not None:
+            if accelerator.is_main_process:
+                history.save(folder / "history.csv")
+            save_checkpoint(accelerator, folder / "checkpoint", epoch + 1, 0)
+
+    accelerator.wait_for_everyone()
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+    restore_batch_norm()
+    best.restore(model)
+    return history
+
+
+def _backward(wrapped: nn.Module, x: Tensor, targets: Tensor, share: float, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
+    losses, logits = wrapped(x, targets)
+    loss = torch.stack(list(losses.values())).sum()
+    accelerator.backward(loss * share)
+    return loss.detach(), logits.detach()
+
+
+def _total(now: dict[str, Any], accelerator: Accelerator) -> list[float]:
+    """Loss, correct answers and images seen in this epoch, over all processes."""
+    sums = torch.tensor([now["loss"], now["correct"], now["seen"]], device=accelerator.device)
+    return accelerator.reduce(sums, "sum").tolist()
+
+
+def _tired(bad_epochs: int, patience: int | None) -> bool:
+    return patience is not None and bad_epochs > patience
+
+
+def _nothing() -> None:
+    return None
+
+
+def validate(model: FerModel, faces: FaceSet, accelerator: Accelerator, *, batch_size: int) -> dict[str, float]:
+    """Cross entropy and scores on a set of faces; processes share the work."""
+    mine = np.arange(accelerator.process_index, len(faces), accelerator.num_processes)
+    k = len(faces.names)
+    logits = torch.zeros(len(faces), k, dtype=torch.float64)
+    if len(mine):
+        logits[mine] = predict_logits(model, faces.images[mine], batch_size=batch_size).double()
+    logits = accelerator.reduce(logits.to(accelerator.device), "sum").cpu()  # (N, K)
+    labels = torch.as_tensor(faces.labels)
+    confusion = torch.bincount(labels * k + logits.argmax(1), minlength=k * k).reshape(k, k).numpy()
+    scores = {f"val_{name}": float(value) for name, value in scores_of_confusion(confusion).items()}
+    return {"val_loss": nn.functional.cross_entropy(logits, labels).item(), **scores}
+
+
+class _Best:
+    """Keeps the weights of the best epoch so far: on disk if there is a folder, in memory if not."""
+
+    def __init__(self, folder: Path | None, select: str, history: History) -> None:
+        self.file = None if folder is None else folder / "best.safetensors"
+        self.select = select
+        self.value = max(history.column(select), default=float("-inf")) if history.rows else float("-inf")
+        self.state: dict[str, Tensor] = {}
+
+    def consider(self, model: FerModel, row: dict[str, float], is_main: bool) -> bool:
+        """Keep the weights if the row is strictly better than every one before."""
+        if row[self.select] <= self.value:
+            return False
+        self.value = row[self.select]
+        if self.file is None:
+            self.state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        elif is_main:
+            save_weights(model, self.file, weights=self.file.parent.name)
+        return True
+
+    def restore(self, model: FerModel) -> None:
+        """Put the best weights into the network."""
+        state = self.state if self.file is None else load_file(self.file)
+        model.load_state_dict(state)
+
+
+def save_checkpoint(accelerator: Accelerator, folder: Path, epoch: int, step: int) -> None:
+    """Write a checkpoint under a name that exists only once it is complete; older ones go afterwards."""
+    final, partial = folder / f"{epoch:05d}-{step:07d}", folder / ".partial"
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(partial, final)
+        for old in complete_checkpoints(folder)[:-1]:
+            shutil.rmtree(old, ignore_errors=True)
+    accelerator.wait_for_everyone()
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first; a write that was cut off is not among them."""
+    return sorted(p for p in folder.glob("[0-9]*-[0-9]*") if p.is_dir())
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint to go on from, if any."""
+    return next(reversed(complete_checkpoints(folder)), None)
+
+
