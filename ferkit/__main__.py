@@ -45,10 +45,24 @@ def run(
 
 
 @app.command()
-def weights() -> None:
-    """List the trained weights that come with the workbook."""
+def weights(
+    publish: Annotated[Path | None, typer.Option(help="a finished run whose weights, card and record go to data/")] = None,
+    name: Annotated[str, typer.Option(help="the name create_model(..., weights=NAME) will know it by")] = "",
+) -> None:
+    """List the trained weights that come with the workbook, or add those of a run."""
     from ferkit.models import list_weights
+    from ferkit.models.registry import weights_folder
+    from ferkit.publish import publish as publish_run
 
+    if publish is not None:
+        if not name:
+            raise SystemExit("ferkit: give the weights a name, such as --name fer2013-teach")
+        try:
+            for file in publish_run(publish, weights=name, data_folder=weights_folder().parent):
+                typer.echo(str(file))
+        except (ValueError, FileNotFoundError) as error:
+            raise SystemExit(f"ferkit: {error}") from None
+        return
     for model, names in list_weights().items():
         typer.echo(f"{model}: {', '.join(names)}")
 

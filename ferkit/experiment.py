@@ -114,7 +114,8 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
             "seconds": {"training": round(sum(history.column("seconds")), 1), "this_call": round(time.perf_counter() - began, 1)},
             "environment": environment(accelerator.num_processes, str(accelerator.device)),
         }
-        np.savez(folder / "predictions.npz", **predictions, test_labels=test.labels, validation_labels=validation.labels)
+        arrays = {**predictions, "test_labels": test.labels, "validation_labels": validation.labels}
+        np.savez(folder / "predictions.npz", **arrays)  # type: ignore[arg-type]
         write_json(done, result)
     accelerator.wait_for_everyone()
     return Run(folder, recipe, history, result, model)

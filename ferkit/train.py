@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -223,7 +223,7 @@ def fit(
                 now.update(zip(("loss", "correct", "seen"), sums if here else [0.0] * 3, strict=True))
                 save_checkpoint(accelerator, checkpoints, epoch, now["step"])
 
-        judged = average.module if average is not None else model
+        judged = cast(FerModel, average.module) if average is not None else model
         sums = _total(now, accelerator)
         row = {
             "epoch": epoch + 1,

@@ -1,0 +1,112 @@
+"""From a finished run to what the project commits: weights in half precision, a card beside them, and the record."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ferkit.experiment import write_json
+from ferkit.metrics import SCORES
+from ferkit.models import create_model, save_weights
+from ferkit.recipe import Recipe
+from ferkit.train import History
+
+# What every card says of the data; a set that is not here has to be added with its terms.
+TERMS = {
+    "fer2013": "FER2013 was gathered by web search for a 2013 contest (Goodfellow et al., ICONIP 2013). Its pictures carry no licence to "
+    "publish, and none is in this file. The people in them were not asked. Use the weights for teaching and research.",
+    "synthetic": "Drawn faces; no person is in them.",
+}
+LIMITS = (
+    "The network names the expression that most raters would have written under a 48-pixel grey picture. It does not know what a "
+    "person feels. Labels are noisy, classes are unequal, and who is in the pictures is not documented: expect it to be worse for "
+    "faces that web search did not show. Not for decisions about people; in the European Union emotion recognition at work and in "
+    "education is prohibited with few exceptions (Regulation (EU) 2024/1689, article 5)."
+)
+
+
+def publish(run: Path, *, weights: str, data_folder: Path) -> tuple[Path, Path, Path]:
+    """Write weights, card and record of a finished run under `data_folder`.
+
+    Args:
+        run: folder written by `ferkit.experiment.run`.
+        weights: name for `create_model(..., weights=name)`, such as "fer2013-teach".
+        data_folder: the project's data/; gets weights/<run>.safetensors, weights/<run>.md and results/<run>.json.
+
+    Returns:
+        The three files.
+
+    Raises:
+        FileNotFoundError: the run is not finished.
+        ValueError: the terms of its data are not known.
+
+    """
+    if not (run / "result.json").is_file():
+        raise FileNotFoundError(f"{run} has no result.json: the run is not finished")
+    result = json.loads((run / "result.json").read_text("utf-8"))
+    recipe, history = Recipe.load(run / "recipe.yaml"), History.read(run / "history.csv")
+    if recipe.data not in TERMS:
+        raise ValueError(f"the terms of {recipe.data!r} are not written down; add them to ferkit.publish.TERMS")
+    model = create_model(recipe.model, weights=run / "best.safetensors")
+    result["recipe"]["data_path"] = None  # where one machine keeps its data is nobody's business
+    result["history"] = {name: [round(v, 4) for v in history.column(name)] for name in ("train_loss", "val_loss", "val_accuracy")}
+    record = data_folder / "results" / f"{recipe.name}.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    file = save_weights(model, data_folder / "weights" / f"{recipe.name}.safetensors", weights=weights, half=True)
+    write_json(record, result)
+    card = file.with_suffix(".md")
+    card.write_text(_card(recipe, result, weights, file.stat().st_size), encoding="utf-8")
+    return file, card, record
+
+
+def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> str:
+    test, protocol, data, seconds = result["test"], result["protocol"], result["data"], result["seconds"]
+    rows = [("all images", test)] + ([("without images that are also in training", test["duplicate_clean"])] if "duplicate_clean" in test else [])
+    lines = [
+        f"# {recipe.name}",
+        "",
+        f'`create_model("{recipe.model}", weights="{weights}")` · {result["model"]["parameters"]:,} parameters · float16, {size / 1e6:.1f} MB',
+        "",
+        recipe.source or "",
+        "",
+        f"## Results on {protocol['test_split']}",
+        "",
+        "| images | n | " + " | ".join(f"{s.replace('_', ' ')} [95 %]" for s in SCORES) + " |",
+        "|---|---|" + "---|" * len(SCORES),
+        *(f"| {what} | {m['n']:,} | " + " | ".join(_figure(m, s) for s in SCORES) + " |" for what, m in rows),
+        "",
+        f"Mean cross entropy {test['cross_entropy']:.3f} nats, expected calibration error {test['ece']:.3f} (15 bins). Validation accuracy "
+        f"{_figure(result['validation'], 'accuracy')}. Intervals are bootstrap over images; they do not hold the spread between seeds, of which there is one.",
+        "",
+        "| emotion | recall | images |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {recall:.3f} | {sum(counts)} |" if recall is not None else f"| {name} | – | 0 |"
+            for (name, recall), counts in zip(test["recall"].items(), test["confusion"], strict=True)
+        ),
+        "",
+        "## How",
+        "",
+        f"- Recipe: `notebooks/recipes/{recipe.model}/{recipe.name.removeprefix(recipe.model + '-')}.yaml`; seed {recipe.seed}; test-time augmentation: {protocol['tta'] or 'none'}.",
+        f"- Selection: {protocol['selection']}.",
+        f"- Data: {data['name']}, sha256 of the source `{data['sha256']}`; images per split: "
+        + ", ".join(f"{k} {v:,}" for k, v in data["splits"].items())
+        + f"; sha256 of the split `{data['split_sha256'][:16]}…`. Validation is carved from the training images; copies of one image stay on one side.",
+        f"- Cost: {seconds['training'] / 60:.0f} minutes of training on {result['environment']['device']}, {result['environment']['threads']} thread(s); "
+        f"torch {result['environment']['torch']}.",
+        f"- The whole record, with the curve and the confusion matrix: `data/results/{recipe.name}.json`.",
+        "",
+        "## Limits",
+        "",
+        LIMITS,
+        "",
+        "## Terms of the data",
+        "",
+        TERMS[recipe.data],
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _figure(metrics: dict[str, Any], score: str) -> str:
+    low, high = metrics["intervals"][score]
+    return f"{100 * metrics[score]:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
