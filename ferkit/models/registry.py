@@ -72,6 +72,8 @@ def create_model(
         raise ValueError(f"{name} has no option {', '.join(map(repr, unknown))}; known: {', '.join(known)}")
     stated = {"num_classes": num_classes, "width": width, **options}
     stated = {k: v for k, v in stated.items() if v is not None}
+    if width is not None and not width > 0:
+        raise ValueError(f"width is a factor on channel counts and must be above 0, found {width}")
     saved: dict[str, Any] = {}
     if weights is not None:
         file = _weights_file(name, weights)
@@ -91,6 +93,8 @@ def create_model(
         model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(file).items()})
         model.labels, model.input_size = tuple(saved["labels"]), saved["input_size"]
     if labels is not None:
+        if saved.get("labels") and list(labels) != saved["labels"]:
+            raise ValueError(f"{file.name} was trained with labels {', '.join(saved['labels'])}, not {', '.join(labels)}")
         if len(labels) != arguments["num_classes"]:
             raise ValueError(f"{len(labels)} labels for {arguments['num_classes']} classes")
         model.labels = tuple(labels)

@@ -54,7 +54,7 @@ class ResEmoteNet(FerModel):
 
     input_size = 64
     colour = "grey3"
-    official_cam_layer = "conv3"  # plot_heatmap hooks conv3 before its BatchNorm
+    official_cam_layer = "conv3"  # eval_gcam.py hooks conv3 before its BatchNorm
 
     def __init__(
         self,
@@ -139,9 +139,16 @@ class ResEmoteNet(FerModel):
         return getattr(self, self._last)(x)  # (B, K)
 
     def cam_layer(self, input_size: int) -> str:
-        """The deepest stage with a grid of at least 6 x 6: the gated map at 48 and 64 px, later blocks in larger pictures."""
-        side = input_size // 2 ** (3 if self._keep_pool else len(self._convs))
-        best = "se"
+        """The deepest stage with a grid of at least 6 x 6: the gated map at 48 and 64 px, later blocks in larger pictures.
+
+        In pictures too small for that, the first stage.
+        """
+        side = input_size // 2**self._keep_pool
+        best = f"stage{self._convs[0]}"
+        for i in self._convs:
+            side //= 2
+            if side >= 6:
+                best = "se" if i == self._convs[-1] else f"stage{i}"
         for i in self._blocks:
             side = -(-side // 2)
             if side >= 6:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 #: What a row can conclude.
@@ -52,11 +54,12 @@ class Table:
     caption: str
     place: str
     columns: tuple[str, ...]
-    rows: dict[str, tuple[Value, ...]]
+    rows: Mapping[str, tuple[Value, ...]]
 
     def cell(self, row: str, column: str) -> Value:
         """Return one value. Raises ValueError listing the known rows or columns."""
-        return self.row(row)[column] if column in self.columns else self.column(column)[row]
+        self.row(row)
+        return self.column(column)[row]
 
     def row(self, name: str) -> dict[str, Value]:
         """Return one row as column -> value. Raises ValueError listing the known rows."""
@@ -90,7 +93,7 @@ class Ledger:
     code: str
     commit: str
     licence: str
-    tables: dict[str, Table]
+    tables: Mapping[str, Table]
     rows: tuple[Row, ...]
 
     def __getitem__(self, row_id: str) -> Row:
@@ -144,10 +147,10 @@ def read(path: str | Path) -> Ledger:
         if row.id in seen:
             raise ValueError(f"{path.name}, row {row.id}: the id is used twice; give each row its own.")
         seen.add(row.id)
-    return Ledger(key=path.stem, authors=tuple(data.pop("authors")), tables=tables, rows=rows, **data)
+    return Ledger(key=path.stem, authors=tuple(data.pop("authors")), tables=MappingProxyType(tables), rows=rows, **data)
 
 
-def _check(found: Any, where: str, types: dict[str, type], optional: set[str]) -> None:
+def _check(found: Any, where: str, types: Mapping[str, type], optional: set[str]) -> None:
     """Every required name present, none unknown, each of its type and no text empty."""
     if not isinstance(found, dict):
         raise ValueError(f"{where}: expected a TOML table, found {found!r}; write name = value lines under it.")
@@ -195,4 +198,4 @@ def _table(file: str, key: str, data: Any) -> Table:
         if any(not isinstance(value, int | float | str) or isinstance(value, bool) for value in values):
             raise ValueError(f"{where}, row {name}: cells are numbers or text ('-' for none), found {values!r}.")
     rows = {name: tuple(None if v == "-" else v for v in values) for name, values in data["rows"].items()}
-    return Table(key=key, caption=data["caption"], place=data["place"], columns=columns, rows=rows)
+    return Table(key=key, caption=data["caption"], place=data["place"], columns=columns, rows=MappingProxyType(rows))
