@@ -1,7 +1,8 @@
-"""Lines of a csv that may be packed as .gz, .zip or .tar.gz; nothing is ever unpacked to disk."""
+"""Rows of a csv that may be packed as .gz, .zip or .tar.gz; nothing is ever unpacked to disk."""
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import tarfile
@@ -10,10 +11,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
-MAX_BYTES = 2 << 30  # FER2013's csv is 287 MB
-MAX_LINE = 1 << 17  # its longest line is 9.2 kB; also the limit of Python's csv module
+MAX_BYTES = 2 << 30  # FER2013's csv is about 0.3 GB
+MAX_LINE = 1 << 17  # a row of 48x48 values takes 9.3 kB at most; and the limit of a field in Python's csv module
+
+
+# RuntimeError: a zip with a password or an unknown compression
+_DAMAGE = (EOFError, OSError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
 def is_packed(path: Path) -> bool:
@@ -22,8 +27,10 @@ def is_packed(path: Path) -> bool:
 
 
 @contextmanager
-def csv_lines(path: Path, prefer: Sequence[str]) -> Iterator[Iterator[str]]:
-    """Open a csv, packed or not, as an iterator over its lines; of several members the first in `prefer` is taken.
+def csv_rows(path: Path, prefer: Sequence[str]) -> Iterator[Iterator[list[str]]]:
+    """Open a csv, packed or not, as an iterator over its rows; of several members the first in `prefer` is taken.
+
+    Blank lines are left out; a row ends with its line, also inside quotes.
 
     Raises ValueError, also from the iterator, where the file is damaged, cut off, too large or no csv.
     """
@@ -32,35 +39,54 @@ def csv_lines(path: Path, prefer: Sequence[str]) -> Iterator[Iterator[str]]:
         try:
             if name.endswith((".tar.gz", ".tgz", ".tar")):
                 archive = stack.enter_context(tarfile.open(path))
-                sizes = {member.name: member.size for member in archive if member.isfile()}
-                stream = archive.extractfile(_member(sizes, prefer, path))
+                sizes = _tar_sizes(archive, path)
+                stream: IO[bytes] | None = archive.extractfile(_member(sizes, prefer, path))
                 assert stream is not None  # a regular file, by the line above
             elif name.endswith(".zip"):
                 pack = stack.enter_context(zipfile.ZipFile(path))
                 sizes = {info.filename: info.file_size for info in pack.infolist() if not info.is_dir()}
                 stream = pack.open(_member(sizes, prefer, path))
             else:
-                stream = gzip.open(path) if name.endswith(".gz") else path.open("rb")
+                stream = cast(IO[bytes], gzip.open(path) if name.endswith(".gz") else path.open("rb"))
             stack.enter_context(stream)
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
+        except _DAMAGE as error:
             raise ValueError(_damaged(path, error)) from None
-        yield _lines(stream, path)
+        yield _rows(_lines(stream, path))
+
+
+def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
+    for line in lines:
+        text = line.rstrip("\r\n")
+        if text:  # csv's reader goes letter by letter, which takes as long as reading all the numbers
+            yield next(csv.reader([text])) if '"' in text else text.split(",")
 
 
 def _damaged(path: Path, error: Exception) -> str:
     return f"Expected {path.name} whole, but it is damaged or cut off ({error}). Download or copy it again."
 
 
+def _tar_sizes(archive: tarfile.TarFile, path: Path) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for member in archive:  # unpacks on the way, so a bomb must be stopped here
+        if member.isfile():
+            sizes[member.name] = member.size
+        if sum(sizes.values()) > MAX_BYTES:
+            raise ValueError(f"Expected at most {MAX_BYTES:,} bytes in {path.name}, found more.")
+    return sizes
+
+
 def _member(sizes: dict[str, int], prefer: Sequence[str], path: Path) -> str:
     tables = [name for name in sizes if name.lower().endswith(".csv")]
-    tables.sort(key=lambda name: (rank(name, prefer), len(name), name))
+    tables.sort(key=lambda name: (_rank(name, prefer), len(name), name))
     if not tables:
         found = ", ".join(list(sizes)[:8]) or "nothing"
         raise ValueError(f"Expected a .csv inside {path.name}, found {found}. Unpack it, and name the csv itself.")
     chosen = tables[0]
     parts = PurePosixPath(chosen.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
-        raise ValueError(f"Expected plain names inside {path.name}, found {chosen!r}, which leaves the archive's folder.")
+        raise ValueError(
+            f"Expected plain names inside {path.name}, found {chosen!r}, which leaves the archive's folder."
+        )
     if sizes[chosen] > MAX_BYTES:
         raise ValueError(
             f"Expected at most {MAX_BYTES:,} bytes of csv in {path.name}, found {sizes[chosen]:,} in {chosen}."
@@ -68,8 +94,7 @@ def _member(sizes: dict[str, int], prefer: Sequence[str], path: Path) -> str:
     return chosen
 
 
-def rank(name: str, prefer: Sequence[str]) -> int:
-    """Return the place of a member's base name among the preferred ones, behind them all for any other."""
+def _rank(name: str, prefer: Sequence[str]) -> int:
     base = PurePosixPath(name).name.lower()
     return prefer.index(base) if base in prefer else len(prefer)
 
@@ -85,5 +110,5 @@ def _lines(stream: IO[bytes], path: Path) -> Iterator[str]:
             if read > MAX_BYTES:
                 raise ValueError(f"Expected at most {MAX_BYTES:,} bytes of csv in {path.name}, found more.")
             yield line
-    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, OSError) as error:
+    except _DAMAGE as error:
         raise ValueError(_damaged(path, error)) from None

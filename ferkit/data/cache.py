@@ -53,20 +53,22 @@ def source_sha256(files: Sequence[Path], root: Path) -> str:
 
     Remembered by path, size and modification time, so that asking again costs no reading.
     """
-    stats = [file.stat() for file in files]
+    stats = [os.stat(file) for file in files]
+    alone = files == [root]
+    names = [root.name] if alone else [os.fspath(file)[len(os.fspath(root)) :] for file in files]
     listing = hashlib.sha256()
-    for file, stat in zip(files, stats, strict=True):
-        listing.update(f"{file.relative_to(root).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    for name, stat in zip(names, stats, strict=True):
+        listing.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     state = listing.hexdigest()
     memory = cache_folder() / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(memory.read_text("utf-8"))
         if known["state"] == state:
             return str(known["sha256"])
-    if files == [root]:
+    if alone:
         found = file_sha256(root)
     else:
-        lines = (f"{file.relative_to(root).as_posix()}\0{file_sha256(file)}\n" for file in files)
+        lines = [f"{file.relative_to(root).as_posix()}\0{file_sha256(file)}\n" for file in files]
         found = hashlib.sha256("".join(lines).encode()).hexdigest()
     if max((stat.st_mtime for stat in stats), default=0.0) < time.time() - SETTLED:
         with suppress(OSError), _replacing(memory) as stream:
@@ -76,14 +78,15 @@ def source_sha256(files: Sequence[Path], root: Path) -> str:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file so that `path` holds either all of it or what was there before, whenever the process ends."""
+    """Write a file so that `path` holds either all of it or what was there before, whenever the process ends.
+
+    After a power failure a file may be torn all the same; the checksums notice that when it is opened.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
         os.replace(name, path)
     except BaseException:
         with suppress(OSError):
@@ -96,11 +99,11 @@ def _open(key: Path) -> Arrays | None:
     try:
         with np.load(key.with_suffix(".npz"), allow_pickle=False) as kept:
             labels, split, checksum, note = kept["labels"], kept["split"], int(kept["crc32"]), str(kept["note"])
-        images = np.load(key.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        images = np.load(key.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     whole = images.dtype == np.uint8 and len(images) == len(labels) == len(split)
-    if not whole or zlib.crc32(np.ascontiguousarray(images)) != checksum:
+    if not whole or zlib.crc32(np.ascontiguousarray(images).data) != checksum:
         return None
     return Arrays(images, labels, split, note)
 
@@ -108,7 +111,7 @@ def _open(key: Path) -> Arrays | None:
 def read_once(kind: str, sha256: str, read: Callable[[], Arrays]) -> Arrays:
     """Return the arrays of the source with digest `sha256`, calling `read` where no intact copy is kept.
 
-    The images come back as a read-only memory map. Where the cache cannot be written, a warning says so and the
+    The images come back as a memory map; writing to them changes memory, never the file. Where the cache cannot be written, a warning says so and the
     arrays come back as they were read. What `read` raises is raised, and nothing is kept then.
     """
     key = cache_folder() / f"{kind}-v{VERSION}-{sha256[:32]}"
@@ -124,7 +127,7 @@ def read_once(kind: str, sha256: str, read: Callable[[], Arrays]) -> Arrays:
                 stream,
                 labels=arrays.labels,
                 split=arrays.split,
-                crc32=np.uint32(zlib.crc32(np.ascontiguousarray(arrays.images))),
+                crc32=np.uint32(zlib.crc32(np.ascontiguousarray(arrays.images).data)),
                 note=np.str_(arrays.note),
             )
     except OSError as error:

@@ -87,7 +87,10 @@ class View:
         # Seen from the tilted head; the outline is drawn in these coordinates.
         x, y, z = self._to_light.T
         self.light = np.stack([cr * x + sr * y, cr * y - sr * x, z], -1)
-        self._upright = np.stack([np.stack([cr, sr], -1), np.stack([-sr, cr], -1)], -2) / self.scale[:, None, None]
+        # An affine map of the pixels is one broadcast sum of an upper edge (B, 1, W) and a left edge (B, H, 1).
+        upright = np.stack([np.stack([cr, sr], -1), np.stack([-sr, cr], -1)], -2) / self.scale[:, None, None]
+        pixels = np.tile((np.arange(size) + 0.5) * 2 / size - 1, (len(sy), 1))
+        self._edges = self._affine(upright, self.shift, pixels, pixels)
         self.pixel = self.tensor(self.scale * size / 2)
         self._ambient, self._diffuse = (1 - 0.55 * p["contrast"]) * p["exposure"], 0.7 * p["contrast"] * p["exposure"]
 
@@ -105,21 +108,24 @@ class View:
         """Brightness added where skin faces the light, (B,)."""
         return self._diffuse
 
-    def upright(self) -> tuple[Tensor, Tensor]:
-        """Return x, y (B, H, W) of each pixel in head units, with shift, scale and roll undone."""
-        pixels = (np.arange(self.size) + 0.5) * 2 / self.size - 1
-        return self._affine(self._upright, self.shift, pixels, pixels)
+    def upright_x(self, factor: Tensor | float = 1, offset: Tensor | float = 0) -> Tensor:
+        """Return x * factor + offset, (B, H, W), where x is in head units with shift, scale and roll undone."""
+        return (self._edges[0][0] * factor + offset) + self._edges[0][1] * factor
 
-    def _affine(self, matrix: np.ndarray, centre: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> tuple[Tensor, Tensor]:
-        # matrix (..., 2, 2), centre (..., 2), xs (w,) or (..., w), ys likewise: an affine map is one broadcast sum.
+    def upright_y(self, factor: Tensor | float = 1, offset: Tensor | float = 0) -> Tensor:
+        """Return y * factor + offset, (B, H, W); see `upright_x`."""
+        return (self._edges[1][0] * factor + offset) + self._edges[1][1] * factor
+
+    def _affine(self, matrix: np.ndarray, centre: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> list[list[Tensor]]:
+        # matrix (..., 2, 2), centre (..., 2), xs (..., w), ys (..., h) -> both coordinates' edges (..., 1, w), (..., h, 1).
         dx, dy = xs - centre[..., 0, None], ys - centre[..., 1, None]
-        u = self._outer(matrix[..., 0, 0, None] * dx, matrix[..., 0, 1, None] * dy)
-        v = self._outer(matrix[..., 1, 0, None] * dx, matrix[..., 1, 1, None] * dy)
-        return u, v
-
-    def _outer(self, row: np.ndarray, column: np.ndarray) -> Tensor:
-        a, b = (torch.from_numpy(np.ascontiguousarray(k, np.float32)).to(self.device) for k in (row, column))
-        return a.unsqueeze(-2) + b.unsqueeze(-1)  # (..., h, w)
+        return [
+            [
+                torch.from_numpy((matrix[..., k, 0, None] * dx).astype(np.float32)).to(self.device).unsqueeze(-2),
+                torch.from_numpy((matrix[..., k, 1, None] * dy).astype(np.float32)).to(self.device).unsqueeze(-1),
+            ]
+            for k in (0, 1)
+        ]
 
     def project(self, x: np.ndarray, y: np.ndarray, lift: float | np.ndarray = 0.0) -> tuple[np.ndarray, ...]:
         """Return for points (..., B) on the head, `lift` above its surface: picture position (..., B, 2), the map from
@@ -162,8 +168,8 @@ class View:
         light = self.tensor(self._ambient + self._diffuse * lambert)
         if whole:
             pixels = (np.arange(self.size) + 0.5) * 2 / self.size - 1
-            u, v = self._affine(inverse, position, pixels, pixels)
-            return Patch(u, v, light, self.pixel, None)
+            (ur, uc), (vr, vc) = self._affine(inverse, position, pixels, pixels)
+            return Patch(ur + uc, vr + vc, light, self.pixel, None)
         corners = np.array([[u, v] for u in box[:2] for v in box[2:]])  # (4, 2)
         reach = position[..., None, :] + corners @ jacobian.swapaxes(-1, -2)  # (S, B, 4, 2)
         low = np.floor((reach.min(-2) + 1) * self.size / 2).astype(np.int64) - 1  # (S, B, 2)
@@ -171,8 +177,8 @@ class View:
         w, h = (int(k) for k in np.minimum(extent, self.size))
         left, top = np.clip(low[..., 0], 0, self.size - w), np.clip(low[..., 1], 0, self.size - h)
         columns, rows = left[..., None] + np.arange(w), top[..., None] + np.arange(h)  # (S, B, w), (S, B, h)
-        u, v = self._affine(
+        (ur, uc), (vr, vc) = self._affine(
             inverse, position, (columns + 0.5) * 2 / self.size - 1, (rows + 0.5) * 2 / self.size - 1
         )
         index = torch.from_numpy(rows[..., :, None] * self.size + columns[..., None, :]).to(self.device)  # (S, B, h, w)
-        return Patch(u, v, light, self.pixel, index)
+        return Patch(ur + uc, vr + vc, light, self.pixel, index)

@@ -251,8 +251,8 @@ def sample_aus(
     kept = draws("kept")
     drawn = (core[labels] > 0) & ((kept >= level.dropped) | strongest[labels])
     joined = draws("joined") < chance[labels]
-    low, high = level.intensity
-    overall = (low + (high - low) * uniform(seed, index, "intensity"))[:, None]
+    low_intensity, high_intensity = level.intensity
+    overall = (low_intensity + (high_intensity - low_intensity) * uniform(seed, index, "intensity"))[:, None]
     own = np.where(drawn, core[labels], 0) + np.where(joined, extra[labels], 0)
     own = np.clip(own * overall * (0.75 + 0.5 * draws("strength")), 0, 1)
     active = own > 0
@@ -261,7 +261,9 @@ def sample_aus(
     low, high = level.blend_share
     share = low + (high - low) * uniform(seed, index, "blend share")
     share = np.where(uniform(seed, index, "blend") < level.blend, share, 0.0)[:, None]
-    aus = np.maximum(own, core[partner[labels]] * overall * share)
+    # A neutral face with a trace of a second emotion stays below the weakest face of that emotion.
+    base = np.where((core[labels] > 0).any(axis=1, keepdims=True), overall, low_intensity)
+    aus = np.maximum(own, core[partner[labels]] * base * share)
     left, right = AU_NAMES.index("AU14L"), AU_NAMES.index("AU14R")
     mirrored = uniform(seed, index, "side") < 0.5
     for array in (aus, active):

@@ -16,7 +16,7 @@ class FaceSet:
     """Face images of one data set, with labels and splits; rows keep the order of the source.
 
     Attributes:
-        images: uint8 in [0, 255], (N, H, W) grey or (N, 3, H, W) RGB; may be a read-only memory map.
+        images: uint8 in [0, 255], (N, H, W) grey or (N, 3, H, W) RGB; may be a memory map.
         labels: int64 (N,), positions in `names`.
         names: canonical emotion names in label order.
         split: (N,) strings, each one of `SPLITS`.

@@ -6,16 +6,16 @@ Goodfellow et al., "Challenges in Representation Learning: A report on three mac
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterable, Iterator
+import re
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ferkit import labels
 from ferkit.data import cache
-from ferkit.data.archives import csv_lines, is_packed
+from ferkit.data.archives import csv_rows, is_packed
 from ferkit.data.cache import Arrays
 from ferkit.data.faceset import FaceSet
 from ferkit.data.folders import find_class_folders, find_parquet, read_class_folders, read_parquet
@@ -33,7 +33,8 @@ OFFICIAL_COUNTS = {
 CSV_NAMES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz", "fer2013.zip",
              "fer2013.csv.zip", "icml_face_data.csv.zip", "fer2013.tar.gz")  # fmt: skip
 _CODES = {str(code): code for code in range(7)}
-_ROWS_AT_ONCE = 256  # about 2 MB of text: the parser's working arrays stay small
+_DIGITS_AND_BLANKS = b"0123456789 \t\r\n"
+Code = TypeVar("Code", int, str)
 
 
 def load_fer2013(path: str | os.PathLike[str] | None = None) -> FaceSet:
@@ -119,7 +120,7 @@ def find_source(path: str | os.PathLike[str] | None = None) -> Path:
 
 
 def read_csv(path: Path) -> Arrays:
-    """Parse the contest's csv (columns emotion, pixels, Usage in any order) in chunks, without caching."""
+    """Parse the contest's csv (columns emotion, pixels, Usage in any order) row by row, without caching."""
     if path.suffix.lower() not in (".csv", ".txt") and not is_packed(path):
         raise ValueError(
             f"Expected FER2013 as .csv, .csv.gz, .zip, .tar.gz or .parquet, found {path.name}. "
@@ -128,40 +129,21 @@ def read_csv(path: Path) -> Arrays:
     images = bytearray()
     codes: list[int] = []
     splits: list[str] = []
-    pending: list[bytes] = []
-    with csv_lines(path, CSV_NAMES) as lines:
-        rows = _fields(lines, path)
+    with csv_rows(path, CSV_NAMES) as rows:
         emotion, pixels, usage, width = _columns(next(rows, []), path)
         for number, row in enumerate(rows, start=1):
-            fault = None
-            if len(row) != width:
-                fault = f"expected {width} columns, found {len(row)}; the file may be cut off here"
-            elif (code := _CODES.get(row[emotion].strip())) is None:
-                fault = f"expected an emotion from 0 to 6, found {_short(row[emotion])}"
-            elif (split := USAGES.get(row[usage].strip())) is None:
-                fault = f"expected Usage among {', '.join(USAGES)}, found {_short(row[usage])}"
-            if fault is None:
-                codes.append(code)  # type: ignore[arg-type]
-                splits.append(split)  # type: ignore[arg-type]
-                pending.append(row[pixels].encode("ascii", "replace"))
-            if pending and (fault or len(pending) == _ROWS_AT_ONCE):
-                images += parse_pixels(pending, number - len(pending) + (fault is None), path.name)
-                pending.clear()
-            if fault:
-                raise ValueError(f"{path.name}, data row {number}: {fault}.")
-    if pending:
-        images += parse_pixels(pending, len(codes) - len(pending) + 1, path.name)
+            try:
+                if len(row) != width:
+                    raise ValueError(f"expected {width} columns, found {len(row)}; the file may be cut off here")
+                codes.append(_code(row[emotion], _CODES, "an emotion from 0 to 6"))
+                splits.append(_code(row[usage], USAGES, f"Usage among {', '.join(USAGES)}"))
+                images += parse_pixels(row[pixels])
+            except ValueError as error:
+                raise ValueError(f"{path.name}, data row {number}: {error}.") from None
     if not codes:
         raise ValueError(f"Expected rows of images in {path.name}, found a header and nothing below it.")
     table = np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE)
     return Arrays(table, np.array(codes, np.int64), np.array(splits))
-
-
-def _fields(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
-    try:
-        yield from (row for row in csv.reader(lines) if row)
-    except csv.Error as error:
-        raise ValueError(f"Expected {path.name} to be a csv file, but it cannot be read as one: {error}.") from None
 
 
 def _columns(header: list[str], path: Path) -> tuple[int, int, int, int]:
@@ -172,7 +154,9 @@ def _columns(header: list[str], path: Path) -> tuple[int, int, int, int]:
     found = ", ".join(_short(name) for name in header[:12]) or "an empty file"
     step = "See data/README.md for the layouts."
     if "pixels" in names:
-        contest = "test.csv, which has no labels" if "emotion" in absent else "train.csv, which does not name the splits"
+        contest = (
+            "test.csv, which has no labels" if "emotion" in absent else "train.csv, which does not name the splits"
+        )
         step = f"This looks like the contest's {contest}: take fer2013.csv or icml_face_data.csv of the same download."
     raise ValueError(f"Expected the columns emotion, pixels, Usage in {path.name}, found {found}. {step}")
 
@@ -181,42 +165,28 @@ def _short(text: str, limit: int = 40) -> str:
     return repr(text if len(text) <= limit else text[:limit] + "...")
 
 
-def parse_pixels(rows: list[bytes], first: int, name: str) -> bytes:
-    """Turn rows of 2,304 grey values written as text into bytes, all rows at once.
+def _code(text: str, known: dict[str, Code], what: str) -> Code:
+    code = known.get(text.strip())
+    if code is None:
+        raise ValueError(f"expected {what}, found {_short(text)}")
+    return code
 
-    Args:
-        rows: one text per image: numbers 0 to 255 separated by blanks.
-        first: number of the first row, for the sentence of the ValueError.
-        name: name of the file, for the same.
+
+def parse_pixels(text: str) -> bytes:
+    """Turn 2,304 grey values from 0 to 255, written with blanks between them, into bytes.
+
+    Raises ValueError saying which value is not one, or how many there are.
     """
-    text = np.frombuffer(b" " + b" \n".join(rows) + b" ", np.uint8)
-    digit = text - np.uint8(48)  # wraps, so that everything that is no digit lies above 9
-    is_digit = digit < 10
-    is_blank = (text == 32) | (text == 10) | (text == 9)
-    # (M,) positions of the first and the last digit of each number
-    edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])
-    starts, ends = edges[0::2] + 1, edges[1::2]
-    length = ends - starts + 1
-    value = digit[ends].astype(np.int32)
-    value += np.where(length > 1, 10 * digit[ends - 1].astype(np.int32), 0)
-    value += np.where(length > 2, 100 * digit[np.maximum(ends - 2, 0)].astype(np.int32), 0)
-    # (R,) where each row begins; its numbers lie between two beginnings
-    begins = np.cumsum([1] + [len(row) + 2 for row in rows])
-    counts = np.diff(np.searchsorted(starts, begins))
-    clean = (is_digit | is_blank).all() and (length < 4).all() and (value < 256).all()
-    if clean and (counts == PIXELS).all():
-        return value.astype(np.uint8).tobytes()
-    for number, row in enumerate(rows, start=first):
-        words = row.split()
-        odd = [word for word in words if not (word.isdigit() and len(word) < 4 and int(word) < 256)]
-        if odd:
+    digits = text.encode("ascii", "replace")
+    if not digits.translate(None, _DIGITS_AND_BLANKS):
+        # 64 bits: numpy stops at the largest number there instead of wrapping around to a small one
+        values = np.fromstring(digits, np.int64, sep=" ")
+        if len(values) == PIXELS and values.max() < 256:
+            return values.astype(np.uint8).tobytes()
+    words = re.findall(r"[^ \t\r\n]+", text)
+    for place, word in enumerate(words, start=1):
+        if not re.fullmatch("0{0,9}[0-9]{1,3}", word, re.ASCII) or int(word) > 255:
             raise ValueError(
-                f"{name}, data row {number}: expected pixels as whole numbers from 0 to 255, "
-                f"found {_short(odd[0].decode())} at position {words.index(odd[0]) + 1}."
+                f"expected pixels as whole numbers from 0 to 255, found {_short(word)} at position {place}"
             )
-        if len(words) != PIXELS:
-            raise ValueError(
-                f"{name}, data row {number}: expected {PIXELS} pixels (48x48), found {len(words)}; "
-                "the row, or the file, may be cut off here."
-            )
-    raise ValueError(f"{name}: expected pixels separated by blanks in the data rows {first} to {first + len(rows) - 1}.")
+    raise ValueError(f"expected {PIXELS} pixels (48x48), found {len(words)}; the row, or the file, may be cut off here")

@@ -8,7 +8,6 @@ single vote for a column is removed as an outlier.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 from dataclasses import replace
@@ -19,7 +18,7 @@ import numpy as np
 
 from ferkit import labels
 from ferkit.data import cache
-from ferkit.data.archives import csv_lines
+from ferkit.data.archives import csv_rows
 from ferkit.data.faceset import FaceSet
 from ferkit.data.fer2013 import USAGES, find_source, load_fer2013
 
@@ -119,8 +118,7 @@ def read_votes(path: str | os.PathLike[str]) -> Votes:
     usage: list[str] = []
     image: list[str] = []
     counts: list[list[int]] = []
-    with csv_lines(path, (VOTES_NAME,)) as lines:
-        rows = (row for row in csv.reader(lines) if row)
+    with csv_rows(path, (VOTES_NAME,)) as rows:
         header = [name.strip().lower() for name in next(rows, [])]
         wanted = ["usage", "image name", *(name.lower() for name in labels.FERPLUS_COLUMNS)]
         absent = [name for name in wanted if name not in header]
@@ -134,7 +132,9 @@ def read_votes(path: str | os.PathLike[str]) -> Votes:
             split, name, *cells = (row[column].strip() for column in place)
             if split not in USAGES:
                 raise ValueError(f"{where}: expected Usage among {', '.join(USAGES)}, found {split[:40]!r}.")
-            odd = [cell for cell in cells if not (cell.isdigit() and len(cell) < 3 and int(cell) <= 10)]
+            odd = [
+                cell for cell in cells if not (cell.isascii() and cell.isdigit() and len(cell) < 3 and int(cell) <= 10)
+            ]
             if odd:
                 raise ValueError(f"{where}: expected vote counts from 0 to 10, found {odd[0][:40]!r}.")
             usage.append(USAGES[split])

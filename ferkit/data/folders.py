@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable
@@ -51,11 +52,13 @@ def find_class_folders(root: Path) -> list[Path]:
                     f"Expected one folder per FER2013 class in {folder.name}/ (angry, disgust, fear, happy, sad, "
                     f"surprise, neutral), found {inner.name!r}."
                 )
-            images = sorted(file for file in inner.iterdir() if file.suffix.lower() in IMAGES and file.is_file())
+            images = sorted(inner / name for name in os.listdir(inner) if name.lower().endswith(IMAGES))
             found.setdefault(labels.canonical(inner.name), []).extend(images)
         empty = [name for name in labels.order(_ORDER) if not found.get(name)]
         if empty:
-            raise ValueError(f"Expected images of all seven classes in {folder.name}/, found none of {', '.join(empty)}.")
+            raise ValueError(
+                f"Expected images of all seven classes in {folder.name}/, found none of {', '.join(empty)}."
+            )
         files += [file for images in found.values() for file in images]
     return files
 
@@ -125,7 +128,9 @@ def read_parquet(files: list[Path], side: int) -> Arrays:
                         splits.append(split)
         except (arrow.ArrowException, OSError) as error:
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"Expected {file.name} to be a whole parquet file, but it cannot be read: {first}") from None
+            raise ValueError(
+                f"Expected {file.name} to be a whole parquet file, but it cannot be read: {first}"
+            ) from None
         if not named:
             note = "label order assumed"
     if not codes:
@@ -148,13 +153,23 @@ def _parquet_columns(schema: Any, file: Path) -> tuple[str, str]:
     return image, label
 
 
+def _class_names(schema: Any, column: str) -> list[str]:
+    """Return the class names that the Hugging Face library stores in a table's schema, [] without any."""
+    try:
+        info = json.loads((schema.metadata or {})[b"huggingface"])
+        names = info["info"]["features"][column]["names"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
 def _label_reader(schema: Any, column: str, file: Path) -> tuple[Callable[[Any, str], int], bool]:
     """Return a function from a cell to FER2013's label, and whether the file itself names the classes."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    names = features.get(column, {}).get("names") if isinstance(features.get(column), dict) else None
-    if isinstance(names, dict):  # older files write {"0": "angry", ...}
-        names = [names[key] for key in sorted(names, key=int)]
-    named = bool(names) and all(_is_emotion(str(name)) for name in names)
+    names = _class_names(schema, column)
+    named = bool(names) and not all(name.isdigit() for name in names)
+    odd = [name for name in names if not _is_emotion(name)] if named else []
+    if odd:
+        raise ValueError(f"Expected FER2013's class names in {file.name}, found {', '.join(odd)}.")
 
     def code_of(value: Any, what: str) -> int:
         if isinstance(value, str) and _is_emotion(value):

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ferkit.data.faceset import FaceSet
+from ferkit.data.faceset import SPLITS, FaceSet
 
 
 def image_hashes(images: np.ndarray) -> np.ndarray:
@@ -20,23 +20,25 @@ def image_hashes(images: np.ndarray) -> np.ndarray:
 
     BLAKE2b: among 36,000 different images the chance that any two share a digest is below 1e-10.
     """
-    digests = b"".join(hashlib.blake2b(np.ascontiguousarray(image), digest_size=8).digest() for image in images)
+    digests = b"".join(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest() for image in images)
     return np.frombuffer(digests, np.uint64)
 
 
 def duplicate_mask(
-    faceset: FaceSet, evaluated_split: str, against: Sequence[str] = ("train", "validation")
+    faceset: FaceSet, evaluated_split: str, against: str | Sequence[str] = ("train", "validation")
 ) -> np.ndarray:
-    """Mark the images of a split that occur, pixel for pixel, in any of the splits `against`.
+    """Mark the images of a split that occur, pixel for pixel, in any of the splits `against` (itself left aside).
 
     Returns:
         bool (n,), n the rows of `faceset.select(evaluated_split)` in that order; True where the image is a copy.
         ``~duplicate_mask(...)`` selects the duplicate-clean rows. A split of `against` that is absent holds no copies.
     """
     evaluated = image_hashes(faceset.select(evaluated_split).images)
-    if isinstance(against, str) or evaluated_split in against:
-        raise ValueError(f"Expected a tuple of splits other than {evaluated_split!r}, found {against!r}.")
-    seen = np.isin(faceset.split, list(against))
+    others = {against} if isinstance(against, str) else set(against)
+    unknown = sorted(others - set(SPLITS))
+    if unknown:
+        raise ValueError(f"Expected splits among {', '.join(SPLITS)}, found {', '.join(unknown)}.")
+    seen = np.isin(faceset.split, sorted(others - {evaluated_split}))
     return np.isin(evaluated, image_hashes(faceset.images[seen]))
 
 
@@ -85,13 +87,17 @@ def carve_validation(
         raise ValueError(f"Expected a fraction between 0 and 1, found {fraction}.")
     there = faceset.splits()
     if "train" not in there or "validation" in there:
-        raise ValueError(f"Expected a FaceSet with train and without validation, found {', '.join(there) or 'no rows'}.")
+        raise ValueError(
+            f"Expected a FaceSet with train and without validation, found {', '.join(there) or 'no rows'}."
+        )
     hashes = image_hashes(faceset.images)
     if drop_leaked_from is not None:
         leaked_from = [drop_leaked_from] if isinstance(drop_leaked_from, str) else list(drop_leaked_from)
         absent = [split for split in leaked_from if split not in there or split == "train"]
         if absent:
-            raise ValueError(f"Expected drop_leaked_from among {', '.join(there)} less train, found {', '.join(absent)}.")
+            raise ValueError(
+                f"Expected drop_leaked_from among {', '.join(there)} less train, found {', '.join(absent)}."
+            )
         leaked = np.isin(hashes, hashes[np.isin(faceset.split, leaked_from)]) & (faceset.split == "train")
         faceset, hashes = faceset.subset(~leaked), hashes[~leaked]
     train = np.flatnonzero(faceset.split == "train")

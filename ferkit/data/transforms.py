@@ -23,14 +23,17 @@ def as_batch(images: np.ndarray | Tensor) -> Tensor:
         ValueError: another shape or another type than uint8.
 
     """
-    batch = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
-    if batch.dtype != torch.uint8:
-        raise ValueError(f"pictures must be uint8 with values 0-255, found {batch.dtype}; do not normalise them first")
-    if batch.ndim == 3:
-        batch = batch[:, None]  # (N, 1, H, W)
-    if batch.ndim != 4 or batch.shape[1] not in (1, 3):
-        raise ValueError(f"pictures must be (N, H, W), (N, 1, H, W) or (N, 3, H, W), found {tuple(images.shape)}")
-    return batch
+    if not isinstance(images, np.ndarray | Tensor):
+        raise ValueError(f"pictures must be one numpy array or tensor, found {type(images).__name__}; np.stack makes one of a list")
+    if str(images.dtype).removeprefix("torch.") != "uint8":
+        raise ValueError(f"pictures must be uint8 with values 0-255, found {images.dtype}; do not normalise them first")
+    shape = tuple(images.shape)
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[1] not in (1, 3)) or shape[-1] == 3:
+        raise ValueError(f"pictures must be (N, H, W), (N, 1, H, W) or (N, 3, H, W), channels before rows, found {shape}")
+    if isinstance(images, np.ndarray):
+        # Memory maps are read-only, which tensors cannot be: those are copied.
+        images = torch.from_numpy(np.ascontiguousarray(images) if images.flags.writeable else np.array(images))
+    return images if len(shape) == 4 else images[:, None]  # (N, C, H, W)
 
 
 def prepare(

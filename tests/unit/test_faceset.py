@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from ferkit import data
+from ferkit.data import FaceSet
+
+NAMES = ("anger", "fear", "neutral")
+
+
+def make(n: int = 6, **changes) -> FaceSet:
+    fields = {
+        "images": np.arange(n * 16, dtype=np.uint8).reshape(n, 4, 4),
+        "labels": np.arange(n) % 3,
+        "names": NAMES,
+        "split": np.array((["train"] * (n - 2) + ["public_test"] * 2)[:n]),
+        "name": "toy",
+        "source": "memory",
+    }
+    return FaceSet(**(fields | changes))
+
+
+def test_counts_splits_and_selection() -> None:
+    faces = make()
+    assert len(faces) == 6
+    assert faces.splits() == {"train": 4, "public_test": 2}
+    assert faces.counts() == {"anger": 2, "fear": 2, "neutral": 2}
+    train = faces.select("train")
+    assert train.labels.tolist() == [0, 1, 2, 0]
+    assert train.counts() == {"anger": 2, "fear": 1, "neutral": 1}
+    assert train.source == "memory" and train.names == NAMES
+    assert repr(faces) == "FaceSet(toy: 6 images 4x4, 3 classes; train 4, public_test 2)"
+
+
+def test_neighbouring_rows_are_a_view_and_others_a_copy() -> None:
+    faces = make()
+    assert np.shares_memory(faces.select("public_test").images, faces.images)
+    odd = faces.subset([1, 3, 5])
+    assert not np.shares_memory(odd.images, faces.images)
+    assert np.array_equal(odd.images, faces.images[[1, 3, 5]])
+
+
+def test_subset_keeps_the_order_asked_for_and_takes_masks_and_votes() -> None:
+    votes = np.eye(3)[np.arange(6) % 3]
+    faces = make(votes=votes)
+    assert faces.subset([5, 0]).labels.tolist() == [2, 0]
+    assert faces.subset([-1]).labels.tolist() == [2]
+    masked = faces.subset(faces.labels == 1)
+    assert masked.labels.tolist() == [1, 1]
+    assert np.array_equal(masked.votes, votes[[1, 4]])
+    assert len(faces.subset([])) == 0
+
+
+def test_an_absent_split_lists_what_is_there() -> None:
+    with pytest.raises(ValueError, match=r"'private_test'; toy from memory has train \(4\), public_test \(2\)\."):
+        make().select("private_test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"images": np.zeros((6, 4, 4))}, "float64"),
+        ({"images": np.zeros((6, 4, 4, 3), np.uint8)}, r"\(6, 4, 4, 3\)"),
+        ({"labels": np.zeros(5, np.int64)}, "5 for 6 images"),
+        ({"labels": np.array([0, 1, 2, 3, 0, 0])}, "from 0 to 2 for 3 names, found 0 to 3"),
+        ({"labels": np.array([0, 1, 2, -1, 0, 0])}, "found -1 to 2"),
+        ({"labels": np.zeros(6)}, "integer labels"),
+        ({"split": np.array(["train"] * 5 + ["exam"])}, "found 'exam'"),
+        ({"votes": np.zeros((6, 8))}, r"votes of shape \(6, 3\), found \(6, 8\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(changes: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make(**changes)
+
+
+def test_masks_and_rows_outside_are_refused() -> None:
+    with pytest.raises(ValueError, match="mask of 6 rows"):
+        make().subset(np.ones(5, bool))
+    with pytest.raises(IndexError):
+        make().subset([4, 5, 6])
+    with pytest.raises(IndexError):
+        make().subset([9, 0])
+
+
+def test_colour_images_are_channels_first() -> None:
+    assert "3x4x4" in repr(make(images=np.zeros((6, 3, 4, 4), np.uint8)))
+
+
+def test_load_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(data.list_datasets()) >= {"synthetic", "fer2013", "ferplus"}
+    with pytest.raises(ValueError, match="'fer2014'. Known: synthetic, fer2013, ferplus"):
+        data.load("fer2014")
+    with pytest.raises(ValueError, match="'ferplus' among votes_path, mode, found modus"):
+        data.load("ferplus", "somewhere", modus="majority")
+
+    # `synthetic` is imported only when asked for, takes options and has no path
+    module = types.ModuleType("ferkit.data.synthetic")
+    module.load_synthetic = lambda n_train=3, seed=0: make(n_train)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ferkit.data.synthetic", module)
+    assert len(data.load("synthetic", n_train=5)) == 5
+    with pytest.raises(ValueError, match="among n_train, seed, found n"):
+        data.load("synthetic", n=5)
+    with pytest.raises(ValueError, match="no path for 'synthetic'"):
+        data.load("synthetic", "a/path")
