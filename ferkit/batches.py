@@ -23,25 +23,25 @@ def stream(*keys: int) -> int:
 class EpochBatches:
     """The batches of one epoch for one process: rank r of w takes every w-th image of each global batch, from the r-th.
 
-    A last global batch with fewer than two images per process is left out, since batch normalisation needs two.
+    A last global batch of a single image is left out, since batch normalisation needs two; so is one with fewer images
+    than processes.
     """
 
     def __init__(self, n: int, batch_size: int, *, seed: int, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
         if batch_size < 2 * world:
             raise ValueError(f"a batch of {batch_size} is too small for {world} processes; it needs two images for each")
         order = torch.randperm(n, generator=torch.Generator().manual_seed(stream(seed, epoch)))
-        batches = [b.tolist() for b in order.split(batch_size) if len(b) >= 2 * world]
+        batches = [b.tolist() for b in order.split(batch_size) if len(b) >= max(2, world)]
         if not batches:
-            raise ValueError(f"{n} training images are too few for {world} processes; a batch needs two for each")
+            raise ValueError(f"{n} training images are too few for {world} processes; a batch needs two, and one for each process")
         self.steps, self.start, self.rank, self.world = len(batches), start, rank, world
-        self.sizes = [len(b) for b in batches]
-        self._batches = batches[start:]
+        self.whole = batches  # every global batch of the epoch, in order, also those before `start`
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (b[self.rank :: self.world] for b in self._batches)
+        return (b[self.rank :: self.world] for b in self.whole[self.start :])
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return self.steps - self.start
 
 
 class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
@@ -62,6 +62,11 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         picture = as_batch(self.faces.images[index : index + 1])[0]  # (C, H, W)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream(self.seed, self.epoch, index))
+        # Not torch.manual_seed: that also seeds every accelerator, which takes longer than the augmentation.
+        generator = torch.default_generator
+        before = generator.get_state()
+        generator.manual_seed(stream(self.seed, self.epoch, index))
+        try:
             return self.augment(picture), self.targets[index]
+        finally:
+            generator.set_state(before)

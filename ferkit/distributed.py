@@ -19,11 +19,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         wide = x.float()
-        sums = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), wide.new_tensor([x.numel() / x.shape[1]])])  # (2C + 1,)
-        sums = all_reduce(sums)
+        sums = all_reduce(torch.cat([wide.sum((0, 2, 3)), wide.new_tensor([x.numel() / x.shape[1]])]))  # (C + 1,)
         n = sums[-1].detach()
-        mean, square = sums[:-1].chunk(2)
-        mean, var = mean / n, square / n - (mean / n).square()
+        mean = sums[:-1] / n
+        # Squares of differences, not a difference of squares, which can be negative for channels that hardly vary.
+        var = all_reduce((wide - mean[:, None, None]).square().sum((0, 2, 3))) / n
         with torch.no_grad():
             assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
             self.num_batches_tracked.add_(1)

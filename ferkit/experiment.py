@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -79,7 +80,10 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     accelerator = make_accelerator(recipe)
-    _claim(folder, recipe, resume)
+    _refuse_another(folder, recipe, resume)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        _claim(folder, recipe, resume)
     accelerator.wait_for_everyone()
     faces = load_faces(recipe)
     train, validation, test = (faces.select(s) for s in ("train", "validation", recipe.test_split))
@@ -149,19 +153,24 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     os.replace(partial, file)
 
 
-def _claim(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Write the recipe into its folder, or refuse a folder that holds another one."""
+def _refuse_another(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Raise ValueError for a folder that holds a run of another recipe, unless it never got anywhere or is to be replaced."""
     file = folder / "recipe.yaml"
-    if file.is_file() and resume:
+    if resume and file.is_file() and ((folder / "checkpoint").is_dir() or (folder / "history.csv").is_file()):
         other = Recipe.load(file).as_dict()
         differs = [k for k, v in recipe.as_dict().items() if other[k] != v and k not in ("workers", "checkpoint_steps", "data_path")]
         if differs:
             raise ValueError(f"{folder} holds a run with another {', '.join(differs)}; give this one another name, or pass resume=False")
-    elif folder.is_dir() and not resume:
+
+
+def _claim(folder: Path, recipe: Recipe, resume: bool) -> None:
+    """Make the folder and write the recipe into it; without `resume`, remove what an earlier run left there."""
+    if not resume:
+        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
         for stale in ("result.json", "history.csv", "best.safetensors", "predictions.npz"):
             (folder / stale).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    recipe.save(file)
+    recipe.save(folder / "recipe.yaml")
 
 
 def _commit() -> str | None:

@@ -85,7 +85,7 @@ def evaluate(
     k = len(names)
     predicted = p.argmax(1)
     tp, ty = torch.from_numpy(p), torch.from_numpy(y.astype(np.int64))
-    confusion = multiclass_confusion_matrix(tp, ty, num_classes=k).numpy()
+    confusion = multiclass_confusion_matrix(torch.from_numpy(predicted), ty, num_classes=k).numpy()
     scores = {name: float(v) for name, v in scores_of_confusion(confusion).items()}
     true = confusion.sum(1)
     result: dict[str, Any] = {

@@ -32,29 +32,27 @@ class SAM(Optimizer):
         self.base = base
         self.rho = rho
         self.param_groups = base.param_groups
-        self._offsets: list[tuple[Tensor, Tensor]] = []
+        self._origins: list[tuple[Tensor, Tensor]] = []
 
     @torch.no_grad()
     def ascend(self) -> None:
         """Move to the worst point of the neighbourhood, as the gradient sees it."""
         params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.stack([p.grad.norm() for p in params]).norm()
-        self._offsets = []
+        self._origins = [(p, p.clone()) for p in params]
         for p in params:
-            offset = p.grad * (self.rho / (norm + 1e-12))
-            p.add_(offset)
-            self._offsets.append((p, offset))
+            p.add_(p.grad * (self.rho / (norm + 1e-12)))
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Go back to where `ascend` started and take the base optimiser's step with the gradients found there."""
-        for p, offset in self._offsets:
-            p.sub_(offset)
-        self._offsets = []
+        for p, origin in self._origins:
+            p.copy_(origin)
+        self._origins = []
         self.base.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """The base optimiser's state; the offsets live only between two passes."""
+        """The base optimiser's state; the origins live only between two passes."""
         return self.base.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -93,7 +91,7 @@ def make_optimizer(
 
 
 class Schedule:
-    """A learning-rate schedule that is told the progress: `step_to(epoch, fraction, metric)`.
+    """A learning-rate schedule that is told the progress: `before_step(progress)` and `after_epoch(metric)`.
 
     constant; cosine (per step, from lr to lr * floor); step (times `factor` every `every` epochs); plateau (times `factor`
     after `patience` epochs without a better metric). The first `warmup` epochs rise linearly from zero, except for

@@ -61,8 +61,8 @@ def predict_probabilities(
     views = VIEWS.get(tta or "none")
     if views is None:
         raise ValueError(f"no test-time augmentation {tta!r}; known: {', '.join(VIEWS)}")
-    batch = as_batch(images)
-    if len(batch) == 0:
+    as_batch(images[:1])  # refuses what is not a picture; the rest is read batch by batch
+    if len(images) == 0:
         raise ValueError("no pictures to predict: the array is empty")
-    per_view = [predict_logits(model, batch, batch_size=batch_size, view=v).double().softmax(1) for v in views]
+    per_view = [predict_logits(model, images, batch_size=batch_size, view=v).double().softmax(1) for v in views]
     return torch.stack(per_view).mean(0).float().numpy()  # (N, K)

@@ -20,7 +20,7 @@ class Reporter:
         self.started = self.last = time.monotonic()
         self.done = 0
         self.handle: Any = None
-        if enabled and "ipykernel" in sys.modules:
+        if enabled and _in_notebook():
             from IPython.display import display
 
             self.handle = display({"text/plain": "starting"}, raw=True, display_id=True)
@@ -58,6 +58,12 @@ class Reporter:
 
     def _update(self, lines: list[str]) -> None:
         self.handle.update({"text/plain": "\n".join(lines[-40:])}, raw=True)
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this; that one is imported is no proof."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
 def _spell(seconds: float) -> str:

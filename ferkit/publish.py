@@ -7,6 +7,7 @@ from typing import Any
 from ferkit.experiment import write_json
 from ferkit.metrics import SCORES
 from ferkit.models import create_model, save_weights
+from ferkit.models.registry import weights_folder
 from ferkit.recipe import Recipe
 from ferkit.train import History
 
@@ -56,6 +57,16 @@ def publish(run: Path, *, weights: str, data_folder: Path) -> tuple[Path, Path, 
     card = file.with_suffix(".md")
     card.write_text(_card(recipe, result, weights, file.stat().st_size), encoding="utf-8")
     return file, card, record
+
+
+def read_record(name: str) -> dict[str, Any]:
+    """The committed record of a run, such as "resemotenet-teach-fer2013". Raises FileNotFoundError listing the known ones."""
+    folder = weights_folder().parent / "results"
+    file = folder / f"{name}.json"
+    if not file.is_file():
+        known = ", ".join(sorted(f.stem for f in folder.glob("*.json"))) or "none"
+        raise FileNotFoundError(f"no record of a run named {name!r} in {folder}; known: {known}")
+    return json.loads(file.read_text("utf-8"))
 
 
 def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> str:

@@ -3,6 +3,7 @@
 The same file is a papermill parameter file (`papermill ... -f recipe.yaml`) and the input of `python -m ferkit run`.
 """
 
+import copy
 import dataclasses
 import os
 from dataclasses import dataclass, field, fields
@@ -99,6 +100,8 @@ class Recipe:
         for key, known in choices.items():
             if getattr(self, key) not in known:
                 raise ValueError(f"recipe key {key}={getattr(self, key)!r}; known: {', '.join(known)}")
+        if self.name in ("", ".", "..") or set(self.name) & set("/\\"):
+            raise ValueError(f"recipe key name is that of the run's folder, without slashes; found {self.name!r}")
         if self.sam_rho and self.precision == "fp16":
             raise ValueError("SAM needs two backward passes per step, which fp16 loss scaling does not allow; use bf16")
         if self.epochs < 1 or self.batch_size < 2:
@@ -189,7 +192,7 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
     if not ok:
         hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) and kind is float else ""
         raise ValueError(f"recipe key {name} must be {getattr(kind, '__name__', kind)}, found {value!r}{hint}")
-    return value
+    return copy.deepcopy(value)  # mappings are shared with whoever gave them otherwise
 
 
 def _plain(kind: Any) -> Any:

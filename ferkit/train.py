@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ferkit.batches import EpochBatches, TrainingImages
+from ferkit.batches import EpochBatches, TrainingImages, stream
 from ferkit.data.faceset import FaceSet
 from ferkit.data.transforms import augmentation
 from ferkit.distributed import synchronised_batch_norm
@@ -105,7 +105,8 @@ class _Progress:
 def make_accelerator(recipe: Recipe) -> Accelerator:
     """An Accelerator of the recipe's precision; unlike accelerate's own, it may differ from an earlier one in a notebook."""
     AcceleratorState._reset_state(reset_partial_state=False)
-    return Accelerator(mixed_precision=recipe.precision)
+    # On a machine without GPUs several processes find each other only if told that the CPU is meant.
+    return Accelerator(mixed_precision=recipe.precision, cpu=not torch.accelerator.is_available())
 
 
 def fit(
@@ -127,7 +128,8 @@ def fit(
         recipe: what to do.
         folder: where history.csv, best.safetensors and checkpoint/ go; None keeps all in memory.
         resume: go on from the newest complete checkpoint in `folder`, if there is one. On a CPU, with the same number
-            of threads and processes, the result is bit for bit that of a training that was never interrupted.
+            of threads and processes, the result is bit for bit that of a training that was never interrupted. False
+            removes the checkpoints of an earlier training.
         progress: report epochs.
         accelerator: an existing one; default made from the recipe.
 
@@ -136,10 +138,16 @@ def fit(
         cross entropy in nats), val_accuracy, val_macro_f1, val_balanced_accuracy, seconds.
 
     Raises:
-        ValueError: a recipe that does not fit the data.
+        ValueError: a recipe or a network that does not fit the data.
         FloatingPointError: the loss is no longer finite.
 
     """
+    for faces in (train, validation):
+        if tuple(faces.names) != tuple(task.model.labels):
+            raise ValueError(
+                f"the network's logits mean {', '.join(task.model.labels) or 'nothing yet'}; the {faces.name} labels mean "
+                f"{', '.join(faces.names)}: build it with create_model(..., num_classes={len(faces.names)}, labels=train.names)"
+            )
     accelerator = accelerator or make_accelerator(recipe)
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -169,6 +177,12 @@ def fit(
     state = _Progress()
     accelerator.register_for_checkpointing(*(s for s in (state, schedule, average) if s is not None))
     checkpoints = None if folder is None else folder / "checkpoint"
+    if rank:  # every process was seeded alike; without this each would drop the same units
+        torch.manual_seed(stream(recipe.seed, rank))
+    if checkpoints is not None and not resume:
+        if accelerator.is_main_process:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        accelerator.wait_for_everyone()
     if checkpoints is not None and resume:
         newest = newest_checkpoint(checkpoints)
         if newest is not None:
@@ -192,7 +206,8 @@ def fit(
             x = prepare_for(model, pictures.to(device)).contiguous(memory_format=memory_format)  # (B, C, S, S)
             targets = targets.to(device)
             # DDP averages gradients over processes; this makes it the mean over the global batch, however it was dealt.
-            share = len(targets) * world / batches.sizes[now["step"]]
+            whole = batches.whole[now["step"]]
+            share = 1.0 if world == 1 else world * _mass(task, targets) / _mass(task, images.targets[whole])
             schedule.before_step(epoch + now["step"] / batches.steps)
 
             loss, logits = _backward(wrapped, x, targets, share, accelerator)
@@ -211,7 +226,7 @@ def fit(
             value = loss.item()
             if not np.isfinite(value):
                 raise FloatingPointError(f"the loss is {value} in epoch {epoch + 1}, step {now['step'] + 1}; try a smaller lr or grad_clip")
-            now["loss"] += value * len(targets)
+            now["loss"] += value * share * len(whole) / world
             now["correct"] += (logits.argmax(1) == truth).sum().item()
             now["seen"] += len(targets)
             now["step"] += 1
@@ -257,10 +272,18 @@ def _backward(wrapped: nn.Module, x: Tensor, targets: Tensor, share: float, acce
     return loss.detach(), logits.detach()
 
 
+def _mass(task: Task, targets: Tensor) -> float:
+    """What the mean loss of a batch divides by: the number of images or, in a weighted cross entropy, their weights' sum."""
+    weight = getattr(task.criterion, "weight", None)
+    return float(len(targets)) if weight is None or targets.ndim > 1 else weight.cpu()[targets.cpu()].sum().item()
+
+
 def _total(now: dict[str, Any], accelerator: Accelerator) -> list[float]:
     """Loss, correct answers and images seen in this epoch, over all processes."""
-    sums = torch.tensor([now["loss"], now["correct"], now["seen"]], device=accelerator.device)
-    return accelerator.reduce(sums, "sum").tolist()
+    sums = [now["loss"], now["correct"], now["seen"]]
+    if accelerator.num_processes == 1:  # float64 below is more than some single devices (mps) know
+        return sums
+    return accelerator.reduce(torch.tensor(sums, dtype=torch.float64, device=accelerator.device), "sum").tolist()
 
 
 def _tired(bad_epochs: int, patience: int | None) -> bool:
@@ -278,7 +301,8 @@ def validate(model: FerModel, faces: FaceSet, accelerator: Accelerator, *, batch
     logits = torch.zeros(len(faces), k, dtype=torch.float64)
     if len(mine):
         logits[mine] = predict_logits(model, faces.images[mine], batch_size=batch_size).double()
-    logits = accelerator.reduce(logits.to(accelerator.device), "sum").cpu()  # (N, K)
+    if accelerator.num_processes > 1:
+        logits = accelerator.reduce(logits.to(accelerator.device), "sum").cpu()  # (N, K)
     labels = torch.as_tensor(faces.labels)
     confusion = torch.bincount(labels * k + logits.argmax(1), minlength=k * k).reshape(k, k).numpy()
     scores = {f"val_{name}": float(value) for name, value in scores_of_confusion(confusion).items()}
@@ -323,8 +347,9 @@ def save_checkpoint(accelerator: Accelerator, folder: Path, epoch: int, step: in
     if accelerator.is_main_process:
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
-        for old in complete_checkpoints(folder)[:-1]:
-            shutil.rmtree(old, ignore_errors=True)
+        for old in complete_checkpoints(folder):
+            if old != final:
+                shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()
 
 

@@ -18,14 +18,9 @@ from ferkit.data.action_units import AU_NAMES, REGIONS
 from ferkit.data.face_geometry import View
 from ferkit.data.face_parameters import OCCLUDERS, uniform
 from ferkit.data.face_parts import (
-    BROW_Y,
-    CHEEK_Y,
     EYE_Y,
-    MOUTH_Y,
-    NOSE_Y,
     Colours,
     Numbers,
-    blob,
     draw_brows,
     draw_cheeks,
     draw_eyes,
@@ -34,8 +29,9 @@ from ferkit.data.face_parts import (
     draw_nose,
     eye_x,
     lit,
+    per_face,
+    region_masks,
     soft,
-    view_number,
     waves,
 )
 
@@ -75,7 +71,7 @@ def _colours(p: Mapping[str, np.ndarray], view: View, channels: int) -> Colours:
         "iris": _ramp(_IRIS, p["iris"] * (1 - 0.6 * p["skin"])),
         "lips": skin * _rgb("c8807a") * 0.98 + 0.06 * _rgb("b04038"),
         "backdrop": backdrop,
-        "cloth": _ramp(_HUES, p["cloth"]) * (0.5 + 0.9 * p["background"][::1, None]),
+        "cloth": _ramp(_HUES, p["cloth"]) * (0.5 + 0.9 * p["background"][:, None]),
         "sclera": ones * _rgb("e2deda"),
         "white": ones,
         "dark": ones * _rgb("140e0c"),
@@ -177,9 +173,11 @@ def _draw_head(canvas: Tensor, view: View, head: Head, p: Numbers, c: Colours) -
     _paint(canvas[:, :, rows], cloth, c["cloth"] * 0.9)
 
     width = 0.585 + 0.09 * p["head_width"]
-    ears = view.patch(view_number(width), -0.02, (-0.2, 0.2, -0.24, 0.24), paired=True, lift=-0.4)
+    ears = view.patch(per_face(width), -0.02, (-0.2, 0.2, -0.24, 0.24), paired=True, lift=-0.4)
     turn = view.tensor(view.yaw_sine)
-    seen = (1 - 5 * torch.stack([-turn, turn])).clamp_(0, 1) * (1 - (p["hair_length"] - 0.5).clamp_(min=0) * 4).clamp_(0, 1)
+    seen = (1 - 5 * torch.stack([-turn, turn])).clamp_(0, 1) * (1 - (p["hair_length"] - 0.5).clamp_(min=0) * 4).clamp_(
+        0, 1
+    )
     radius = ((ears.u / 0.085).square_() + (ears.v / 0.15).square_()).sqrt_()
     ear = ears.inside((radius - 1) * 0.1) * seen
     hollow = 0.35 * soft(radius - 0.6, 0.25)
@@ -206,7 +204,7 @@ def _occlude(canvas: Tensor, kind: str, view: View, head: tuple[Tensor, ...], p:
     y = view.upright_y(1, 0.5 * view.tensor(view.pitch_sine))
     total = torch.zeros_like(cover)
     if kind in ("glasses", "sunglasses"):
-        lens = view.patch(view_number(eye_x(p)) + 0.005, EYE_Y + 0.02, (-0.25, 0.42, -0.2, 0.2), paired=True, lift=0.06)
+        lens = view.patch(per_face(eye_x(p)) + 0.005, EYE_Y + 0.02, (-0.25, 0.42, -0.2, 0.2), paired=True, lift=0.06)
         dx, dy = (lens.u.abs() - 0.1).clamp_(min=0), (lens.v.abs() - 0.06).clamp_(min=0)
         box = (dx.square_() + dy.square_()).sqrt_() - 0.1
         arm = torch.maximum((lens.u - 0.29).abs() - 0.1, (lens.v + 0.05).abs() - 0.014)
@@ -277,25 +275,6 @@ def _noise_strip(size: int) -> Tensor:
     return torch.from_numpy(np.resize(strip, length + size * size).astype(np.float32))
 
 
-def region_masks(view: View, p: Numbers) -> dict[str, Tensor]:
-    """Return the five regions of each face, bool (B, H, W); they turn with the head."""
-    shapes = {
-        "brows": (0.0, BROW_Y, False, 0.0, (0.0, -0.05, 0.5, 0.19)),
-        "eyes": (eye_x(p), EYE_Y, True, 0.0, (0.05, 0.0, 0.22, 0.14)),
-        "nose": (0.0, NOSE_Y, False, 0.17, (0.0, -0.1, 0.2, 0.23)),
-        "mouth": (0.0, MOUTH_Y, False, 0.05, (0.0, 0.1, 0.42, 0.3)),
-        "cheeks": (0.3, CHEEK_Y, True, 0.0, (0.0, 0.03, 0.22, 0.24)),
-    }
-    masks = {}
-    for name, (x, y, paired, lift, (u0, v0, ru, rv)) in shapes.items():
-        where = view_number(x) if isinstance(x, Tensor) else x
-        patch = view.patch(where, y, (0, 0, 0, 0), paired=paired, lift=lift, whole=True)
-        # Between an ellipse and a box: x^4 + y^4 < 1.
-        inside = ((patch.u - u0) / ru).square_().square_() + ((patch.v - v0) / rv).square_().square_() < 1
-        masks[name] = inside.any(0)
-    return masks
-
-
 def draw_chunk(
     aus: np.ndarray, p: Mapping[str, np.ndarray], *, size: int, channels: int, device: torch.device, masks: bool
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -331,8 +310,9 @@ def draw_chunk(
             canvas[at] = part
     found: dict[str, Tensor] = {}
     if masks:
-        found = region_masks(view, t)
-        found["face"] = head.cover > 0.5
+        face = head.cover > 0.5
+        found = {name: mask & face for name, mask in region_masks(view, t).items()}
+        found["face"] = face
         found["background"] = (head.cover < 0.5) & (head.hair < 0.5) & (hidden < 0.5)
         found["occluder"] = hidden > 0.5
         found = {name: found[name] for name in (*REGIONS, "face", "background", "occluder")}

@@ -137,7 +137,9 @@ class View:
         flat = (self._rotation @ point[..., None])[..., 0]
         position = flat[..., :2] * self.scale[:, None] + self.shift
         one, zero = np.ones_like(z), np.zeros_like(z)
-        tangents = np.stack([np.stack([one, zero], -1), np.stack([zero, one], -1), np.stack([slope_x, slope_y], -1)], -2)
+        tangents = np.stack(
+            [np.stack([one, zero], -1), np.stack([zero, one], -1), np.stack([slope_x, slope_y], -1)], -2
+        )
         jacobian = (self._rotation[:, :2] @ tangents) * self.scale[:, None, None]  # (..., B, 2, 2)
         normal = np.stack([-slope_x, -slope_y, one], -1)
         normal = (self._rotation @ (normal / np.linalg.norm(normal, axis=-1, keepdims=True))[..., None])[..., 0]
@@ -158,8 +160,8 @@ class View:
         `paired` gives two sides, at -x and x. `whole` covers the picture instead of the box.
         """
         sides = np.array([-1.0, 1.0] if paired else [1.0])[:, None]  # (S, 1)
-        x, y = sides * np.broadcast_to(x, self.scale.shape), np.broadcast_to(y, (len(sides), *self.scale.shape))
-        position, jacobian, normal = self.project(x, y, lift)
+        across = sides * np.broadcast_to(x, self.scale.shape)  # (S, B)
+        position, jacobian, normal = self.project(across, np.broadcast_to(y, across.shape), lift)
         jacobian = jacobian * np.stack([sides, np.ones_like(sides)], -1)[..., None, :]
         (a, b), (c, d) = ((jacobian[..., i, 0], jacobian[..., i, 1]) for i in (0, 1))
         determinant = a * d - b * c

@@ -47,7 +47,14 @@ VIEW: dict[str, str] = {
     "blur": "0 sharp to 1 blurred",
     "noise": "standard deviation of the sensor noise as a fraction of full scale, at most 0.5",
 }
-_LIMITS = {"yaw": (-45, 45), "pitch": (-30, 30), "roll": (-60, 60), "light": (-90, 90), "blur": (0, 1), "noise": (0, 0.5)}
+_LIMITS = {
+    "yaw": (-45, 45),
+    "pitch": (-30, 30),
+    "roll": (-60, 60),
+    "light": (-90, 90),
+    "blur": (0, 1),
+    "noise": (0, 0.5),
+}
 
 #: Always drawn from these.
 _OTHERS = {
@@ -118,13 +125,13 @@ DIFFICULTIES: dict[str, Difficulty] = {
     ),
     "default": Difficulty(
         intensity=(0.3, 1.0), dropped=0.1, stray=0.3, blend=0.25, blend_share=(0.2, 0.6),
-        yaw=25, pitch=10, roll=12, blur=(0.0, 0.6), noise=(0.01, 0.05),
+        yaw=22, pitch=10, roll=10, blur=(0.0, 0.5), noise=(0.0, 0.035),
         occluders={"glasses": 0.12, "sunglasses": 0.03, "mask": 0.03, "hand": 0.05},
     ),
     "hard": Difficulty(
-        intensity=(0.15, 0.9), dropped=0.2, stray=0.45, blend=0.4, blend_share=(0.3, 0.8),
-        yaw=40, pitch=18, roll=20, blur=(0.2, 1.0), noise=(0.03, 0.1),
-        occluders={"glasses": 0.15, "sunglasses": 0.08, "mask": 0.08, "hand": 0.12},
+        intensity=(0.25, 0.9), dropped=0.15, stray=0.4, blend=0.35, blend_share=(0.3, 0.7),
+        yaw=35, pitch=15, roll=15, blur=(0.1, 0.9), noise=(0.01, 0.06),
+        occluders={"glasses": 0.15, "sunglasses": 0.06, "mask": 0.06, "hand": 0.1},
     ),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ appearance changes of the FACS manual (Ekman, Friesen and Hager, 2002), in few s
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,14 +70,14 @@ def draw_forehead(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours
 
 def draw_cheeks(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) -> None:
     """Draw the fold from nose to mouth (AU9, AU10, AU12, age) and the raised cheek (AU6, AU12)."""
-    patch = view.patch(0.3, CHEEK_Y, (-0.24, 0.26, -0.22, 0.34), paired=True)
+    patch = view.patch(0.3, CHEEK_Y, (-0.34, 0.32, -0.22, 0.34), paired=True)
     u, v = patch.u, patch.v
     along = v / 0.27
     reach = mouth_width(p, a) - 0.085
     bulge = 0.1 * a["AU12"] + 0.05 * a["AU6"]
     fold = u + 0.175 - reach * along - bulge * (along - along * along)
     strength = (0.3 * p["age"] + 0.6 * a["AU12"] + 0.75 * a["AU10"] + 0.6 * a["AU9"] + 0.2 * a["AU20"]).clamp_(max=1)
-    line = soft(fold, 0.055) * soft(along - 0.35, 0.7).mul_(1.5).clamp_(max=1)
+    line = soft(fold, 0.055) * soft(along - 0.42, 0.63).mul_(1.5).clamp_(max=1)
     raised = (0.7 * a["AU6"] + 0.4 * a["AU12"]).clamp_(max=1)
     apple = blob(u, v, 0.02, -0.01 - 0.03 * raised, 0.19, 0.15)
     under = soft(v + 0.155 - 1.2 * u * u, 0.035) * soft(u, 0.18).mul_(1.6).clamp_(max=1)
@@ -95,7 +96,7 @@ def draw_nose(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) ->
     lean = view.tensor(lift / 0.36 * view.yaw_sine)
     down = (v + 0.34).clamp_(0, 0.42)  # 0 at the root, 0.34 at the tip
     half = (0.05 + 0.17 * down) * size
-    across = (u - lean * (v + 0.0)) / half
+    across = (u - lean * v) / half
     body = (1 - across * across).clamp_(min=0)
     fade = (down * 6).clamp_(max=1) * ((0.09 - v) * 12).clamp_(0, 1)
     light_x = view.tensor(view.light[:, 0] * view.diffuse)
@@ -103,7 +104,7 @@ def draw_nose(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) ->
     ridge = soft(across, 0.5) * fade
     under = blob(u, v, 0.0, 0.085 - up, 0.15, 0.055)
     wing = blob(u.abs(), v, 0.105 * size + 0.02 * a["AU9"], 0.035 - up, 0.05, 0.06)
-    crease = soft(wing - 0.25, 0.3) * (u.abs() > 0.1 * size)
+    crease = soft(wing - 0.35, 0.35) * (u.abs() > 0.1 * size)
     folds = waves(v + 0.25 * u.abs(), 0.075) * blob(u, v, 0.0, -0.23, 0.16, 0.13)
     shade = 1 + light_x * slope * 0.9 + 0.1 * ridge - 0.2 * under - 0.16 * crease
     shade = shade - (0.6 * a["AU9"]) * folds
@@ -114,19 +115,19 @@ def draw_nose(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) ->
 
 def draw_eyes(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) -> None:
     """Draw the eyes: AU5 opens, AU7 and AU6 tighten the lids, AU43 closes; AU6 adds crow's feet."""
-    patch = view.patch(view_number(eye_x(p)), EYE_Y, (-0.24, 0.34, -0.2, 0.2), paired=True)
+    patch = view.patch(per_face(eye_x(p)), EYE_Y, (-0.24, 0.34, -0.2, 0.2), paired=True)
     u, v = patch.u, patch.v
     size = 0.85 + 0.3 * p["eye_size"]
     half = 0.148 * size
-    closed = 1 - a["AU43"]
     upper = size * 0.078 * (1 + 0.6 * a["AU5"] - 0.4 * a["AU7"] - 0.2 * a["AU6"] - 0.1 * a["AU4"]).clamp_(min=0.2)
-    upper = upper * closed - 0.02 * a["AU43"]
     lower = size * 0.05 * (1 + 0.25 * a["AU5"] - 0.6 * a["AU7"] - 0.65 * a["AU6"]).clamp_(min=0.1)
+    upper = upper * (1 - a["AU43"]) - lower * (0.95 * a["AU43"])
     t = u / half
     arch = 1 - t * t
     tilted = v + 0.08 * u
     top, bottom = arch * -upper, arch * lower
-    opening = patch.inside(torch.maximum(top - tilted, tilted - bottom) * 0.85)
+    slit = torch.maximum(top - tilted, tilted - bottom) * 0.85
+    opening = patch.inside(torch.maximum(slit, (t.abs() - 1) * half))
 
     gaze_x = torch.stack([-p["gaze_x"], p["gaze_x"]]) * (0.1 * half)  # u points outwards on both sides
     du, dv = u - gaze_x * 4, tilted - (p["gaze_y"] * 0.04 - 0.006)
@@ -166,11 +167,11 @@ def draw_eyes(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) ->
 
 def draw_brows(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) -> None:
     """Draw the brows: AU1 lifts the inner end, AU2 the outer, AU4 lowers them and draws them together; AU9 too, a little."""
-    patch = view.patch(view_number(eye_x(p)), BROW_Y, (-0.36, 0.3, -0.26, 0.24), paired=True)
-    inner = 0.12 * a["AU1"] - 0.1 * a["AU4"] - 0.05 * a["AU9"]
+    patch = view.patch(per_face(eye_x(p)), BROW_Y, (-0.36, 0.3, -0.26, 0.24), paired=True)
+    inner = 0.12 * a["AU1"] - 0.1 * a["AU4"] - 0.015 * a["AU9"]
     outer = 0.11 * a["AU2"] - 0.03 * a["AU4"] - 0.015 * a["AU1"]
     half = 0.19 + 0.01 * p["eye_size"]
-    t = (patch.u + 0.05 * a["AU4"] + 0.02 * a["AU9"] + 0.005) / half
+    t = (patch.u + 0.05 * a["AU4"] + 0.01 * a["AU9"] + 0.005) / half
     arch = (0.022 + 0.02 * a["AU2"]) * (1 - t * t)
     line = patch.v + arch + (inner + outer) * 0.5 - (t * ((inner - outer) * 0.5)) - 0.012 * t
     thick = (0.021 + 0.03 * p["brow_thickness"]) * (1 - 0.3 * t)
@@ -190,11 +191,18 @@ def draw_mouth(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) -
     one_sided = 0.5 * (a["AU14L"] - a["AU14R"])  # the face's left is on the right of the picture
     both = 0.5 * (a["AU14L"] + a["AU14R"])
     lift = 0.13 * a["AU12"] - 0.11 * a["AU15"] - 0.02 * a["AU20"] + 0.06 * both
-    centre = 0.03 * a["AU12"] - 0.025 * a["AU15"] - 0.045 * a["AU17"] * bow - lift * t2 - (0.14 * one_sided) * (t * t.abs())
+    centre = (
+        0.03 * a["AU12"] - 0.025 * a["AU15"] - 0.045 * a["AU17"] * bow - lift * t2 - (0.14 * one_sided) * (t * t.abs())
+    )
     squared = (a["AU20"] + 0.5 * a["AU10"]).clamp_(max=1)
     profile = bow * (1 + squared * t2)
-    drop = 0.06 * a["AU25"] + 0.18 * a["AU26"] + 0.22 * a["AU27"] + 0.05 * a["AU16"]
-    rise = 0.022 * a["AU25"] + 0.02 * a["AU26"] + 0.03 * a["AU27"] + 0.03 * a["AU10"] * (a["AU25"] + a["AU26"]).clamp_(max=1)
+    drop = (0.06 * a["AU25"] + 0.18 * a["AU26"] + 0.22 * a["AU27"] + 0.05 * a["AU16"]).clamp_(max=0.34)
+    rise = (
+        0.022 * a["AU25"]
+        + 0.02 * a["AU26"]
+        + 0.03 * a["AU27"]
+        + 0.03 * a["AU10"] * (a["AU25"] + a["AU26"]).clamp_(max=1)
+    )
     tight = (1 - 0.6 * a["AU23"] - 0.65 * a["AU24"]).clamp_(min=0.2)
     above = (0.036 + 0.032 * p["lips"]) * tight * (1 - 0.3 * a["AU12"])
     below = (0.05 + 0.04 * p["lips"]) * tight * (1 - 0.2 * a["AU12"] + 0.25 * a["AU17"])
@@ -207,13 +215,17 @@ def draw_mouth(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) -
     gap = torch.maximum(torch.maximum(top_in - v, v - bottom_in), (t.abs() - 1) * w) + (1 - parted)
     hole = patch.inside(gap)
     teeth = patch.inside(torch.maximum(gap, v - top_in - 0.05)) * soft(t, 1.0).mul_(4).clamp_(max=1)
-    lower_teeth = patch.inside(torch.maximum(gap, bottom_in - 0.035 - v)) * a["AU16"] * soft(t, 0.9).mul_(4).clamp_(max=1)
+    lower_teeth = (
+        patch.inside(torch.maximum(gap, bottom_in - 0.035 - v)) * a["AU16"] * soft(t, 0.9).mul_(4).clamp_(max=1)
+    )
     tongue = patch.inside(torch.maximum(gap, bottom_in - 0.08 - v)) * soft(t, 0.8)
     parting = soft(v - centre, 0.022) * soft(t, 1.1).mul_(10).clamp_(max=1)
     gloss = soft(v - bottom_in - 0.45 * below, 0.03) * soft(t, 0.6)
 
     under = blob(u, v, 0.0, drop + below + 0.055 - 0.045 * a["AU17"], 0.15, 0.055)
-    boss = waves(u + 2 * v, 0.07) * blob(u, v, 0.0, drop + below + 0.14 - 0.03 * a["AU17"], 0.14, 0.09)
+    boss = waves(u + 2 * v, 0.07) * blob(
+        u, v, 0.0, (drop + below + 0.14 - 0.03 * a["AU17"]).clamp_(max=0.4), 0.14, 0.09
+    )
     side = torch.where(u > 0, a["AU14L"], a["AU14R"])
     corner_v = -lift - 0.14 * one_sided * u.sign() + 0.03 * a["AU12"]
     dimple = soft(u.abs() - w - 0.035, 0.035) * soft(v - corner_v, 0.12).mul_(1.5).clamp_(max=1)
@@ -235,6 +247,24 @@ def draw_mouth(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) -
     )
 
 
-def view_number(x: Tensor) -> torch.Tensor:
-    """Return a per-face tensor (B, 1, 1) as a float64 array (B,), for placing a patch."""
+def per_face(x: Tensor) -> np.ndarray:
+    """Return per-face numbers (B, 1, 1) as a float64 array (B,), for placing a patch."""
     return x[:, 0, 0].cpu().double().numpy()
+
+
+def region_masks(view: View, p: Numbers) -> dict[str, Tensor]:
+    """Return the five regions of each face, bool (B, H, W); they turn with the head."""
+    shapes: dict[str, tuple[float | np.ndarray, float, bool, float, tuple[float, float, float, float]]] = {
+        "brows": (0.0, BROW_Y, False, 0.0, (0.0, -0.065, 0.5, 0.175)),
+        "eyes": (per_face(eye_x(p)), EYE_Y, True, 0.0, (0.05, 0.0, 0.22, 0.14)),
+        "nose": (0.0, NOSE_Y, False, 0.17, (0.0, -0.1, 0.2, 0.23)),
+        "mouth": (0.0, MOUTH_Y, False, 0.05, (0.0, 0.13, 0.42, 0.33)),
+        "cheeks": (0.3, CHEEK_Y, True, 0.0, (0.0, 0.03, 0.22, 0.24)),
+    }
+    masks = {}
+    for name, (x, y, paired, lift, (u0, v0, ru, rv)) in shapes.items():
+        patch = view.patch(x, y, (0, 0, 0, 0), paired=paired, lift=lift, whole=True)
+        # Between an ellipse and a box: x^4 + y^4 < 1.
+        inside = ((patch.u - u0) / ru).square_().square_() + ((patch.v - v0) / rv).square_().square_() < 1
+        masks[name] = inside.any(0)
+    return masks

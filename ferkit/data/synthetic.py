@@ -239,13 +239,14 @@ def make_faces(
         parameters["hue"] = cue / len(names)
 
     images, found = draw_faces(aus, parameters, size=size, colour=colour, device=device, masks=masks)
-    planted = np.zeros((n, size, size), bool) if masks or shortcut == "mark" else None
-    if planted is not None and shortcut == "mark":
+    planted = np.zeros((n, size, size), bool)
+    if shortcut == "mark":
         _plant_marks(images, planted, cue)
-    if found is not None and planted is not None:
-        shows = np.array([[r in evidence_regions([AU_NAMES[k] for k in np.flatnonzero(row)]) for r in REGIONS] for row in active])
-        found["evidence"] = np.any([found[r] & shows[:, k, None, None] for k, r in enumerate(REGIONS)], axis=0)
-        found["shortcut"] = found["background"].copy() if shortcut == "tint" else planted
+    if found is not None:
+        shows = [evidence_regions([AU_NAMES[k] for k in np.flatnonzero(row)]) for row in active]
+        defines = {region: np.array([region in row for row in shows])[:, None, None] for region in REGIONS}
+        found["evidence"] = np.any([found[region] & defines[region] for region in REGIONS], axis=0)
+        found["shortcut"] = found["background"] if shortcut == "tint" else planted
     return SyntheticBatch(
         images=images, labels=labels, true_labels=true, names=names, aus=aus, active=active, parameters=parameters,
         person=person, cue=cue, masks=found,

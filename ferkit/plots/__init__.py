@@ -1,0 +1,34 @@
+"""Figures in one house style. Every function is pure: data in, a matplotlib Figure out, nothing shown or kept.
+
+Figures are made without pyplot, so there is no global state, nothing is drawn twice, and nothing has to be closed. In a
+notebook the last expression of a cell shows itself; `to_png` gives the same bytes.
+"""
+
+from ferkit.plots.house import COLOURS, EMOTION_COLOURS, STYLE, Figure, colour, style, to_png
+from ferkit.plots.networks import feature_maps, gate_bars, stage_bars
+from ferkit.plots.pictures import cam_grid, face_grid, overlay, probability_bars
+from ferkit.plots.results import ablation, class_counts, compare_curves, confusion, curves, intervals, recall_bars
+
+__all__ = [
+    "COLOURS",
+    "EMOTION_COLOURS",
+    "STYLE",
+    "Figure",
+    "ablation",
+    "cam_grid",
+    "class_counts",
+    "colour",
+    "compare_curves",
+    "confusion",
+    "curves",
+    "face_grid",
+    "feature_maps",
+    "gate_bars",
+    "intervals",
+    "overlay",
+    "probability_bars",
+    "recall_bars",
+    "stage_bars",
+    "style",
+    "to_png",
+]

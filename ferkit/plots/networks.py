@@ -1,0 +1,68 @@
+"""Figures of a network's inside: feature maps, gates, where parameters and multiply-adds are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ferkit.models import StageRow
+from ferkit.plots.house import COLOURS, Figure, barh, check, colour, new_figure, short, styled
+
+
+@styled
+def feature_maps(maps: Tensor | np.ndarray, *, maximum: int = 16, columns: int = 8, title: str = "") -> Figure:
+    """Channels of one captured map (C, h, w), all on one scale around 0; the first `maximum` of them."""
+    array = np.asarray(maps.detach().float().cpu() if isinstance(maps, Tensor) else maps)
+    check(array.ndim == 3, "maps of one picture (C, h, w); choose one with maps[0]", array.shape)
+    n = min(maximum, len(array))
+    columns = min(columns, n)
+    rows = math.ceil(n / columns)
+    limit = float(np.abs(array[:n]).max()) or 1.0
+    signed = array[:n].min() < 0
+    figure, axes = new_figure(rows, columns, (0.95 * columns + 0.8, 1.12 * rows + (0.3 if title else 0)))
+    for i, ax in enumerate(axes.flat):
+        ax.axis("off")
+        if i < n:
+            shown = ax.imshow(array[i], cmap="RdBu_r" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit)
+            ax.set_title(f"{i}", fontsize=7, loc="center", pad=2)
+    figure.colorbar(shown, ax=axes, fraction=0.03, shrink=0.9).outline.set_visible(False)  # type: ignore[operator]
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+@styled
+def gate_bars(gates: Mapping[str, Any] | Tensor | np.ndarray, *, title: str = "gate of each channel") -> Figure:
+    """Channel gates in [0, 1], (C,) or (C, 1, 1), one panel per name; 0.5 is what an untrained gate gives."""
+    panels = gates if isinstance(gates, Mapping) else {"": gates}
+    figure, axes = new_figure(len(panels), 1, (6.4, 0.6 + 1.25 * len(panels)), sharex=True)
+    for ax, (name, values) in zip(axes[:, 0], panels.items(), strict=True):
+        g = np.asarray(values.detach().float().cpu() if isinstance(values, Tensor) else values).ravel()
+        ax.bar(range(len(g)), g, width=1, color=colour(name))
+        ax.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
+        ax.set(ylim=(0, 1), xlim=(-0.5, len(g) - 0.5), ylabel=name)
+    axes[-1, 0].set_xlabel("channel")
+    axes[0, 0].set_title(title)
+    return figure
+
+
+@styled
+def stage_bars(rows: Sequence[StageRow], *, title: str = "") -> Figure:
+    """Parameters and multiply-adds of each stage, as `ferkit.models.summarise` lists them, with their shares."""
+    rows = [r for r in rows if r.params or r.macs]
+    figure, axes = new_figure(1, 2, (8.6, 0.8 + 0.27 * len(rows)), sharey=True)
+    labels = [f"{r.name}   {'×'.join(map(str, r.shape))}" for r in rows]
+    for ax, what, values in (
+        (axes[0, 0], "parameters", [r.params for r in rows]),
+        (axes[0, 1], "multiply-adds", [r.macs for r in rows]),
+    ):
+        total = max(1, sum(values))
+        barh(ax, labels, values, [f"{short(v)}  {_share(v / total)}" for v in values], [COLOURS[ax is axes[0, 1]]] * len(rows))
+        ax.set_title(f"{what}: {short(sum(values))}")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _share(part: float) -> str:
+    return "<0.1%" if 0 < part < 0.0005 else f"{part:.1%}"

@@ -1,0 +1,91 @@
+"""Figures that show faces: grids, predictions, heat maps."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ferkit.plots.house import Figure, barh, check, colour, new_figure, show, show_heat, styled
+
+
+@styled
+def face_grid(
+    images: Sequence[Any] | np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 8, size: float = 1.15
+) -> Figure:
+    """Pictures in rows: (N, H, W), (N, C, H, W) or a list of (H, W), (C, H, W) or (H, W, 3), uint8; `size` in inches each."""
+    if len(images) == 0 or (titles is not None and len(titles) != len(images)):
+        raise ValueError(f"expected pictures and one title for each, found {len(images)} and {len(titles or [])}")
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    lines = max((t.count("\n") + 1 for t in titles), default=0) if titles is not None else 0
+    figure, axes = new_figure(rows, columns, (size * columns, (size + 0.17 * lines) * rows))
+    for i, ax in enumerate(axes.flat):
+        ax.axis("off")
+        if i < len(images):
+            show(ax, images[i])
+            if titles is not None:
+                ax.set_title(titles[i], fontsize=8, loc="center", pad=2)
+    return figure
+
+
+@styled
+def probability_bars(
+    probabilities: Sequence[float] | np.ndarray, names: Sequence[str], *, image: Any = None, truth: str | None = None
+) -> Figure:
+    """Probabilities (K,) of one picture as bars, the true class marked, the picture beside them if given."""
+    p = np.asarray(probabilities, dtype=float)
+    check(p.shape == (len(names),), f"one probability per name ({len(names)})", p.shape)
+    height = 0.5 + 0.27 * len(names)
+    figure, axes = new_figure(1, 1 if image is None else 2, (4.2 + (image is not None) * height, height), widths=(height, 4.2))
+    if image is not None:
+        show(axes[0, 0], image)
+    ax = axes[0, -1]
+    shown = [f"true: {n}" if n == truth else n for n in names]
+    barh(ax, shown, p, [f"{v:.1%}" for v in p], [colour(n) for n in names], limit=1)
+    if truth is not None:
+        check(truth in names, f"the true class among the names {', '.join(names)}", truth)
+        ax.get_yticklabels()[list(names).index(truth)].set_fontweight("bold")
+    ax.set_xlabel("probability")
+    return figure
+
+
+@styled
+def overlay(image: Any, heat: np.ndarray, *, opacity: float = 0.6, title: str = "") -> Figure:
+    """A picture, and the same with a heat map (H, W) in [0, 1] over it; `opacity` in [0, 1] is that of the hottest place."""
+    figure, axes = new_figure(1, 2, (6.0, 2.95))
+    show(axes[0, 0], image)
+    shown = show_heat(axes[0, 1], image, heat, opacity)
+    bar = figure.colorbar(shown, ax=axes[0, 1], fraction=0.05, ticks=[0, 1])
+    bar.ax.set_yticklabels(["least", "most"])
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+@styled
+def cam_grid(
+    images: Sequence[Any] | np.ndarray,
+    heats: Mapping[str, np.ndarray],
+    *,
+    titles: Sequence[str] | None = None,
+    outlines: np.ndarray | None = None,
+    opacity: float = 0.6,
+) -> Figure:
+    """One column per picture: the picture, below it each heat map over it.
+
+    `heats` is {row title: (N, H, W) in [0, 1]}; `outlines` (N, H, W) are masks whose borders are drawn, say of the truth.
+    """
+    figure, axes = new_figure(1 + len(heats), len(images), (1.25 * len(images) + 0.3, 1.25 * (1 + len(heats)) + 0.25))
+    for i, image in enumerate(images):
+        show(axes[0, i], image)
+        if titles is not None:
+            axes[0, i].set_title(titles[i], fontsize=8, loc="center")
+        for ax, heat in zip(axes[1:, i], heats.values(), strict=True):
+            show_heat(ax, image, heat[i], opacity)
+        if outlines is not None:
+            for ax in axes[:, i]:
+                ax.contour(outlines[i], levels=[0.5], colors="#00C2FF", linewidths=0.9)
+    for ax, name in zip(axes[:, 0], ("picture", *heats), strict=True):
+        ax.set_ylabel(name, fontsize=8)
+    return figure

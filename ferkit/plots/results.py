@@ -1,0 +1,171 @@
+"""Figures of data and results: counts, confusions, curves, intervals."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from ferkit.metrics import mean_interval, wilson
+from ferkit.plots.house import COLOURS, Figure, barh, check, colour, new_figure, short, styled
+
+
+@styled
+def class_counts(counts: Mapping[str, Mapping[str, int]] | Mapping[str, int]) -> Figure:
+    """Images per class as bars with their numbers: {class: n}, or one panel per split for {split: {class: n}}."""
+    nested = all(isinstance(v, Mapping) for v in counts.values())
+    panels: dict[str, dict[str, int]] = {k: dict(v) for k, v in counts.items()} if nested else {"": dict(counts)}  # type: ignore[arg-type, call-overload, dict-item]
+    names = list(dict.fromkeys(n for panel in panels.values() for n in panel))
+    figure, axes = new_figure(1, len(panels), (1.2 + 2.6 * len(panels), 0.75 + 0.27 * len(names)), sharey=True)
+    for ax, (split, panel) in zip(axes[0], panels.items(), strict=True):
+        values = [panel.get(n, 0) for n in names]
+        total = max(1, sum(values))
+        barh(ax, names, values, [f"{v:,}  ({v / total:.0%})" for v in values], [colour(n) for n in names])
+        ax.set(title=f"{split}: {sum(values):,}" if split else f"{sum(values):,} images")
+    return figure
+
+
+@styled
+def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str], *, title: str = "") -> Figure:
+    """Confusion matrix (K, K) of counts, rows true, columns predicted: each cell says its count and its share of the row."""
+    m = np.asarray(matrix)
+    check(m.shape == (len(names), len(names)), f"a matrix with {len(names)} rows and columns", m.shape)
+    totals = m.sum(1, keepdims=True)
+    shares = m / np.maximum(totals, 1)
+    side = 0.62 * len(names)
+    figure, axes = new_figure(1, 1, (side + 1.9, side + 1.1))
+    ax = axes[0, 0]
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), count in np.ndenumerate(m):
+        ink = "white" if shares[i, j] > 0.55 else "#909090" if count == 0 else "black"
+        ax.text(j, i, f"{count}\n{shares[i, j]:.0%}" if count else "0", ha="center", va="center", fontsize=7.5, color=ink)
+    ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(names)), [f"{n}  (n={t})" for n, t in zip(names, totals[:, 0], strict=True)])
+    ax.set(xlabel="predicted", ylabel="true", title=title)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    return figure
+
+
+@styled
+def recall_bars(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]) -> Figure:
+    """Share of each class that was recognised, with 95 % Wilson intervals, from a confusion matrix of counts (rows true)."""
+    m = np.asarray(matrix)
+    check(m.shape == (len(names), len(names)), f"a matrix with {len(names)} rows and columns", m.shape)
+    hits, totals = np.diag(m), m.sum(1)
+    recall = hits / np.maximum(totals, 1)
+    figure, axes = new_figure(1, 1, (6.0, 0.7 + 0.3 * len(names)))
+    ax = axes[0, 0]
+    texts = [f"{r:.0%}  ({k} of {n})" if n else "no image" for r, k, n in zip(recall, hits, totals, strict=True)]
+    barh(ax, names, recall, texts, [colour(n) for n in names], limit=1, at_end=True)
+    for i, (k, n) in enumerate(zip(hits, totals, strict=True)):
+        if n:
+            low, high = wilson(int(k), int(n))
+            for width, ink in ((3.5, "white"), (1.5, "black")):
+                ax.plot([low, high], [i, i], color=ink, linewidth=width, solid_capstyle="butt")
+    ax.set_xlabel("recall, with 95 % interval")
+    return figure
+
+
+@styled
+def curves(history: Any, *, metrics: Sequence[str] = ("loss", "accuracy"), best: int | None = None) -> Figure:
+    """Training curves over epochs: for each metric the columns `train_<metric>` and `val_<metric>`, whichever exist.
+
+    `history` is what `fit` returns, or its rows (list of dicts). `best` is the row whose weights were kept.
+    """
+    rows = _rows(history)
+    figure, axes = new_figure(1, len(metrics), (3.6 * len(metrics), 2.7))
+    epochs = [row.get("epoch", i) for i, row in enumerate(rows)]
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        known = [k for k in (f"train_{metric}", f"val_{metric}") if k in rows[0]]
+        check(bool(known), f"columns train_{metric} or val_{metric}", ", ".join(rows[0]))
+        for name in known:
+            train = name.startswith("train")
+            ax.plot(
+                epochs,
+                [row[name] for row in rows],
+                marker="o" if train else "s",
+                markersize=3 if len(rows) < 40 else 0,
+                linestyle="--" if train else "-",
+                color=COLOURS[0] if train else COLOURS[1],
+                label="training" if train else "validation",
+            )
+        if best is not None:
+            ax.axvline(epochs[best], color="#808080", linewidth=0.8, linestyle=":", label="kept")
+        ax.set(title=f"{metric.replace('_', ' ')}{' (nats)' if metric == 'loss' else ''}", xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(rows) == 1:
+            ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
+        ax.grid(axis="y")
+    axes[0, 0].legend()
+    return figure
+
+
+@styled
+def compare_curves(histories: Mapping[str, Any], *, metric: str = "val_accuracy") -> Figure:
+    """One figure of several trainings over their epochs, a line each; `histories` is {title: history as in `curves`}."""
+    figure, axes = new_figure(1, 1, (5.4, 2.8))
+    ax = axes[0, 0]
+    for i, (title, history) in enumerate(histories.items()):
+        rows = _rows(history)
+        check(metric in rows[0], f"a column {metric}", ", ".join(rows[0]))
+        epochs, values = [row.get("epoch", k) for k, row in enumerate(rows)], [row[metric] for row in rows]
+        ax.plot(epochs, values, marker="osv^Dx"[i % 6], markersize=3.5, color=COLOURS[i % len(COLOURS)], label=title)
+    ax.set(title=metric.replace("val_", "validation ").replace("_", " "), xlabel="epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.grid(axis="y")
+    ax.legend()
+    return figure
+
+
+@styled
+def intervals(
+    points: Sequence[tuple[str, float, float, float]], *, reference: float | None = None, xlabel: str = "accuracy"
+) -> Figure:
+    """Values with error bars, one line each: (label, value, low, high); an optional reference line. NaN bars are left out."""
+    figure, axes = new_figure(1, 1, (6.2, 0.75 + 0.3 * len(points)))
+    ax = axes[0, 0]
+    for i, (_, value, low, high) in enumerate(points):
+        ax.plot([low, high], [i, i], color=COLOURS[0], linewidth=2.5, alpha=0.5, solid_capstyle="butt")
+        ax.plot(value, i, "o", color=COLOURS[0])
+        ax.annotate(f"{value:.3f}", (value, i), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=7.5)
+    if reference is not None:
+        ax.axvline(reference, color=COLOURS[1], linewidth=1, linestyle="--")
+    ax.set_yticks(range(len(points)), [p[0] for p in points])
+    ax.set(ylim=(len(points) - 0.5, -0.7), xlabel=xlabel)
+    ax.grid(axis="x")
+    return figure
+
+
+@styled
+def ablation(results: Mapping[str, Sequence[float]], macs: Mapping[str, float] | None = None, *, ylabel: str = "accuracy") -> Figure:
+    """One column per configuration: a dot per seed, mean and 95 % interval (Student t); multiply-adds below if given."""
+    names = list(results)
+    figure, axes = new_figure(
+        1 if macs is None else 2, 1, (max(5.2, 1.2 + 0.8 * len(names)), 2.8 if macs is None else 3.9), sharex=True, heights=(2.4, 1)
+    )
+    ax = axes[0, 0]
+    for i, name in enumerate(names):
+        values = [float(v) for v in results[name]]
+        mean, low, high = mean_interval(values)
+        ax.plot([i, i], [low, high], color=COLOURS[0], linewidth=7, alpha=0.3, solid_capstyle="butt")
+        ax.plot([i - 0.22, i + 0.22], [mean, mean], color=COLOURS[0], linewidth=2)
+        ax.plot(i + np.linspace(-0.1, 0.1, len(values)) * (len(values) > 1), values, "o", color=COLOURS[1], markersize=3.5)
+    ax.set(ylabel=ylabel, title="dot: a seed · line: mean · band: 95 % interval")
+    ax.grid(axis="y")
+    if macs is not None:
+        below = axes[1, 0]
+        costs = [macs[name] for name in names]
+        below.bar(range(len(names)), costs, width=0.5, color=COLOURS[2])
+        for i, value in enumerate(costs):
+            below.annotate(short(value), (i, value), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=7.5)
+        below.set(ylabel="multiply-adds", ylim=(0, max(costs) * 1.25), yticks=[])
+    axes[-1, 0].set_xticks(range(len(names)), names)
+    axes[-1, 0].set_xlim(-0.6, len(names) - 0.4)
+    return figure
+
+
+def _rows(history: Any) -> list[dict[str, float]]:
+    rows = list(getattr(history, "rows", history))
+    check(bool(rows), "a history with at least one epoch", "none")
+    return rows

@@ -1,0 +1,435 @@
+"""Builds the notebooks of this folder from their sources in `py/`, and the tables made from `manifest.toml`.
+
+    python notebooks/build.py [N ...]            run the sources and write the notebooks (all, or those numbered N)
+    python notebooks/build.py --prose [N ...]    refresh text and links, keep outputs; runs no code
+    python notebooks/build.py --check            say what is not as a build would leave it; runs no code, writes nothing
+    python notebooks/build.py --html             all notebooks as pages in build/html
+    python notebooks/build.py --profile smoke --out DIR [N ...]      run under another profile, into another folder
+
+The `.py` file (jupytext's percent format) is the source; the `.ipynb` is committed with its outputs because people read
+it on GitHub. A hash of the code cells is stored in the notebook, so outputs that belong to other code are found out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+import tomllib
+import uuid
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+PROFILES = ("smoke", "teach", "paper")
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One notebook of `manifest.toml`."""
+
+    slug: str
+    title: str
+    promise: str
+    objectives: list[str]
+    minutes: dict[str, float]  # by profile
+    cpu: bool = True  # the paper profile is bearable without a GPU
+    parameters: dict = field(default_factory=dict)  # by profile: values injected beside PROFILE
+    records: dict = field(default_factory=dict)  # name -> [low, high] under the smoke profile
+    folder: Path = NOTEBOOKS
+
+    @property
+    def number(self) -> str:
+        """NN."""
+        return self.slug[:2]
+
+    @property
+    def source(self) -> Path:
+        """The percent script."""
+        return self.folder / "py" / f"{self.slug}.py"
+
+    @property
+    def path(self) -> Path:
+        """The committed notebook."""
+        return self.folder / f"{self.slug}.ipynb"
+
+
+def read_manifest(folder: Path = NOTEBOOKS) -> list[Entry]:
+    """The notebooks of a folder in reading order; a key the form does not have is an error."""
+    entries, known = [], [name for name in Entry.__dataclass_fields__ if name != "folder"]
+    for table in tomllib.loads((folder / "manifest.toml").read_text(encoding="utf-8"))["notebook"]:
+        if unknown := sorted(set(table) - set(known)):
+            raise ValueError(f"manifest.toml, {table.get('slug')}: unknown key {unknown[0]!r}; known: {', '.join(known)}")
+        entries.append(Entry(**table, folder=folder))
+    if [e.slug for e in entries] != sorted({e.slug for e in entries}):
+        raise ValueError("manifest.toml: notebooks must be listed once each, in the order of their numbers")
+    return entries
+
+
+# ---------------------------------------------------------------------------------------------------- source -> notebook
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """A cell's tags."""
+    return list(cell.metadata.get("tags", []))
+
+
+def fingerprint(notebook: NotebookNode) -> str:
+    """sha256 of the code cells, equal for a source and its notebook; cells injected by papermill do not count."""
+    code = [c.source.rstrip() for c in notebook.cells if c.cell_type == "code" and "injected-parameters" not in tags(c)]
+    return hashlib.sha256("\0".join(code).encode()).hexdigest()
+
+
+def assemble(entry: Entry, entries: list[Entry]) -> NotebookNode:
+    """The notebook without outputs: the source's cells and the generated ones, stable cell ids, clean metadata."""
+    if not entry.source.is_file():
+        raise FileNotFoundError(f"{entry.slug} is in manifest.toml but py/{entry.source.name} does not exist")
+    cells = [c for c in jupytext.read(entry.source).cells if "generated" not in tags(c)]
+    links, references = navigation(entry, entries), reference_list("\n".join(c.source for c in cells if c.cell_type == "markdown"))
+    cells.insert(min(1, len(cells)), _generated(f"{times(entry)}\n\n{links}"))
+    cells += [_generated(text) for text in (references, links) if text]
+    seen: dict[str, int] = {}
+    for cell in cells:
+        # an id made of the content stays when cells are inserted elsewhere, and so keeps diffs quiet
+        digest = hashlib.sha256(f"{cell.cell_type}{cell.source}".encode()).hexdigest()[:8]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell["id"] = f"{digest}-{seen[digest]}"
+        cell["metadata"] = _cell_metadata(cell)
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}})
+
+
+def _cell_metadata(cell: NotebookNode) -> NotebookNode:
+    """Tags only; a solution is folded away in JupyterLab until its bar is clicked."""
+    kept = NotebookNode({"tags": tags(cell)} if tags(cell) else {})
+    if "solution" in tags(cell):
+        kept["jupyter"] = {"source_hidden": True, "outputs_hidden": True} if cell.cell_type == "code" else {"source_hidden": True}
+    return kept
+
+
+def _generated(text: str) -> NotebookNode:
+    return nbformat.v4.new_markdown_cell(text, metadata={"tags": ["generated"]})
+
+
+def times(entry: Entry) -> str:
+    """How long the notebook takes, by profile."""
+    spans = " · ".join(f"`{p}` {span(entry.minutes[p])}" for p in PROFILES if p in entry.minutes)
+    return f"*Time on a laptop's CPU, by profile: {spans}.*" if entry.cpu else f"*Time by profile (`paper` on a GPU): {spans}.*"
+
+
+def span(minutes: float) -> str:
+    """A duration in words: 20 s, 6 min, 3 h."""
+    if minutes < 1:
+        return f"{minutes * 60:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+
+
+def navigation(entry: Entry, entries: list[Entry]) -> str:
+    """Links to the previous and next notebook and to the contents."""
+    at = entries.index(entry)
+    before = entries[at - 1] if at else None
+    after = entries[at + 1] if at + 1 < len(entries) else None
+    links = [f"← [{before.number} · {before.title}]({before.path.name})"] if before else []
+    links.append("[Contents](../README.md#the-notebooks)")
+    links += [f"[{after.number} · {after.title}]({after.path.name}) →"] if after else []
+    return " | ".join(links)
+
+
+def read_bibliography() -> dict[str, dict[str, str]]:
+    """references.bib by key. Only the form this project writes: one `name = {value},` per line."""
+    found: dict[str, dict[str, str]] = {}
+    text = (NOTEBOOKS / "references.bib").read_text(encoding="utf-8")
+    for key, body in re.findall(r"^@\w+\{([\w-]+),\n(.*?)^\}", text, re.M | re.S):
+        found[key] = dict(re.findall(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", body, re.M))
+    return found
+
+
+def reference_list(text: str) -> str:
+    """The works cited in `text` as [@key], in order of first mention; empty when there are none."""
+    bibliography, lines = read_bibliography(), []
+    for key in dict.fromkeys(re.findall(r"\[@([\w-]+)\]", text)):
+        if key not in bibliography:
+            raise ValueError(f"[@{key}] is not in notebooks/references.bib")
+        work = {name: re.sub(r"[{}]", "", value) for name, value in bibliography[key].items()}
+        authors = work["author"].replace(" and ", "; ")
+        link = f"https://doi.org/{work['doi']}" if "doi" in work else work.get("url", "")
+        place = work.get("journal") or work.get("booktitle") or work.get("publisher") or ""
+        lines.append(f"- **[@{key}]** {authors} ({work['year']}). *{work['title']}*. {place}{'. ' if place else ''}{link}".rstrip())
+    return "## References\n\n" + "\n".join(lines) if lines else ""
+
+
+# ------------------------------------------------------------------------------------------------------ run and normalise
+
+
+def private_kernels(base: type | None = None) -> type:
+    """A kernel manager (of class `base`) that talks over sockets in the file system, where there are such.
+
+    The default picks free TCP ports before the kernel binds them, so kernels that start at the same time can get each
+    other's: one then dies, or waits for ever.
+    """
+    from jupyter_client.manager import AsyncKernelManager
+    from traitlets import CaselessStrEnum, default
+
+    if os.name != "posix":
+        return base or AsyncKernelManager
+
+    class PrivateKernelManager(base or AsyncKernelManager):
+        transport = CaselessStrEnum(["tcp", "ipc"], default_value="ipc", config=True)
+
+        @default("ip")
+        def _own_path(self) -> str:
+            return str(Path(tempfile.gettempdir(), f"kernel-{uuid.uuid4().hex[:16]}"))
+
+    return PrivateKernelManager
+
+
+def execute(notebook: NotebookNode, profile: str, parameters: dict, folder: Path = NOTEBOOKS) -> tuple[NotebookNode, float]:
+    """Runs a notebook by papermill with `folder` as working directory; the executed notebook and its seconds.
+
+    Raises:
+        ValueError: a parameter that the notebook's parameters cell does not have (papermill only warns of it).
+    """
+    import papermill
+
+    with tempfile.TemporaryDirectory() as folder:
+        blank, done = Path(folder, "in.ipynb"), Path(folder, "out.ipynb")
+        nbformat.write(notebook, blank)
+        known = papermill.inspect_notebook(str(blank))
+        values = {"PROFILE": profile, **parameters} if "PROFILE" in known else dict(parameters)
+        # A value equal to the one written in the cell is not injected, so the built notebook is the source's, cell for cell.
+        values = {name: v for name, v in values.items() if name not in known or known[name]["default"].strip("\"'") != str(v)}
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(f"the notebook has no parameter {unknown[0]!r}; its parameters cell has {', '.join(known) or 'none'}")
+        began = time.perf_counter()
+        papermill.execute_notebook(
+            str(blank), str(done), parameters=values, cwd=str(folder), log_output=False, kernel_manager_class=private_kernels()
+        )
+        return nbformat.read(done, as_version=4), time.perf_counter() - began
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """Removes what differs from run to run or breaks GitHub's view: widget state and views, timestamps, machine paths."""
+    notebook = nbformat.from_dict(notebook)
+    for cell in notebook.cells:
+        cell["metadata"] = _cell_metadata(cell)
+        if cell.cell_type != "code":
+            continue
+        kept: list[NotebookNode] = []
+        for output in cell.outputs:
+            if WIDGET_VIEW in output.get("data", {}):  # the static figure beside it is what a reader without a kernel sees
+                continue
+            output.get("metadata", {}).pop("execution", None)
+            if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
+                kept[-1]["text"] += output.text
+            else:
+                kept.append(output)
+        for output in kept:
+            if output.output_type == "stream":
+                # of a line redrawn by a progress bar only the last state is read
+                output["text"] = _clean(re.sub(r"[^\n]*\r(?=[^\n])", "", output.text).replace("\r\n", "\n"))
+            for mime, value in output.get("data", {}).items():
+                if mime.startswith("text/") and isinstance(value, str):
+                    output["data"][mime] = _clean(value)
+        cell["outputs"] = kept
+    notebook["metadata"] = NotebookNode({k: v for k, v in notebook.metadata.items() if k == "ferkit"})
+    notebook.metadata.update({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    return notebook
+
+
+def _clean(text: str) -> str:
+    text = re.sub(r"/\S*/ipykernel_\d+/\d+\.py", "<cell>", text)
+    text = re.sub(r"\b0x[0-9a-f]{8,}\b", "0x…", text)
+    for path, shown in ((str(ROOT), "."), (sys.prefix, "<python>"), (str(Path.home()), "~"), (tempfile.gettempdir(), "<tmp>")):
+        text = re.sub(re.escape(path) + r"(?=[/\s'\"<)]|$)", shown, text)
+    return text
+
+
+def build(entry: Entry, entries: list[Entry], profile: str, out: Path) -> Path:
+    """Executes a source under a profile and writes the notebook; a failed run leaves the old file as it was."""
+    import torch
+
+    for name in ("FERKIT_PROFILE", "FERKIT_WIDGETS"):  # meant for tests; here they would belie the stamp
+        os.environ.pop(name, None)
+    notebook, seconds = execute(assemble(entry, entries), profile, entry.parameters.get(profile, {}), entry.folder)
+    notebook = normalise(notebook)
+    notebook.metadata["ferkit"] = {
+        "fingerprint": fingerprint(notebook),
+        "profile": profile,
+        "ferkit": metadata.version("ferkit"),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu",
+        "seconds": round(seconds),
+    }
+    return write(notebook, out / entry.path.name)
+
+
+def write(notebook: NotebookNode, path: Path) -> Path:
+    """Writes a notebook in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    nbformat.write(notebook, partial)
+    os.replace(partial, path)
+    return path
+
+
+def refresh_prose(entry: Entry, entries: list[Entry]) -> bool:
+    """Brings text and links of a committed notebook up to date, keeping its outputs; False when its code is another's."""
+    fresh, old = assemble(entry, entries), nbformat.read(entry.path, as_version=4)
+    if fingerprint(fresh) != fingerprint(old):
+        return False
+    outputs = iter([cell for cell in old.cells if cell.cell_type == "code"])
+    for cell in fresh.cells:
+        if cell.cell_type == "code":
+            ran = next(outputs)
+            cell["outputs"], cell["execution_count"] = ran.outputs, ran.execution_count
+    fresh.metadata["ferkit"] = old.metadata.get("ferkit", {})
+    write(fresh, entry.path)
+    return True
+
+
+# ------------------------------------------------------------------------------------------------- README and the check
+
+
+def notebook_table(entries: list[Entry]) -> str:
+    """README's table of notebooks."""
+    lines = ["| | notebook | what you can do afterwards | teach | paper | laptop CPU |", "|---|---|---|---|---|---|"]
+    for e in entries:
+        paper = span(e.minutes["paper"]) if "paper" in e.minutes else "–"
+        teach = span(e.minutes["teach"])
+        cpu = "yes" if e.cpu else "teach only"
+        lines.append(f"| {e.number} | [{e.title}](notebooks/{e.path.name}) | {e.promise} | {teach} | {paper} | {cpu} |")
+    return "\n".join(lines)
+
+
+def results_table(folder: Path = ROOT / "data" / "results") -> str:
+    """README's table of measured results, one line per record of a run in data/results."""
+    head = ["run", "parameters", "data, split", "images", "accuracy [95 %]", "macro-F1 [95 %]", "accuracy without images that are also in training"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        test = record["test"]
+        clean = test.get("duplicate_clean")
+        cells = [
+            f"[{record['name']}](data/results/{path.name})",
+            f"{record['model']['parameters']:,}",
+            f"{record['data']['name']}, {record['protocol']['test_split']}",
+            f"{test['n']:,}",
+            _figure(test, "accuracy"),
+            _figure(test, "macro_f1"),
+            f"{_figure(clean, 'accuracy')}, n = {clean['n']:,}" if clean else "–",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) if len(lines) > 2 else "No run is recorded yet."
+
+
+def _figure(metrics: dict, key: str) -> str:
+    low, high = metrics["intervals"][key]
+    return f"{100 * metrics[key]:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def readme_text(text: str, entries: list[Entry]) -> str:
+    """README with its generated parts filled between their markers."""
+    for name, content in (("notebooks", notebook_table(entries)), ("results", results_table())):
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise ValueError(f"README.md must hold the markers {begin} and {end} once each")
+        text = text[: text.index(begin) + len(begin)] + f"\n{content}\n" + text[text.index(end) :]
+    return text
+
+
+def complaints(entry: Entry, entries: list[Entry], committed: NotebookNode | None = None) -> list[str]:
+    """What is not as a build would leave this notebook; `committed` stands in for the file in tests."""
+    if committed is None:
+        if not entry.path.is_file():
+            return [f"{entry.path.name} is missing: make notebooks N={entry.number}"]
+        committed = nbformat.read(entry.path, as_version=4)
+    fresh, stamp = assemble(entry, entries), committed.metadata.get("ferkit", {})
+    found = []
+    if fingerprint(fresh) != fingerprint(committed) or stamp.get("fingerprint") != fingerprint(committed):
+        found.append(f"{entry.path.name} shows outputs of other code than {entry.source.name} has: make notebooks N={entry.number}")
+    elif [(c.id, c.source, tags(c)) for c in fresh.cells] != [(c.id, c.source, tags(c)) for c in committed.cells]:
+        found.append(f"{entry.path.name} has other text or links than its source and manifest.toml: make prose")
+    if stamp.get("profile") != "teach":
+        found.append(f"{entry.path.name} was built under profile {stamp.get('profile')!r}, not 'teach': make notebooks N={entry.number}")
+    return found
+
+
+def check() -> list[str]:
+    """All complaints about notebooks and README."""
+    entries = read_manifest()
+    found = [line for entry in entries for line in complaints(entry, entries)]
+    known = {entry.slug for entry in entries}
+    for path in [*NOTEBOOKS.glob("*.ipynb"), *(NOTEBOOKS / "py").glob("*.py")]:
+        if path.stem not in known:
+            found.append(f"{path.relative_to(ROOT)} is not in manifest.toml")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    if text != readme_text(text, entries):
+        found.append("README.md's tables are out of date: make prose")
+    return found
+
+
+def to_html(entries: list[Entry], out: Path) -> None:
+    """Every built notebook as a page whose links lead to the other pages."""
+    from nbconvert import HTMLExporter
+
+    out.mkdir(parents=True, exist_ok=True)
+    for entry in (e for e in entries if e.path.is_file()):
+        page, _ = HTMLExporter().from_filename(str(entry.path))
+        page = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page)
+        (out / f"{entry.slug}.html").write_text(page, encoding="utf-8")
+        print(out / f"{entry.slug}.html")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("numbers", nargs="*", metavar="N", help="notebook numbers; none means all")
+    parser.add_argument("--profile", choices=PROFILES, default="teach")
+    parser.add_argument("--out", type=Path, default=NOTEBOOKS, help="folder to write to")
+    mode = parser.add_mutually_exclusive_group()
+    for name in ("check", "prose", "html"):
+        mode.add_argument(f"--{name}", action="store_true")
+    args = parser.parse_args()
+    entries = read_manifest()
+    if unknown := sorted({n.zfill(2) for n in args.numbers} - {e.number for e in entries}):
+        parser.error(f"no notebook {unknown[0]} in manifest.toml; it has {', '.join(e.number for e in entries)}")
+    if args.profile != "teach" and args.out == NOTEBOOKS:
+        parser.error("the notebooks in this folder are built under the teach profile; give --out DIR for another")
+    chosen = [e for e in entries if not args.numbers or e.number in {n.zfill(2) for n in args.numbers}]
+    if args.check:
+        found = check()
+        print("\n".join(found) or "Notebooks and README are as built.")
+        return bool(found)
+    if args.html:
+        to_html(chosen, ROOT / "build" / "html")
+        return 0
+    status = 0
+    for entry in chosen:
+        if args.prose:
+            if not entry.path.is_file() or not refresh_prose(entry, entries):
+                print(f"{entry.slug}: its code is not the code that ran; make notebooks N={entry.number}")
+                status = 1
+        else:
+            path = build(entry, entries, args.profile, args.out)
+            print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    if args.out == NOTEBOOKS and text != readme_text(text, entries):
+        readme.write_text(readme_text(text, entries), encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

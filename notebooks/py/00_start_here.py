@@ -1,0 +1,359 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Start here
+#
+# *Check that everything works, learn how a notebook is read here, and see a prediction on a real face.*
+#
+# This workbook is about **facial expression recognition**: a program gets a picture of a face and names the expression. It reads
+# research papers with you, equation by equation, and runs what they claim. You need no graphics card, no data set and no account,
+# and no notebook downloads or sends anything.
+#
+# Click into a cell of code and press **Shift + Enter** to run it. Go from top to bottom: later cells use what earlier ones made.
+# You need some Python; everything else is explained where it first appears.
+#
+# ## Objectives
+#
+# 1. check your environment and repair what it lacks
+# 2. choose a profile: seconds, minutes, or the full recipe
+# 3. tell the three voices apart: the paper says, the released code does, we do
+# 4. predict the expression on a photograph and see where the network looked
+
+# %% tags=["parameters"]
+PROFILE = "teach"  # "smoke" (seconds), "teach" (minutes on a laptop) or "paper" (full size): see section 2
+FER2013_PATH = None  # your own copy of the FER2013 data set, if you have one: a file or a folder
+SEED = 8  # where random numbers begin: the same seed draws the same faces
+
+# %%
+import json
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+from ferkit import data, faces, papers, plots
+from ferkit.data.action_units import AU_DESCRIPTIONS, PROTOTYPES
+from ferkit.data.synthetic import face_from_action_units, make_faces
+from ferkit.data.transforms import prepare
+from ferkit.environment import check_environment
+from ferkit.explain import cam
+from ferkit.models import create_model
+from ferkit.notebook import check, footer, ledger_table, profile, record
+from ferkit.plots.house import new_figure, show, show_heat
+from ferkit.predict import predict_probabilities
+from ferkit.widgets import cam_explorer, explore
+
+S = profile(PROFILE, smoke=dict(n_faces=140), teach=dict(n_faces=700))
+
+# %% [markdown]
+# ## 1 · Is everything here?
+#
+# One line for each thing the notebooks need. A line that begins with `FAIL` is followed by its fix, like this:
+#
+# ```
+# [FAIL] scikit-image       not installed (wanted >=0.25)
+#        fix: python -m pip install "scikit-image>=0.25"
+# ```
+#
+# Type the fix into a terminal (*File ▸ New ▸ Terminal*), choose *Kernel ▸ Restart Kernel*, and run the cells again from the top.
+
+# %%
+environment = check_environment()
+record("environment_failures_n", sum(not line.ok for line in environment.checks))
+environment
+
+# %% [markdown]
+# ## 2 · How to read a notebook of this book
+#
+# **Parameters.** The first cell of code holds everything you may want to change. Change a value there, then *Run ▸ Run All Cells*.
+#
+# **Profiles.** `PROFILE` says how much work the notebook does. The steps are the same in all three, only the numbers grow.
+#
+# | profile | for | takes | what it proves |
+# |---|---|---|---|
+# | `smoke` | automatic tests | seconds | that every cell runs, and nothing about accuracy |
+# | `teach` | you, on a laptop | minutes | how a method behaves, on a small scale |
+# | `paper` | a computer with a graphics card | hours | what the full recipe reaches |
+#
+# What you read here without running anything was made under `teach`. Today's settings:
+
+# %%
+S
+
+# %% [markdown]
+# **Three voices.** A paper, the code its authors publish, and a program written afterwards often differ. So every fact of a paper
+# stands in a table, the paper's *ledger*, and each voice has its own column. Three rows about the paper *ResEmoteNet*
+# [@resemotenet], which [notebook 10](10_resemotenet.ipynb) takes apart:
+
+# %%
+ledger_table("resemotenet", "framework", "seeds", "epochs")
+
+# %% [markdown]
+# (An *epoch* is one pass over all training pictures; a *seed* is where random numbers begin.) The small print says where to find it:
+# a section of the paper, or `file@version` of the code. The last column says how the voices relate:
+#
+# - **agrees**: they say the same.
+# - **unstated**: the paper leaves it open, so whoever rebuilds the program must guess.
+# - **conflicts**: two of them contradict each other.
+# - **impossible**: a printed number that no program can have produced, shown by arithmetic.
+# - **unverified**: nobody outside can check it with what is public.
+#
+# Whether somebody was careless is never the question. What was printed, what the file says, and what we ran: that is all.
+#
+# **Questions.** Before each surprise stands a question. Write your answer down before you run the cell: a guess that turns out
+# wrong teaches more than a result merely read.
+#
+# **Figures and controls.** First comes a figure, then the same figure with sliders and menus. On a web page you see only the
+# figure; the controls live where the notebook runs.
+#
+# **Exercises** stand at the end. Each has a cell that checks your answer, and a folded solution.
+#
+# ## 3 · Which data are here?
+#
+# A *data set* is a pile of pictures, each with a *label*: the name of an expression that people wrote down when they saw it.
+
+# %%
+for name in data.list_datasets():
+    options = dict(n_train=S.n_faces, n_test=S.n_faces // 4) if name == "synthetic" else {}
+    try:
+        print("✓", data.load(name, None if name == "synthetic" else FER2013_PATH, **options))
+    except (FileNotFoundError, ValueError) as reason:
+        print(textwrap.fill(f"– {name}: {reason}", 100, subsequent_indent="  "))
+
+# %% [markdown]
+# Only `synthetic` has to be there: ferkit draws it while you wait. Pictures of real people come with terms that you must accept
+# yourself, so **nothing is ever downloaded for you**. When you have a copy of FER2013, say where it is: in `FER2013_PATH` above, or
+# once and for all in the environment variable `FERKIT_FER2013`. FER+ is the same pictures with the votes of ten people for each;
+# its file of votes belongs into the same folder. [data/README.md](../data/README.md) says where to get them, and
+# [notebook 01](01_faces_labels_splits.ipynb) checks what you got.
+#
+# ## 4 · Synthetic faces
+#
+# They are drawn: muscles of a face are moved as textbooks say an expression moves them, on a made-up head, under a random light.
+# Nobody is shown, and we know the truth about each picture.
+#
+# > **Question.** Each of these seven drawings was given another expression. Name them from left to right, and only then go on.
+
+# %%
+batch = make_faces(70, size=96, seed=SEED, difficulty="easy", noise=0.0)
+shuffled = np.random.default_rng(SEED).permutation(len(batch.names))
+shown = [int(np.flatnonzero(batch.labels == k)[0]) for k in shuffled]
+plots.face_grid(batch.images[shown], columns=7)
+
+# %%
+print("from left to right:", ", ".join(batch.names[k] for k in shuffled))
+
+# %% [markdown]
+# Did you get all seven? Fear and surprise both raise the brows and widen the eyes; disgust often lowers the brows, as anger
+# does. The labels of photographs were written by people with the same trouble, and an accuracy only counts how often a network agrees
+# with them.
+#
+# Move the sliders: one head, with an expression from none (0) to full (1). Above the picture stands how far each *action unit*
+# moves: one muscle, or a few that move together, in the system that researchers describe faces with. From which strength on would
+# you name the expression?
+
+
+# %%
+def drawn_face(expression="surprise", strength=0.8, person=4):
+    """One head with one expression, and the action units that make it."""
+    units = {unit: strength * full for unit, full in PROTOTYPES[expression].items()}
+    moved = ", ".join(f"{AU_DESCRIPTIONS[unit]} {amount:.1f}" for unit, amount in units.items())
+    figure = plots.face_grid([face_from_action_units(units, seed=person, size=192)], size=2.4)
+    figure.axes[0].set_title(textwrap.fill(moved or "no unit moves", 38), fontsize=8, loc="center")
+    return figure
+
+
+explore(drawn_face, expression=list(batch.names), strength=(0.0, 1.0, 0.1), person=(0, 15, 1))
+
+# %% [markdown]
+# ## 5 · A real face
+#
+# The portrait shows the astronaut Eileen Collins. NASA took it, it is in the public domain, and it comes with the package
+# scikit-image, so it is on your disk already. A first network finds the face and five points in it; then a square is cut out,
+# turned and scaled so that eyes and mouth lie where they lie in the training pictures.
+
+# %%
+picture = faces.portrait()  # to try your own photograph: faces.read_picture("PATH/TO/IT.jpg"); it stays in memory
+found = faces.find_faces(picture)
+print(faces.describe(found))
+record("faces_found_n", len(found))
+crop = faces.crop_face(picture, found[0], size=96)  # (96, 96, 3): height, width, colours
+crops = crop.transpose(2, 0, 1)[None]  # (1, 3, 96, 96): a stack of one picture
+
+real = create_model("resemotenet", weights="fer2013-teach").eval()  # trained beforehand, kept in data/weights
+
+
+def network_input(stack):
+    """What the network gets of the first picture: small and grey."""
+    return prepare(stack, size=real.input_size, mean=(0.0,), std=(1.0,), colour="grey")[0]
+
+
+side = real.input_size
+titles = ["the photograph", "what is cut out", f"what the network gets, {side} × {side}"]
+figure = plots.face_grid([picture, crop, network_input(crops)], titles, columns=3, size=2.1)
+left, top, right, bottom = found[0].box
+figure.axes[0].plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="white", linewidth=1.5)
+figure.axes[0].plot(*found[0].landmarks.T, "o", color="white", markersize=1.5)
+figure
+
+# %% [markdown]
+# > **Question.** Which of the seven expressions would you write under this face? How sure are you, in percent? And where in the
+# > picture did you look to decide?
+
+# %%
+p = predict_probabilities(real, crops)[0]
+first = real.labels[int(p.argmax())]
+record("portrait_top_frac", float(p.max()))
+plots.probability_bars(p, real.labels, image=crop)
+
+# %% [markdown]
+# Seven numbers that sum to 100 %. They are what the network makes of the picture: which label people would most likely have
+# written under it. Not one of them says what she felt.
+#
+# > **Question.** Which parts of the picture raised that first number? Mouth, eyes, something else?
+#
+# *Grad-CAM* gives one answer. A network is a chain of layers, and each layer is a stack of coarse maps of the picture. Grad-CAM
+# takes one layer and asks at each place: had the signal here been stronger, would this expression have got more? Bright means yes.
+# The answer depends on the layer. The authors' published demo takes an early one; we take the last one that still has places to
+# tell apart.
+
+# %%
+ours = real.cam_layer(real.input_size)
+heats = {
+    f"released demo: layer {real.official_cam_layer}": cam(real, crops, layer="official"),
+    f"ours: layer {ours}": cam(real, crops),
+}
+figure, axes = new_figure(1, 3, (7.0, 2.6))
+show(axes[0, 0], crop)
+for ax, (title, heat) in zip(axes[0, 1:], heats.items(), strict=True):
+    show_heat(ax, crop, heat[0], 0.6)
+    ax.set_title(title)
+figure
+
+# %%
+ledger_table("resemotenet", "B10")
+
+# %% [markdown]
+# Two layers, two maps, one network: so neither map is *the* reason. Such maps can be useful, and they can mislead; testing which it
+# is needs faces whose truth we know, and that is what the drawn ones are for.
+#
+# Now your turn. Choose another expression, and see what would have spoken for it; then other layers and methods.
+
+# %%
+cam_explorer(real, crops, ["portrait"])
+
+# %% [markdown]
+# > **Question.** A mirror shows the same expression. Does the network agree? And how far can you move the border of the cut-out
+# > before the first number drops by ten points?
+
+
+# %%
+def framed(margin=0.0, mirrored=False, turned=True):
+    """The prediction for another cut-out of the same face."""
+    other = faces.crop_face(picture, found[0], margin=margin, size=96, align=turned).transpose(2, 0, 1)[None]
+    other = np.ascontiguousarray(other[..., ::-1]) if mirrored else other
+    return plots.probability_bars(predict_probabilities(real, other)[0], real.labels, image=network_input(other))
+
+
+explore(framed, margin=(-0.1, 0.5, 0.05), mirrored=False, turned=True)
+
+# %%
+margins = np.arange(-0.1, 0.51, 0.05)
+stack = np.stack([faces.crop_face(picture, found[0], margin=m, size=96) for m in margins]).transpose(0, 3, 1, 2)
+share = predict_probabilities(real, stack)[:, real.labels.index(first)]  # one for each of 13 cut-outs
+print(f"{first}: between {share.min():.0%} and {share.max():.0%}, for one face and {len(margins)} cut-outs")
+record("margin_range_frac", float(share.max() - share.min()))
+
+# %% [markdown]
+# The face did not change. Whatever moves here is the network's, and a photograph that is framed otherwise than its training
+# pictures meets it unprepared.
+#
+# ## 6 · How far to trust it
+#
+# One picture proves nothing. This is how the same network did on photographs that it never saw in training; the words in front of
+# the numbers say which.
+
+# %%
+record_file = Path(data.__file__).parents[2] / "data" / "results" / "resemotenet-teach-fer2013.json"
+if record_file.is_file():
+    measured = json.loads(record_file.read_text(encoding="utf-8"))
+    test = measured["test"]
+    print(f"{measured['data']['name']}, {measured['protocol']['test_split']}")
+    for title, m in (("all pictures", test), ("without those that are also in training", test["duplicate_clean"])):
+        low, high = m["intervals"]["accuracy"]
+        print(f"  right in {m['accuracy']:.1%} of {m['n']:,} (95 % interval {low:.1%} to {high:.1%}), {title}")
+    for name, recall in sorted(test["recall"].items(), key=lambda pair: -pair[1]):
+        print(f"  {name:10} recognised in {recall:.0%}")
+else:
+    print("There is no record of this network's accuracy here.")
+
+# %% [markdown]
+# And more basic than any accuracy:
+#
+# - **An expression is not an emotion.** People smile when they are sad and frown when they think. The network was taught labels that
+#   strangers gave to single pictures.
+# - **The labels disagree.** Ask ten people and you get more than one answer for many of these pictures.
+# - **Whom it works for is not known.** Nobody wrote down who is in the training pictures.
+#
+# So use it to learn how such networks work. Do not use it to judge anybody.
+#
+# ## 7 · Where to go from here
+#
+# | you want to | go to |
+# |---|---|
+# | see what the pictures are, who labelled them, and which are in the data twice | [01 · Faces, labels, splits](01_faces_labels_splits.ipynb) |
+# | understand a network and its training from the first line | [02 · A CNN and its training loop, by hand](02_training_loop_by_hand.ipynb) |
+# | take a paper apart, equation by equation | [10 · ResEmoteNet, annotated](10_resemotenet.ipynb) |
+# | train something yourself, small or large | [40 · Run one experiment](40_run_one_experiment.ipynb) |
+#
+# New to all this: 01, 02, 10, in this order. Here for the paper: 10 at once.
+#
+# ## Exercises
+#
+# **1.** How many claims of the paper ResEmoteNet has the ledger marked `impossible`? Print them with
+# `ledger_table("resemotenet", status="impossible")` and count.
+
+# %%
+answer_1 = None
+
+# %%
+expected = len(papers.load("resemotenet").select(status="impossible"))
+check("number of impossible claims", answer_1, expected, hint="One row of the table is one claim.")
+
+# %% tags=["solution"]
+answer_1 = len(ledger_table("resemotenet", status="impossible").rows)
+check("number of impossible claims", answer_1, expected)
+
+# %% [markdown]
+# **2.** By how much does the probability of the first expression change when the picture in `crops` is mirrored? Give the difference,
+# mirrored minus not mirrored. `crops` has the shape (1, 3, height, width), and `crops[..., ::-1]` turns its last axis around.
+
+# %%
+answer_2 = None
+
+# %%
+k = real.labels.index(first)
+expected = float(predict_probabilities(real, crops[..., ::-1])[0, k] - p[k])
+check("change by mirroring", answer_2, expected, tolerance=1e-4, hint="predict_probabilities(real, ...)[0, k] of each; mirrored minus the other.")
+
+# %% tags=["solution"]
+answer_2 = float(predict_probabilities(real, crops[..., ::-1])[0, k] - predict_probabilities(real, crops)[0, k])
+check("change by mirroring", answer_2, expected, tolerance=1e-4)
+record("mirror_change_frac", answer_2)
+
+# %% [markdown]
+# ## Recap
+#
+# 1. check your environment and repair what it lacks
+# 2. choose a profile: seconds, minutes, or the full recipe
+# 3. tell the three voices apart: the paper says, the released code does, we do
+# 4. predict the expression on a photograph and see where the network looked
+
+# %%
+footer()

@@ -1,0 +1,30 @@
+"""Small pictures with a cue that a network learns in seconds: the height of a bright bar. Mirror images keep their label."""
+
+import numpy as np
+
+from ferkit.data import FaceSet
+from ferkit.labels import EMOTIONS
+
+NAMES = EMOTIONS[:7]
+
+
+def small_faces(
+    n: int = 120, *, size: int = 24, seed: int = 0, split: str = "train", noise: float = 40.0, votes: bool = False
+) -> FaceSet:
+    """n grey pictures (n, size, size), labels nearly balanced; `votes` adds soft labels that agree with the hard ones."""
+    rng = np.random.default_rng([seed, n, size])
+    labels = rng.permutation(np.arange(n) % len(NAMES))
+    pictures = rng.normal(90, noise, (n, size, size))
+    for picture, label in zip(pictures, labels, strict=True):
+        top = 2 + round(label * (size - 6) / (len(NAMES) - 1))
+        picture[top : top + 3] += 110
+    distribution = np.full((n, len(NAMES)), 0.05)
+    distribution[np.arange(n), labels] = 0.7
+    return FaceSet(
+        images=pictures.clip(0, 255).astype(np.uint8),
+        labels=labels,
+        names=NAMES,
+        split=np.full(n, split),
+        votes=distribution if votes else None,
+        name="small faces",
+    )

@@ -1,0 +1,189 @@
+"""Figures: readable, in one style, without global state."""
+
+import io
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.text import Text
+from PIL import Image
+
+from ferkit import plots
+from ferkit.labels import EMOTIONS
+from ferkit.metrics import wilson
+from ferkit.models import create_model, summarise
+
+NAMES = EMOTIONS[:7]
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (10, 48, 48)).astype(np.uint8)
+RGB = RNG.integers(0, 256, (3, 3, 64, 64)).astype(np.uint8)
+HEAT = np.linspace(0, 1, 3 * 64 * 64, dtype=np.float32).reshape(3, 64, 64)
+MATRIX = np.diag([900, 40, 30, 20, 10, 3, 0]) + np.triu(np.full((7, 7), 7), 1)
+ROWS = [
+    {"epoch": i, "lr": 0.1, "train_loss": 2 / i, "val_loss": 1 + 0.1 * i, "train_accuracy": 1 - 1 / i, "val_accuracy": 0.4}
+    for i in range(1, 9)
+]
+
+
+def stages() -> list:
+    with torch.device("meta"):
+        return summarise(create_model("resemotenet"))
+
+
+FIGURES: dict[str, Callable[[], plots.Figure]] = {
+    "face_grid": lambda: plots.face_grid(GREY, [f"{n}\n100%" for n in (*NAMES, "a", "b", "c")]),
+    "face_grid one": lambda: plots.face_grid([RGB[0].transpose(1, 2, 0)]),
+    "probability_bars": lambda: plots.probability_bars(np.eye(7)[2], NAMES, image=RGB[0], truth="fear"),
+    "confusion": lambda: plots.confusion(MATRIX, NAMES, title="validation"),
+    "class_counts": lambda: plots.class_counts({"train": dict(zip(NAMES, range(1, 80000, 11111), strict=False)), "test": {"fear": 3}}),
+    "class_counts flat": lambda: plots.class_counts({"fear": 436, "anger": 0}),
+    "curves": lambda: plots.curves(ROWS, best=3),
+    "compare_curves": lambda: plots.compare_curves({"C1": ROWS, "C2": ROWS[:3]}),
+    "curves one epoch": lambda: plots.curves(ROWS[:1]),
+    "intervals": lambda: plots.intervals([("ours", 0.61, 0.6, 0.62), ("paper", 0.8, np.nan, np.nan)], reference=0.65),
+    "overlay": lambda: plots.overlay(RGB[0], HEAT[0], title="a\nb"),
+    "cam_grid": lambda: plots.cam_grid(RGB, {"gradcam": HEAT, "layercam": HEAT[::-1]}, titles=["x", "y", "z"]),
+    "recall_bars": lambda: plots.recall_bars(MATRIX, NAMES),
+    "feature_maps": lambda: plots.feature_maps(torch.randn(20, 8, 8), title="stage3"),
+    "feature_maps zero": lambda: plots.feature_maps(torch.zeros(2, 4, 4)),
+    "gate_bars": lambda: plots.gate_bars({"fear": torch.rand(16, 1, 1), "anger": torch.rand(16)}),
+    "stage_bars": lambda: plots.stage_bars(stages(), title="ResEmoteNet, 64 x 64"),
+    "ablation": lambda: plots.ablation({"C1": [0.6, 0.61, 0.62], "C2": [0.5, 0.52, 0.51]}, {"C1": 3.4e8, "C2": 1e8}),
+    "ablation one seed": lambda: plots.ablation({"C1": [0.6]}),
+}
+
+
+def texts(figure: plots.Figure) -> list[str]:
+    return [t.get_text() for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_is_a_small_png_with_every_word_inside(name: str) -> None:
+    figure = FIGURES[name]()
+    assert isinstance(figure, plots.Figure)
+    png = plots.to_png(figure)
+    width, height = Image.open(io.BytesIO(png)).size
+    assert 100 < width <= 960 and 100 < height <= 720
+    assert 1_000 < len(png) < 250_000
+    drawn = figure.get_tightbbox()  # in inches, of everything that is drawn
+    assert drawn.x0 > -0.01 and drawn.y0 > -0.01
+    assert drawn.x1 < width / 100 + 0.01 and drawn.y1 < height / 100 + 0.01
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_leaves_nothing_behind_and_does_not_depend_on_the_callers_style(name: str) -> None:
+    import matplotlib.pyplot as plt
+
+    torch.manual_seed(0)
+    before = dict(matplotlib.rcParams)
+    expected = plots.to_png(FIGURES[name]())
+    assert dict(matplotlib.rcParams) == before
+    assert plt.get_fignums() == []
+    torch.manual_seed(0)
+    with matplotlib.rc_context({"font.size": 20, "axes.spines.top": True, "axes.titlesize": 30, "savefig.dpi": 30}):
+        assert plots.to_png(FIGURES[name]()) == expected
+
+
+def test_shows_itself_where_pyplot_is_not_set_up() -> None:
+    from IPython.core.formatters import DisplayFormatter
+
+    data, _ = DisplayFormatter().format(FIGURES["intervals"]())
+    assert data["image/png"].startswith(b"\x89PNG")
+
+
+def test_colours_stay_apart_with_any_colour_vision() -> None:
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    simulations = {  # Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB
+        "normal": np.eye(3),
+        "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    }
+    srgb = np.array([matplotlib.colors.to_rgb(plots.EMOTION_COLOURS[n]) for n in EMOTIONS])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    for name, matrix in simulations.items():
+        seen = np.clip(linear @ np.transpose(matrix), 0, 1)
+        lab = rgb2lab(np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055)[None])[0]
+        apart = deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(8, 1)]
+        assert 20 < apart.min() < 100, name
+        assert lab[:, 0].max() < 80, "too pale on white"
+
+
+def test_confusion_says_counts_and_shares() -> None:
+    said = texts(plots.confusion([[3, 1], [0, 8]], ["fear", "anger"]))
+    assert {"3\n75%", "1\n25%", "0", "8\n100%", "fear  (n=4)", "anger  (n=8)"} <= set(said)
+
+
+def test_recall_bars_draw_wilson_intervals() -> None:
+    figure = plots.recall_bars([[3, 1], [0, 0]], ["fear", "anger"])
+    assert "75%  (3 of 4)" in texts(figure) and "no image" in texts(figure)
+    [low, high] = figure.axes[0].lines[-1].get_xdata()
+    assert (low, high) == pytest.approx(wilson(3, 4)) and 0.30 < low < 0.31 and 0.95 < high < 0.96
+
+
+def test_class_counts_keep_the_order_and_fill_gaps() -> None:
+    figure = plots.class_counts({"train": {"fear": 3, "anger": 1}, "test": {"anger": 2}})
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["fear", "anger"]
+    assert "train: 4" in texts(figure) and "0  (0%)" in texts(figure) and "3  (75%)" in texts(figure)
+
+
+def test_probability_bars_mark_the_truth() -> None:
+    figure = plots.probability_bars([0.25, 0.75], ["fear", "anger"], truth="anger")
+    labels = figure.axes[0].get_yticklabels()
+    assert [t.get_text() for t in labels] == ["fear", "true: anger"]
+    assert [t.get_fontweight() for t in labels] == ["normal", "bold"]
+    assert [p.get_facecolor()[:3] for p in figure.axes[0].patches] == [
+        matplotlib.colors.to_rgb(plots.colour("fear")),
+        matplotlib.colors.to_rgb(plots.colour("anger")),
+    ]
+
+
+def test_ablation_shows_each_seed_mean_and_cost() -> None:
+    figure = plots.ablation({"C1": [0.60, 0.62], "C2": [0.5]}, {"C1": 3.4e8, "C2": 85e6})
+    ax = figure.axes[0]
+    means = [line.get_ydata()[0] for line in ax.lines if len(set(line.get_ydata())) == 1 and len(line.get_xdata()) == 2]
+    assert means == pytest.approx([0.61, 0.5])
+    assert {"340 M", "85 M"} <= set(texts(figure))
+
+
+def test_stage_bars_add_up() -> None:
+    said = texts(plots.stage_bars(stages()))
+    assert "parameters: 80.2 M" in said and "multiply-adds: 337 M" in said
+    assert "58.7 M  73.2%" in said  # res_block3
+    assert "128  <0.1%" in said  # bn1
+
+
+def test_grey_is_not_stretched() -> None:
+    dim = np.full((8, 8), 100, np.uint8)
+    image = plots.face_grid([dim]).axes[0].images[0]
+    assert (image.norm.vmin, image.norm.vmax) == (0, 255)
+
+
+def test_feature_maps_share_one_scale_around_zero() -> None:
+    maps = torch.zeros(3, 4, 4)
+    maps[0, 0, 0], maps[1, 0, 0] = -2, 1
+    figure = plots.feature_maps(maps)
+    assert {(i.norm.vmin, i.norm.vmax) for ax in figure.axes[:3] for i in ax.images} == {(-2, 2)}
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: plots.face_grid([]), "expected pictures"),
+        (lambda: plots.face_grid(GREY, ["one"]), "10 and 1"),
+        (lambda: plots.face_grid([np.zeros((2, 5, 5))]), "expected a picture"),
+        (lambda: plots.probability_bars([0.1, 0.9], NAMES), r"\(7\), found \(2,\)"),
+        (lambda: plots.probability_bars(np.eye(7)[0], NAMES, truth="joy"), "among the names neutral.*found joy"),
+        (lambda: plots.confusion(MATRIX[:6], NAMES), "7 rows and columns"),
+        (lambda: plots.curves([]), "at least one epoch"),
+        (lambda: plots.curves(ROWS, metrics=("f1",)), "train_f1 or val_f1, found epoch, lr"),
+        (lambda: plots.overlay(RGB[0], HEAT[0][:10]), r"picture's size \(64, 64\), found \(10, 64\)"),
+        (lambda: plots.feature_maps(torch.zeros(1, 3, 4, 4)), r"maps\[0\]"),
+    ],
+)
+def test_what_does_not_fit_is_said(draw: Callable, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        draw()

@@ -1,0 +1,156 @@
+"""Recipes: what is read, refused, overlaid and written."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ferkit.data import list_datasets
+from ferkit.data.transforms import augmentation
+from ferkit.models import create_model
+from ferkit.optim import Schedule, class_weights, make_optimizer
+from ferkit.recipe import PROFILES, Recipe
+
+FOLDER = Path(__file__).parents[2] / "notebooks" / "recipes"
+FILES = sorted(FOLDER.rglob("*.yaml"))
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def everything_exists(recipe: Recipe) -> None:
+    """Every name in the recipe is one that the library knows, and the options fit."""
+    assert recipe.data in list_datasets()
+    augmentation(recipe.augmentation)
+    class_weights(np.ones(7), recipe.class_weight)
+    with torch.device("meta"):
+        model = create_model(recipe.model, width=recipe.width, **recipe.model_options)
+    optimizer = make_optimizer(
+        model.parameters(), name=recipe.optimizer, lr=recipe.lr, nesterov=recipe.nesterov, momentum=recipe.momentum, sam_rho=recipe.sam_rho
+    )
+    Schedule(optimizer, name=recipe.schedule, epochs=recipe.epochs, warmup=recipe.warmup_epochs)
+
+
+def test_there_are_recipes():
+    assert FILES, f"no recipe in {FOLDER}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_recipe_files(file):
+    recipe = Recipe.load(file)
+    assert recipe.name == f"{file.parent.name}-{file.stem}", "a run is found by its recipe's name"
+    assert recipe.source, "a recipe says which row it is"
+    for profile in PROFILES:
+        everything_exists(recipe.overlay(profile))
+
+
+def test_names_are_unique():
+    names = [Recipe.load(file).name for file in FILES]
+    assert len(set(names)) == len(names)
+
+
+def test_round_trip(tmp_path):
+    recipe = Recipe(
+        name="häppy", source="Tabelle 3: 50 %", lr=1e-3, early_stopping=15, image_size=48, model_options={"head": "linear"}, nesterov=True, tta="flip"
+    )
+    recipe.save(tmp_path / "r.yaml")
+    assert Recipe.load(tmp_path / "r.yaml") == recipe
+    assert [p.name for p in tmp_path.iterdir()] == ["r.yaml"]
+    written = yaml.safe_load((tmp_path / "r.yaml").read_text("utf-8"))
+    assert set(written) == {"name", "source", "model", "model_options", "image_size", "data", "lr", "nesterov", "early_stopping", "tta"}
+
+
+def test_defaults_survive_being_written(tmp_path):
+    Recipe().save(tmp_path / "r.yaml")
+    assert yaml.safe_load((tmp_path / "r.yaml").read_text()) == {"name": "experiment", "model": "resemotenet", "data": "synthetic"}
+    assert Recipe.load(tmp_path / "r.yaml") == Recipe()
+
+
+def test_a_recipe_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().lr = 1.0
+
+
+def test_every_field_is_documented():
+    text = Recipe.__doc__ or ""
+    assert [f.name for f in dataclasses.fields(Recipe) if f.name not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("learning_rate: 0.1", "a recipe has no key 'learning_rate'; known: name, source, model"),
+        ("lr: 1e-4", r"recipe key lr must be float, found '1e-4' \(YAML reads 1e-4 as text: write 1.0e-4\)"),
+        ("lr: fast", "recipe key lr must be float, found 'fast'"),
+        ("epochs: 3.5", "recipe key epochs must be int, found 3.5"),
+        ("epochs: true", "recipe key epochs must be int, found True"),
+        ("lr: true", "recipe key lr must be float, found True"),
+        ("nesterov: 1", "recipe key nesterov must be bool, found 1"),
+        ("early_stopping: never", r"recipe key early_stopping must be int \| None, found 'never'"),
+        ("image_size: 64.0", r"recipe key image_size must be int \| None"),
+        ("model_options: linear", "recipe key model_options must be dict, found 'linear'"),
+        ("name: 7", "recipe key name must be str, found 7"),
+        ("precision: fp32", "recipe key precision='fp32'; known: no, bf16, fp16"),
+        ("target: soft", "recipe key target='soft'; known: label, votes"),
+        ("select: val_loss", "recipe key select='val_loss'; known: val_accuracy"),
+        ("name: ../elsewhere", "name is that of the run's folder, without slashes; found '../elsewhere'"),
+        ("epochs: 0", "epochs >= 1 and batch_size >= 2, found 0 and 64"),
+        ("batch_size: 1", "epochs >= 1 and batch_size >= 2, found 10 and 1"),
+        ("{sam_rho: 0.05, precision: fp16}", "SAM needs two backward passes"),
+        ("- lr", "must hold keys and values, found list"),
+        ("", "must hold keys and values, found NoneType"),
+        ("a: [1", "is not YAML"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_by_file_name(tmp_path, text, complaint):
+    file = write(tmp_path, text)
+    with pytest.raises(ValueError, match=complaint) as error:
+        Recipe.load(file)
+    assert str(file) in str(error.value)
+
+
+def test_absent_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no recipe at .*gone.yaml"):
+        Recipe.load(tmp_path / "gone.yaml")
+
+
+def test_whole_numbers_are_fractions_where_those_are_meant(tmp_path):
+    recipe = Recipe.load(write(tmp_path, "{lr: 1, width: 1, warmup_epochs: 2, weight_decay: 1.0e-4}"))
+    assert (recipe.lr, recipe.width, recipe.warmup_epochs, recipe.weight_decay) == (1.0, 1.0, 2.0, 1e-4)
+    assert isinstance(recipe.lr, float)
+
+
+def test_profiles():
+    recipe = Recipe(name="x", data="fer2013", data_path="/somewhere", test_split="public_test", width=1.0, epochs=80, batch_size=16, lr=0.3)
+    assert recipe.overlay("paper") == recipe
+    for profile in ("smoke", "teach"):
+        changed = recipe.overlay(profile)
+        assert (changed.data, changed.data_path, changed.test_split) == ("synthetic", None, "test")
+        assert changed.width < 1 and changed.epochs < 80
+        assert (changed.name, changed.batch_size, changed.lr) == ("x", 16, 0.3)
+    assert recipe.overlay("smoke").width < recipe.overlay("teach").width
+    assert recipe.overlay({"lr": 0.1, "epochs": 2}) == Recipe.of({**recipe.as_dict(), "lr": 0.1, "epochs": 2})
+    assert recipe.lr == 0.3
+
+
+def test_overlay_refuses_what_a_recipe_refuses():
+    with pytest.raises(ValueError, match="no profile 'quick'; known: smoke, teach, paper"):
+        Recipe().overlay("quick")
+    with pytest.raises(ValueError, match="no key 'depth'"):
+        Recipe().overlay({"depth": 3})
+    with pytest.raises(ValueError, match="lr must be float"):
+        Recipe().overlay({"lr": "1e-4"})
+
+
+def test_changing_one_recipe_does_not_change_another():
+    one = Recipe().overlay("smoke")
+    one.as_dict()["data_options"]["size"] = 7
+    one.data_options["size"] = 7
+    assert Recipe().overlay("smoke").data_options["size"] != 7
+    assert PROFILES["smoke"]["data_options"]["size"] != 7

@@ -1,0 +1,69 @@
+"""The weights that come with the workbook: their card, their record, and that they still give the recorded figures."""
+
+import numpy as np
+import pytest
+
+from ferkit import data, labels
+from ferkit.experiment import load_faces, split_digest
+from ferkit.metrics import evaluate
+from ferkit.models import count_parameters, create_model, list_weights
+from ferkit.models.registry import weights_folder
+from ferkit.predict import predict_probabilities
+from ferkit.publish import read_record
+from ferkit.recipe import Recipe
+
+NAME = "resemotenet-teach-fer2013"
+
+
+@pytest.fixture(scope="module")
+def record():
+    return read_record(NAME)
+
+
+def test_weights_are_listed_and_load_with_what_they_were_trained_with(record):
+    assert "fer2013-teach" in list_weights()["resemotenet"]
+    model = create_model("resemotenet", weights="fer2013-teach")
+    assert model.labels == labels.order("fer2013")
+    assert model.input_size == record["recipe"]["image_size"]
+    assert count_parameters(model) == record["model"]["parameters"]
+
+
+def test_record_is_complete_and_names_no_machine(record):
+    assert record["protocol"]["test_split"] == "public_test"
+    assert record["test"]["n"] == 3589 == sum(map(sum, record["test"]["confusion"]))
+    hits = sum(record["test"]["confusion"][i][i] for i in range(7))
+    assert record["test"]["accuracy"] == pytest.approx(hits / 3589, abs=1e-12)
+    assert record["test"]["duplicate_clean"]["n"] == 3589 - 280
+    assert record["recipe"]["data_path"] is None
+    assert len(record["data"]["sha256"]) == 64
+    best = int(np.argmax(record["history"]["val_accuracy"]))
+    assert record["protocol"]["selection"].startswith(f"epoch {best + 1} of {record['recipe']['epochs']}")
+
+
+def test_recipe_file_is_the_one_that_was_run(record):
+    file = weights_folder().parents[1] / "notebooks" / "recipes" / "resemotenet" / "teach-fer2013.yaml"
+    assert Recipe.load(file).as_dict() == record["recipe"]
+
+
+def test_card_states_the_recorded_figures(record):
+    card = (weights_folder() / f"{NAME}.md").read_text(encoding="utf-8")
+    low, high = record["test"]["intervals"]["accuracy"]
+    assert f"{100 * record['test']['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in card
+    assert record["data"]["sha256"] in card
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_weights_give_the_recorded_figures(record, fer2013_path):
+    recipe = Recipe.of({**record["recipe"], "data_path": str(fer2013_path)})
+    faces = load_faces(recipe)
+    if faces.sha256 != record["data"]["sha256"]:
+        pytest.skip("this copy of FER2013 is another file than the recorded one")
+    assert split_digest(faces) == record["data"]["split_sha256"]
+    test = faces.select(recipe.test_split)
+    model = create_model("resemotenet", weights="fer2013-teach")
+    found = evaluate(predict_probabilities(model, test.images, tta=recipe.tta), test.labels, faces.names, n_bootstrap=10, clean=~data.duplicate_mask(faces, recipe.test_split))
+    # half precision on disk may turn a handful of 3,589 answers
+    assert found["accuracy"] == pytest.approx(record["test"]["accuracy"], abs=0.002)
+    assert found["macro_f1"] == pytest.approx(record["test"]["macro_f1"], abs=0.004)
+    assert found["duplicate_clean"]["n"] == record["test"]["duplicate_clean"]["n"]

@@ -1,0 +1,133 @@
+"""prepare() against PIL and arithmetic; augmentations keep their promises."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ferkit.data.transforms import AUGMENTATIONS, as_batch, augmentation, prepare
+from ferkit.models.base import IMAGENET_MEAN, IMAGENET_STD
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (3, 48, 40), dtype=np.uint8)
+RGB = RNG.integers(0, 256, (3, 3, 100, 90), dtype=np.uint8)
+PLAIN = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+
+
+def by_pil(picture: np.ndarray, size: int, colour: str) -> np.ndarray:
+    """The released pipelines' order: PIL bilinear resize, then luma, then / 255; (C, size, size)."""
+    image = Image.fromarray(picture if picture.ndim == 2 else picture.transpose(1, 2, 0))
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
+    image = image.convert("RGB") if colour == "rgb" else image.convert("L")
+    array = np.asarray(image, np.float64) / 255
+    return array.transpose(2, 0, 1) if colour == "rgb" else np.stack([array] * (3 if colour == "grey3" else 1))
+
+
+@pytest.mark.parametrize("colour", ["rgb", "grey3", "grey"])
+@pytest.mark.parametrize("size", [32, 64, 128])
+@pytest.mark.parametrize("images", [GREY, RGB], ids=["from grey", "from rgb"])
+def test_prepare_is_what_pil_does(images, size, colour):
+    channels = 1 if colour == "grey" else 3
+    found = prepare(images, size=size, mean=(0.0,) * channels, std=(1.0,) * channels, colour=colour)
+    assert found.shape == (3, channels, size, size) and found.dtype == torch.float32
+    expected = np.stack([by_pil(picture, size, colour) for picture in images])
+    difference = np.abs(found.numpy() - expected) * 255
+    # In grey levels. Resizing may round differently; luma is cut to whole levels here and rounded by PIL: half a level.
+    cut = colour != "rgb" and images.ndim == 4
+    assert difference.max() <= 2.01 and difference.mean() < (0.6 if cut else 0.1)
+
+
+def test_the_tolerance_notices_resizing_without_antialiasing():
+    image = Image.fromarray(GREY[0])
+    blunt = np.asarray(image.resize((20, 20), Image.Resampling.NEAREST), np.float64)
+    found = prepare(GREY[:1], size=20, **PLAIN, colour="grey3")[0, 0].numpy() * 255
+    assert np.abs(found - blunt).mean() > 20
+
+
+def test_luma_weights_are_those_of_itu_601():
+    pure = np.zeros((3, 3, 8, 8), np.uint8)
+    for channel in range(3):
+        pure[channel, channel] = 255
+    found = prepare(pure, size=8, **PLAIN, colour="grey3")
+    assert torch.allclose(found[:, :, 0, 0] * 255, torch.tensor([[76.0], [150.0], [29.0]]).expand(3, 3), atol=1.01)
+
+
+def test_normalisation_is_per_channel():
+    found = prepare(GREY, size=48, mean=IMAGENET_MEAN, std=IMAGENET_STD, colour="grey3")
+    values = prepare(GREY, size=48, **PLAIN, colour="grey3")
+    for c in range(3):
+        assert torch.allclose(found[:, c], (values[:, c] - IMAGENET_MEAN[c]) / IMAGENET_STD[c], atol=1e-6)
+    assert not torch.allclose(found[:, 0], found[:, 1], atol=0.1)  # equal greys differ afterwards
+
+
+def test_prepare_does_not_depend_on_the_batch_or_change_its_input():
+    before = RGB.copy()
+    whole = prepare(RGB, size=64, **PLAIN, colour="rgb")
+    assert torch.equal(whole[1:2], prepare(RGB[1:2], size=64, **PLAIN, colour="rgb"))
+    assert torch.equal(whole, prepare(torch.from_numpy(RGB), size=64, **PLAIN, colour="rgb"))
+    same_size = prepare(GREY[:, :40], size=40, **PLAIN, colour="grey3")
+    assert same_size.min() >= 0 and same_size.max() <= 1
+    assert np.array_equal(RGB, before)
+
+
+def test_memory_maps_and_views_are_read_without_a_warning(tmp_path):
+    np.save(tmp_path / "x.npy", GREY)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(as_batch(mapped)[:, 0], torch.from_numpy(GREY))
+        assert torch.equal(as_batch(GREY[::-1, :, ::2])[0, 0], torch.from_numpy(GREY[2, :, ::2].copy()))
+
+
+@pytest.mark.parametrize(
+    ("images", "complaint"),
+    [
+        (GREY.astype(np.float32) / 255, "must be uint8 .* found float32"),
+        (torch.zeros(1, 3, 8, 8), "must be uint8 .* found torch.float32"),
+        (GREY.astype(np.int64), "found int64"),
+        (GREY[0], r"\(N, H, W\).*found \(48, 40\)"),
+        (RGB.transpose(0, 2, 3, 1), r"channels before rows, found \(3, 100, 90, 3\)"),
+        (RGB[0].transpose(1, 2, 0), r"channels before rows, found \(100, 90, 3\)"),
+        (np.zeros((2, 4, 8, 8), np.uint8), r"found \(2, 4, 8, 8\)"),
+        ([GREY[0], GREY[1]], "found list; np.stack"),
+    ],
+)
+def test_what_is_no_batch_of_pictures_is_refused(images, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        prepare(images, size=32, **PLAIN, colour="grey3")
+
+
+def test_unknown_colour_mode_lists_the_known_ones():
+    with pytest.raises(ValueError, match="no colour mode 'bgr'; known: rgb, grey3, grey"):
+        prepare(GREY, size=32, **PLAIN, colour="bgr")
+
+
+@pytest.mark.parametrize("preset", AUGMENTATIONS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_augmentations_keep_type_and_shape_and_only_draw_from_torch(preset, channels):
+    picture = torch.from_numpy(RNG.integers(0, 256, (channels, 48, 48), dtype=np.uint8))
+    before = picture.clone()
+    change = augmentation(preset)
+    torch.manual_seed(3)
+    first = [change(picture) for _ in range(8)]
+    torch.manual_seed(3)
+    second = [change(picture) for _ in range(8)]
+    assert all(x.shape == (channels, 48, 48) and x.dtype == torch.uint8 for x in first)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(picture, before)
+    different = len({x.numpy().tobytes() for x in first})
+    assert different == {"none": 1, "resemotenet": 2}.get(preset, 8)
+
+
+def test_the_released_augmentation_mirrors_one_half():
+    ramp = torch.arange(8, dtype=torch.uint8).expand(1, 4, 8)
+    torch.manual_seed(0)
+    flipped = [bool(augmentation("resemotenet")(ramp)[0, 0, 0] == 7) for _ in range(400)]
+    assert 0.4 < np.mean(flipped) < 0.6
+
+
+def test_unknown_preset_lists_the_known_ones():
+    with pytest.raises(ValueError, match="no augmentation 'heavy'; known: none, resemotenet, mild"):
+        augmentation("heavy")
