@@ -304,7 +304,7 @@ def refresh_prose(entry: Entry, entries: list[Entry]) -> bool:
 
 def notebook_table(entries: list[Entry]) -> str:
     """README's table of notebooks."""
-    lines = ["| | notebook | what you can do afterwards | teach | paper | laptop CPU |", "|---|---|---|---|---|---|"]
+    lines = ["| | notebook | what you do | teach | paper | laptop CPU |", "|---|---|---|---|---|---|"]
     for e in entries:
         paper = span(e.minutes["paper"]) if "paper" in e.minutes else "–"
         teach = span(e.minutes["teach"])
@@ -419,7 +419,8 @@ def main() -> int:
     for entry in chosen:
         if args.prose:
             if not entry.path.is_file() or not refresh_prose(entry, entries):
-                print(f"{entry.slug}: its code is not the code that ran; make notebooks N={entry.number}")
+                why = "its code is not the code that ran" if entry.path.is_file() else "it is not built yet"
+                print(f"{entry.slug}: {why}; make notebooks N={entry.number}")
                 status = 1
         else:
             path = build(entry, entries, args.profile, args.out)

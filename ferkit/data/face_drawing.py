@@ -175,9 +175,8 @@ def _draw_head(canvas: Tensor, view: View, head: Head, p: Numbers, c: Colours) -
     width = 0.585 + 0.09 * p["head_width"]
     ears = view.patch(per_face(width), -0.02, (-0.2, 0.2, -0.24, 0.24), paired=True, lift=-0.4)
     turn = view.tensor(view.yaw_sine)
-    seen = (1 - 5 * torch.stack([-turn, turn])).clamp_(0, 1) * (1 - (p["hair_length"] - 0.5).clamp_(min=0) * 4).clamp_(
-        0, 1
-    )
+    seen = (1 - 5 * torch.stack([-turn, turn])).clamp_(0, 1)
+    seen = seen * (1 - (p["hair_length"] - 0.5).clamp_(min=0) * 4).clamp_(0, 1)  # long hair covers the ears
     radius = ((ears.u / 0.085).square_() + (ears.v / 0.15).square_()).sqrt_()
     ear = ears.inside((radius - 1) * 0.1) * seen
     hollow = 0.35 * soft(radius - 0.6, 0.25)

@@ -32,7 +32,7 @@ class Patch:
         pixel: pixels per unit of u, (B, 1, 1).
     """
 
-    def __init__(self, u: Tensor, v: Tensor, light: Tensor, pixel: Tensor, index: Tensor | None) -> None:
+    def __init__(self, u: Tensor, v: Tensor, light: Tensor, pixel: Tensor, index: Tensor) -> None:
         self.u, self.v, self.light, self.pixel, self._index = u, v, light, pixel, index
 
     def inside(self, distance: Tensor) -> Tensor:
@@ -43,19 +43,15 @@ class Patch:
         """Draw on `canvas` (B, C, H, W), in order: (factor, None) multiplies, (coverage, colour (S, B, C, 1, 1)) paints."""
         flat = canvas.flatten(2)  # (B, C, H*W)
         for side in range(len(self.u)):
-            if self._index is None:
-                pixels = canvas
-            else:
-                index = self._index[side].flatten(1).unsqueeze(1).expand(-1, canvas.shape[1], -1)  # (B, C, h*w)
-                pixels = flat.gather(2, index).unflatten(2, self.u.shape[2:])  # (B, C, h, w)
+            index = self._index[side].flatten(1).unsqueeze(1).expand(-1, canvas.shape[1], -1)  # (B, C, h*w)
+            pixels = flat.gather(2, index).unflatten(2, self.u.shape[2:])  # (B, C, h, w)
             for amount, colour in layers:
                 amount = amount[side].unsqueeze(1)  # (B, 1, h, w)
                 if colour is None:
                     pixels *= amount
                 else:
                     pixels += (colour[side] - pixels).mul_(amount)
-            if self._index is not None:
-                flat.scatter_(2, index, pixels.flatten(2))
+            flat.scatter_(2, index, pixels.flatten(2))
 
 
 class View:
@@ -153,11 +149,10 @@ class View:
         *,
         paired: bool = False,
         lift: float | np.ndarray = 0.0,
-        whole: bool = False,
     ) -> Patch:
         """Return the patch of the part at (x, y) whose drawing stays within `box` = (u low, u high, v low, v high).
 
-        `paired` gives two sides, at -x and x. `whole` covers the picture instead of the box.
+        `paired` gives two sides, at -x and x. A box larger than the picture gives the whole picture.
         """
         sides = np.array([-1.0, 1.0] if paired else [1.0])[:, None]  # (S, 1)
         across = sides * np.broadcast_to(x, self.scale.shape)  # (S, B)
@@ -168,10 +163,6 @@ class View:
         inverse = np.stack([np.stack([d, -b], -1), np.stack([-c, a], -1)], -2) / determinant[..., None, None]
         lambert = np.maximum((normal * self._to_light).sum(-1), 0)
         light = self.tensor(self._ambient + self._diffuse * lambert)
-        if whole:
-            pixels = (np.arange(self.size) + 0.5) * 2 / self.size - 1
-            (ur, uc), (vr, vc) = self._affine(inverse, position, pixels, pixels)
-            return Patch(ur + uc, vr + vc, light, self.pixel, None)
         corners = np.array([[u, v] for u in box[:2] for v in box[2:]])  # (4, 2)
         reach = position[..., None, :] + corners @ jacobian.swapaxes(-1, -2)  # (S, B, 4, 2)
         low = np.floor((reach.min(-2) + 1) * self.size / 2).astype(np.int64) - 1  # (S, B, 2)

@@ -56,8 +56,8 @@ class SyntheticBatch:
         person: int64 (N,), whose face it is.
         cue: int64 (N,), the class that the planted shortcut points at, or -1.
         masks: bool (N, H, W) each, or None: the five `REGIONS`; "evidence", the union of the regions of the active units,
-            which defines the label (all five for neutral, which is every region at rest); "face", "background",
-            "occluder" and "shortcut".
+            which defines the label (all five for neutral, which is every region at rest); "face"; "background", all but
+            head, hair and occluder; "occluder"; and "shortcut", the planted cue.
     """
 
     images: np.ndarray

@@ -114,7 +114,10 @@ def filtered(expression="surprise", show="all four"):
         axes[0].set_title(expression)
         for ax, (name, numbers) in zip(axes[1:], chosen.items(), strict=True):
             out = F.conv2d(face[None, None], torch.tensor(numbers, dtype=torch.float32)[None, None], padding=1)[0, 0]
-            ax.imshow(out, **(dict(cmap="gray", vmin=0, vmax=1) if name == "blur" else dict(cmap="RdBu_r", vmin=-1.5, vmax=1.5)))
+            ax.imshow(
+                out,
+                **(dict(cmap="gray", vmin=0, vmax=1) if name == "blur" else dict(cmap="RdBu_r", vmin=-1.5, vmax=1.5)),
+            )
             ax.set_title(name)
         for ax in axes:
             ax.set(xticks=[], yticks=[])
@@ -139,7 +142,10 @@ explore(filtered, expression=list(PROTOTYPES)[:7], show=["all four", *KERNELS])
 
 # %% tags=["nbval-check-output"]
 x = torch.zeros(1, 1, 48, 48)  # (pictures, channels, height, width)
-rows = [("convolution 3, padding 1", dict(kernel=3, padding=1), nn.Conv2d(1, 8, 3, padding=1)), ("max pooling 2", dict(kernel=2, stride=2), nn.MaxPool2d(2))]
+rows = [
+    ("convolution 3, padding 1", dict(kernel=3, padding=1), nn.Conv2d(1, 8, 3, padding=1)),
+    ("max pooling 2", dict(kernel=2, stride=2), nn.MaxPool2d(2)),
+]
 for name, numbers, layer in rows:
     print(f"{name:25} by hand: side {arithmetic.output_side(48, **numbers)}   by the layer: {tuple(layer(x).shape)}")
 
@@ -225,7 +231,9 @@ by_hand.append(((7,), 32 * 6 * 6 * 7 + 7))
 torch.manual_seed(SEED)
 model = TinyCNN()
 for (shape, parameters), row in zip(by_hand, summarise(model), strict=True):
-    print(f"{row.name:7} by hand {shape!s:13} {parameters:5,} parameters   by the layer {row.shape!s:13} {row.params:5,}")
+    print(
+        f"{row.name:7} by hand {shape!s:13} {parameters:5,} parameters   by the layer {row.shape!s:13} {row.params:5,}"
+    )
     assert (shape, parameters) == (row.shape, row.params)
 record("parameters_n", count_parameters(model))
 
@@ -274,7 +282,12 @@ def price(happiness=1.0, surprise=0.5, others=0.0):
         names = ["happiness (true)", "surprise", "each of 5 others"]
         left.barh(range(3), p[:3], color=[plots.colour("happiness"), plots.colour("surprise"), plots.colour("neutral")])
         left.set_yticks(range(3), names)
-        left.set(xlim=(0, 1), ylim=(2.6, -0.6), xlabel="probability", title="the answer is " + ("right" if right else "wrong"))
+        left.set(
+            xlim=(0, 1),
+            ylim=(2.6, -0.6),
+            xlabel="probability",
+            title="the answer is " + ("right" if right else "wrong"),
+        )
         grid = np.linspace(0.01, 1, 300)
         ax.plot(grid, -np.log(grid))
         ax.axvspan(0, 0.5, color="#F2F2F2", zorder=0)
@@ -282,7 +295,13 @@ def price(happiness=1.0, surprise=0.5, others=0.0):
             ax.axhline(value, color="#808080", linewidth=0.8, linestyle=":")
             ax.annotate(label, (1, value), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8)
         ax.plot(p[0], cost, "o", color=plots.COLOURS[1])
-        ax.set(xlim=(0, 1), ylim=(0, 4), xlabel="probability of the true class", ylabel="nats", title=f"cross entropy {cost:.2f} nats")
+        ax.set(
+            xlim=(0, 1),
+            ylim=(0, 4),
+            xlabel="probability of the true class",
+            ylabel="nats",
+            title=f"cross entropy {cost:.2f} nats",
+        )
     return figure
 
 
@@ -302,12 +321,14 @@ recipe = Recipe(
     name="notebook-02",
     data=DATA,
     data_path=DATA_PATH,
-    data_options=dict(n_train=S.n_train, n_test=S.n_test, size=48, seed=SEED, imbalance="fer2013", difficulty="easy") if DATA == "synthetic" else {},
+    data_options=dict(n_train=S.n_train, n_test=S.n_test, size=48, seed=SEED, imbalance="fer2013", difficulty="easy")
+    if DATA == "synthetic"
+    else {},
     test_split=TEST_SPLIT,
     epochs=S.epochs,
     batch_size=64,
     optimizer="sgd",
-    lr=0.01,
+    lr=0.005,
     momentum=0.9,
     weight_decay=1e-4,
     seed=SEED,
@@ -396,7 +417,13 @@ def descent(learning_rate=0.3):
         left.plot(grid, grid**2 / 2, color="#B0B0B0")
         left.plot(path, path**2 / 2, "o-", color=plots.COLOURS[1], markersize=4, linewidth=1)
         left.plot(path[0], path[0] ** 2 / 2, "o", color="black")
-        left.set(xlim=(-4, 4), ylim=(-0.3, 8), xlabel="parameter w", ylabel="loss", title=f"learning rate {learning_rate:g} (black: start)")
+        left.set(
+            xlim=(-4, 4),
+            ylim=(-0.3, 8),
+            xlabel="parameter w",
+            ylabel="loss",
+            title=f"learning rate {learning_rate:g} (black: start)",
+        )
         right.semilogy(np.maximum(path**2 / 2, 1e-6), "o-", markersize=4, color=plots.COLOURS[1])
         right.set(xlabel="step", title="loss", ylim=(1e-6, 1e3))
         right.grid(axis="y")
@@ -420,13 +447,17 @@ explore(descent, learning_rate=[0.02, 0.1, 0.3, 1.0, 1.7, 2.0, 2.2])
 # %%
 def train_by_hand(model, train, validation, recipe):
     """Train a network; one row of figures per epoch."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
     criterion = nn.CrossEntropyLoss()
     rows = []
     for epoch in range(recipe.epochs):
         model.train()  # batch norm uses the batch's mean and spread
         loss_sum = right = seen = 0
-        for batch in EpochBatches(len(train), recipe.batch_size, seed=recipe.seed, epoch=epoch):  # row numbers, dealt anew
+        for batch in EpochBatches(
+            len(train), recipe.batch_size, seed=recipe.seed, epoch=epoch
+        ):  # row numbers, dealt anew
             images = prepare_for(model, train.images[batch])  # (B, 1, 48, 48), normalised
             targets = torch.from_numpy(train.labels[batch])
             logits = model(images)  # 1. answer
@@ -453,7 +484,9 @@ plots.curves(by_hand)
 # %%
 majority = validation.counts()[max(train.counts(), key=train.counts().get)] / len(validation)
 print(f"epoch 1: training loss {by_hand[0]['train_loss']:.2f}, validation accuracy {by_hand[0]['val_accuracy']:.1%}")
-print(f"epoch {S.epochs}: training loss {by_hand[-1]['train_loss']:.2f}, validation accuracy {by_hand[-1]['val_accuracy']:.1%}")
+print(
+    f"epoch {S.epochs}: training loss {by_hand[-1]['train_loss']:.2f}, validation accuracy {by_hand[-1]['val_accuracy']:.1%}"
+)
 print(f"always saying the most frequent class would be right in {majority:.1%}")
 record("by_hand_train_loss_nats", by_hand[-1]["train_loss"])
 
@@ -528,7 +561,13 @@ def train_fresh(faces, seed=SEED, **changes):
     torch.manual_seed(seed)
     fresh = TinyCNN(len(names))
     fresh.labels = names
-    return fresh, fit(Task(fresh, nn.CrossEntropyLoss()), faces, validation, recipe.overlay(dict(seed=seed, **changes)), progress=False)
+    return fresh, fit(
+        Task(fresh, nn.CrossEntropyLoss()),
+        faces,
+        validation,
+        recipe.overlay(dict(seed=seed, **changes)),
+        progress=False,
+    )
 
 
 few = train.subset(range(S.few))
@@ -577,7 +616,7 @@ figure
 # > **Question.** What does the loss of a rate that is much too high look like: does it grow without end?
 
 # %%
-RATES = [0.0001, 0.001, 0.01, 0.1, 1.0]
+RATES = [0.0001, 0.001, 0.005, 0.02, 0.1]
 part = train.subset(range(min(len(train), S.sweep_train)))
 sweep = {rate: train_fresh(part, lr=rate, epochs=S.sweep_epochs, batch_size=32)[1] for rate in RATES}
 
@@ -589,12 +628,27 @@ def at_rate(rate="all"):
         for ax, column in zip(axes, ("train_loss", "val_accuracy"), strict=True):
             for i, (each, run) in enumerate(sweep.items()):
                 front = rate in ("all", each)
-                ax.plot(run.column("epoch"), run.column(column), "o-", color=plots.COLOURS[i], alpha=1 if front else 0.15, markersize=3, label=f"{each:g}")
+                ax.plot(
+                    run.column("epoch"),
+                    run.column(column),
+                    "o-",
+                    color=plots.COLOURS[i],
+                    alpha=1 if front else 0.15,
+                    markersize=3,
+                    label=f"{each:g}",
+                )
             ax.set(xlabel="epoch", title=column.replace("train_", "training ").replace("val_", "validation "))
             ax.set_xticks(range(1, S.sweep_epochs + 1))
             ax.grid(axis="y")
         axes[0].axhline(frequencies_only, color="#808080", linewidth=0.8, linestyle=":")
-        axes[0].annotate("knows frequencies only", (S.sweep_epochs, frequencies_only), xytext=(0, 3), textcoords="offset points", ha="right", fontsize=8)
+        axes[0].annotate(
+            "knows frequencies only",
+            (S.sweep_epochs, frequencies_only),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+        )
         axes[0].set_ylim(0, 4)
         axes[1].legend(title="learning rate", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
@@ -623,7 +677,9 @@ record("best_rate_ratio", chosen / recipe.lr)
 probabilities = predict_probabilities(model, test.images)
 result = evaluate(probabilities, test.labels, names)
 low, high = result["intervals"]["accuracy"]
-print(f"test accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}), balanced accuracy {result['balanced_accuracy']:.1%}, n = {result['n']}")
+print(
+    f"test accuracy {result['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}), balanced accuracy {result['balanced_accuracy']:.1%}, n = {result['n']}"
+)
 record("test_accuracy_frac", result["accuracy"])
 plots.confusion(result["confusion"], names)
 
@@ -667,7 +723,10 @@ print("accuracy by seed:", ", ".join(f"{a:.1%}" for a in accuracies))
 print(f"mean of {len(accuracies)} seeds {mean:.1%}, 95 % interval of the mean {seed_low:.1%} to {seed_high:.1%}")
 record("seed_spread_frac", max(accuracies) - min(accuracies))
 plots.intervals(
-    [("first seed, other test pictures", accuracies[0], low, high), (f"mean of {len(accuracies)} seeds, other seeds", mean, max(0, seed_low), min(1, seed_high))]
+    [
+        ("first seed, other test pictures", accuracies[0], low, high),
+        (f"mean of {len(accuracies)} seeds, other seeds", mean, max(0, seed_low), min(1, seed_high)),
+    ]
 )
 
 # %% [markdown]
@@ -685,11 +744,21 @@ plots.intervals(
 answer_1 = None
 
 # %%
-check("inputs of the linear layer at 100 px", answer_1, 4608, hint="Pooling rounds down: 100, 50, 25, 12. Then count channels times places.")
+check(
+    "inputs of the linear layer at 100 px",
+    answer_1,
+    4608,
+    hint="Pooling rounds down: 100, 50, 25, 12. Then count channels times places.",
+)
 
 # %% tags=["solution"]
 answer_1 = 32 * (100 // 2 // 2 // 2) ** 2
-check("inputs of the linear layer at 100 px", answer_1, 4608, hint="Pooling rounds down: 100, 50, 25, 12. Then count channels times places.")
+check(
+    "inputs of the linear layer at 100 px",
+    answer_1,
+    4608,
+    hint="Pooling rounds down: 100, 50, 25, 12. Then count channels times places.",
+)
 
 # %% [markdown]
 # **2.** A table prints an accuracy of 80 % and a mean cross entropy of 0.10 nats for the same test. What is the least mean cross
@@ -699,11 +768,23 @@ check("inputs of the linear layer at 100 px", answer_1, 4608, hint="Pooling roun
 answer_2 = None
 
 # %%
-check("least mean cross entropy at 80 %", answer_2, arithmetic.minimal_cross_entropy(0.80), tolerance=1e-3, hint="One answer in five is wrong, and each of those costs at least ln 2.")
+check(
+    "least mean cross entropy at 80 %",
+    answer_2,
+    arithmetic.minimal_cross_entropy(0.80),
+    tolerance=1e-3,
+    hint="One answer in five is wrong, and each of those costs at least ln 2.",
+)
 
 # %% tags=["solution"]
 answer_2 = 0.20 * math.log(2)  # 0.139 nats, so 0.10 is impossible
-check("least mean cross entropy at 80 %", answer_2, arithmetic.minimal_cross_entropy(0.80), tolerance=1e-3, hint="One answer in five is wrong, and each of those costs at least ln 2.")
+check(
+    "least mean cross entropy at 80 %",
+    answer_2,
+    arithmetic.minimal_cross_entropy(0.80),
+    tolerance=1e-3,
+    hint="One answer in five is wrong, and each of those costs at least ln 2.",
+)
 
 # %% [markdown]
 # **3.** Somebody forgets `optimizer.zero_grad()`. In the valley $w^2/2$, from $w = 1$, with learning rate 0.1 and no momentum: where is
@@ -718,11 +799,23 @@ forgetful = torch.optim.SGD([w], lr=0.1)
 for _ in range(2):
     (w**2 / 2).backward()
     forgetful.step()
-check("w after two forgetful steps", answer_3, w.item(), tolerance=1e-3, hint="The second step uses the sum of both gradients: 1 and 0.9.")
+check(
+    "w after two forgetful steps",
+    answer_3,
+    w.item(),
+    tolerance=1e-3,
+    hint="The second step uses the sum of both gradients: 1 and 0.9.",
+)
 
 # %% tags=["solution"]
 answer_3 = 0.9 - 0.1 * (1 + 0.9)
-check("w after two forgetful steps", answer_3, w.item(), tolerance=1e-3, hint="The second step uses the sum of both gradients: 1 and 0.9.")
+check(
+    "w after two forgetful steps",
+    answer_3,
+    w.item(),
+    tolerance=1e-3,
+    hint="The second step uses the sum of both gradients: 1 and 0.9.",
+)
 
 # %% [markdown]
 # ## Recap

@@ -13,7 +13,7 @@ OWN = {"PROFILE": "paper", "OUT": "runs", "RESUME": True}
 # What the notebook's own run has otherwise than a recipe by default, so that it is a laptop's work.
 CHOSEN = {
     *("name", "source", "width", "model_options", "data_options"),
-    *("augmentation", "epochs", "schedule", "warmup_epochs", "label_smoothing"),
+    *("augmentation", "epochs", "batch_size", "lr", "schedule", "warmup_epochs", "label_smoothing"),
 }
 
 

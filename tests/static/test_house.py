@@ -142,7 +142,7 @@ def test_no_large_files_and_no_pictures_of_data_sets():
     assert not large and not heavy and not data
 
 
-def test_markdown_figures_of_known_names_are_in_the_bibliography():
+def test_bibliography_is_complete():
     from notebooks.build import read_bibliography
 
     works = read_bibliography()

@@ -25,7 +25,7 @@ MAX_SAME_AS_LINES = 60
 SMOKE_CPU_SECONDS = 60.0
 # Spelt in pieces so that this file does not name them itself.
 MACHINE_PATHS = re.compile(
-    "|".join([r"(?<![\w.])/" + p for p in ("work/", "root/", "opt/" + "wheels", "opt/" + "pypi", r"home/\w+/", r"Users/\w+/", r"tmp/\w")])
+    "|".join([r"(?<![\w.])/" + p for p in (r"work/\w", r"root/\w", "opt/" + "wheels", "opt/" + "pypi", r"home/\w+/", r"Users/\w+/", r"tmp/\w")])
     + r"|[A-Z]:\\Users\\"
 )
 
