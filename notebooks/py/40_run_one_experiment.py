@@ -26,9 +26,9 @@
 # %% [markdown]
 # ## 1 · Three ways to start
 #
-# Here: change values in the next cell, then *Run ▸ Run All Cells*. As it stands, it trains a small network on drawn faces.
+# Here: *Run ▸ Run All Cells*. As it stands, the notebook trains a small network on drawn faces; section 2 has its recipe.
 #
-# By papermill, which writes the executed notebook as a report:
+# By papermill, which writes the values of a recipe file into this notebook, runs it, and keeps the result as a report:
 #
 # ```
 # papermill notebooks/40_run_one_experiment.ipynb report.ipynb \
@@ -54,38 +54,39 @@ PROFILE = "paper"  # "paper": the recipe as it stands; "teach" or "smoke": shrun
 OUT = "runs"  # folder of all runs; this one gets a folder of its own in it
 RESUME = True  # go on where an earlier start of this run stopped
 
-# The recipe: every key that ferkit.recipe.Recipe has. Those marked * differ from its defaults.
-name = "teach-synthetic"  # * folder of the run
-source = "ours: a first run, made for a laptop"  # * which row of which table this is, or why it exists
+# The recipe, with the defaults of ferkit.recipe.Recipe: papermill writes the values of a recipe file over these.
+# By hand, rather change the example in section 2.
+name = "experiment"  # folder of the run; every recipe file gives its own
+source = ""  # which row of which table this is, or why it exists
 model = "resemotenet"
-width = 0.125  # * factor on every channel count; 1.0 is the released size
-model_options = {"head": "linear"}  # * what the network takes beside its width
+width = 1.0  # factor on every channel count; 1.0 is the released size
+model_options = {}  # what the network takes beside its width
 image_size = None  # side in pixels that the network sees; None is the network's own
 data = "synthetic"  # or "fer2013", "ferplus"
 data_path = None  # where your copy lies
-data_options = {"n_train": 4000, "n_test": 1000, "size": 64, "seed": 0}  # * what the loader takes
+data_options = {}  # what the loader takes
 test_split = "test"  # read once, at the end; for fer2013 "public_test" or "private_test"
 validation_fraction = 0.1  # carved out of the training images
 split_seed = 0
 drop_leaked = False  # leave out training images that come back in the test split
 target = "label"  # or "votes": the raters' distribution
-augmentation = "resemotenet"  # * random changes of training pictures; this one mirrors half of them
-epochs = 6  # *
-batch_size = 16  # * pictures per step
+augmentation = "none"  # random changes of training pictures
+epochs = 10
+batch_size = 64
 optimizer = "sgd"
-lr = 0.02  # * learning rate
+lr = 0.05  # learning rate
 weight_decay = 1e-4
 momentum = 0.9
 nesterov = False
 sam_rho = 0.0
-schedule = "cosine"  # * how the learning rate changes
-warmup_epochs = 0.5  # *
+schedule = "constant"  # how the learning rate changes
+warmup_epochs = 0.0
 lr_floor = 0.0
 lr_factor = 0.1
 plateau_patience = 10
 step_epochs = 30
 class_weight = "none"
-label_smoothing = 0.1  # *
+label_smoothing = 0.0
 grad_clip = 0.0
 ema_decay = 0.0
 early_stopping = None
@@ -120,20 +121,42 @@ from ferkit.notebook import footer, profile, record
 from ferkit.recipe import PROFILES, Recipe
 from ferkit.train import newest_checkpoint
 
-# Gathered at once, before an import can take one of these names.
-given = Recipe.of({f.name: globals()[f.name] for f in dataclasses.fields(Recipe)})
+values = {f.name: globals()[f.name] for f in dataclasses.fields(Recipe)}  # before anything else takes these names
 S = profile(PROFILE, **{p: dict(changes=changes, resume=RESUME and p != "smoke") for p, changes in PROFILES.items()})
-# A shrunk run is another run: it gets another folder.
-recipe = given.overlay({**S.changes, "name": f"{given.name}-{S.profile}"}) if S.changes else given
 
 # %% [markdown]
 # ## 2 · What will be run
 #
-# A recipe has many keys and most keep their defaults. These are the ones that do not; papermill only *warns* of a parameter it
-# does not know, so look here for what you passed.
+# A recipe file gives a name. Where there is none, nobody handed a recipe over, and this example is run: the network at an eighth of
+# its width, on drawn faces. Change it as you like.
 
 # %%
-usual, written = Recipe().as_dict(), given.as_dict()
+example = dict(
+    name="first-run",
+    source="ours: a first run, made for a laptop",
+    width=0.125,
+    model_options={"head": "linear"},
+    data_options={"n_train": 4000, "n_test": 1000, "size": 64, "seed": 0},
+    augmentation="resemotenet",  # mirrors half of the training pictures
+    epochs=6,
+    batch_size=16,
+    lr=0.02,
+    schedule="cosine",
+    warmup_epochs=0.5,
+    label_smoothing=0.1,
+)
+usual = Recipe().as_dict()
+changed = {key: value for key, value in values.items() if value != usual[key]}
+given = Recipe.of(changed if "name" in changed else {**example, **changed})
+# A shrunk run is another run: it gets another folder.
+recipe = given.overlay({**S.changes, "name": f"{given.name}-{S.profile}"}) if S.changes else given
+
+# %% [markdown]
+# Most keys of a recipe keep their defaults. These do not. papermill only *warns* of a parameter that it does not know, so look here
+# for what you passed:
+
+# %%
+written = given.as_dict()
 lines = ["| key | in this run | default | |", "|---|---|---|---|"]
 for key, value in recipe.as_dict().items():
     if value != usual[key] and key != "data_path":  # where your files lie need not be in a report

@@ -26,18 +26,21 @@ def _begin(environment: dict[str, str], function: Callable[..., None], *args: An
     function(*args)
 
 
+def child_process(function: Callable[..., None], *args: Any, **environment: str) -> multiprocessing.process.BaseProcess:
+    """A process that will run a function of a test module on one thread of the CPU; start() it."""
+    return CONTEXT.Process(target=_begin, args=({"ACCELERATE_USE_CPU": "true", **environment}, function, *args))
+
+
 def run_children(function: Callable[..., None], *args: Any, processes: int = 1) -> list[int]:
     """Run a function of a test module in that many processes, joined as `accelerate launch` joins them; their exit codes.
 
     A code below zero is a signal: -9 for a process that was killed.
     """
-    environment = {"ACCELERATE_USE_CPU": "true"}
-    if processes > 1:
-        environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
-    children = []
-    for rank in range(processes):
-        ranked = environment | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {})
-        children.append(CONTEXT.Process(target=_begin, args=(ranked, function, *args)))
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)} if processes > 1 else {}
+    children = [
+        child_process(function, *args, **(shared and {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
+        for rank in range(processes)
+    ]
     for child in children:
         child.start()
     for child in children:

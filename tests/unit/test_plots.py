@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import cache
 
 import matplotlib
 import numpy as np
@@ -59,31 +60,36 @@ def texts(figure: plots.Figure) -> list[str]:
     return [t.get_text() for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
 
 
+@cache
+def drawn(name: str) -> tuple[plots.Figure, bytes]:
+    torch.manual_seed(0)
+    figure = FIGURES[name]()
+    return figure, plots.to_png(figure)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_is_a_small_png_with_every_word_inside(name: str) -> None:
-    figure = FIGURES[name]()
+    figure, png = drawn(name)
     assert isinstance(figure, plots.Figure)
-    png = plots.to_png(figure)
     width, height = Image.open(io.BytesIO(png)).size
     assert 100 < width <= 960 and 100 < height <= 720
     assert 1_000 < len(png) < 250_000
-    drawn = figure.get_tightbbox()  # in inches, of everything that is drawn
-    assert drawn.x0 > -0.01 and drawn.y0 > -0.01
-    assert drawn.x1 < width / 100 + 0.01 and drawn.y1 < height / 100 + 0.01
+    box = figure.get_tightbbox()  # in inches, of everything that is drawn
+    assert box.x0 > -0.01 and box.y0 > -0.01
+    assert box.x1 < width / 100 + 0.01 and box.y1 < height / 100 + 0.01
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_leaves_nothing_behind_and_does_not_depend_on_the_callers_style(name: str) -> None:
     import matplotlib.pyplot as plt
 
-    torch.manual_seed(0)
-    before = dict(matplotlib.rcParams)
-    expected = plots.to_png(FIGURES[name]())
-    assert dict(matplotlib.rcParams) == before
-    assert plt.get_fignums() == []
+    _, expected = drawn(name)
     torch.manual_seed(0)
     with matplotlib.rc_context({"font.size": 20, "axes.spines.top": True, "axes.titlesize": 30, "savefig.dpi": 30}):
+        before = dict(matplotlib.rcParams)
         assert plots.to_png(FIGURES[name]()) == expected
+        assert dict(matplotlib.rcParams) == before
+    assert plt.get_fignums() == []
 
 
 def test_shows_itself_where_pyplot_is_not_set_up() -> None:

@@ -6,6 +6,7 @@ stopping. The killed processes are real ones, killed by SIGKILL at chosen places
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 from ferkit.models import create_model
 from ferkit.recipe import Recipe
 from ferkit.train import History, complete_checkpoints, fit, make_task, newest_checkpoint
-from tests.unit.children import run_children
+from tests.unit.children import child_process, run_children
 from tests.unit.small_faces import NAMES, small_faces
 
 RECIPE = Recipe(
@@ -124,6 +125,13 @@ def after_save(nth: int) -> None:
     shutil.rmtree = late
 
 
+def slowly() -> None:
+    """Nowhere, but slow enough for somebody else to kill it."""
+    from ferkit.progress import Reporter
+
+    Reporter.step = lambda *_: time.sleep(0.1)
+
+
 def trapped(trap: Callable[..., None] | None, where: tuple[int, ...], folder: Path, recipe: Recipe) -> None:
     if trap is not None:
         trap(*where)
@@ -210,13 +218,9 @@ def test_killed_again_and_again(unbroken, tmp_path):
 
 
 def test_killed_from_outside(unbroken, tmp_path):
-    """No trap: the process is killed at whatever it is doing when its first checkpoint appears."""
-    import time
-
-    from tests.unit.children import CONTEXT, _begin
-
+    """The process is killed at whatever it is doing when its first checkpoint appears."""
     folder = tmp_path / "run"
-    child = CONTEXT.Process(target=_begin, args=({"ACCELERATE_USE_CPU": "true"}, train, folder))
+    child = child_process(trapped, slowly, (), folder, RECIPE)
     child.start()
     deadline = time.monotonic() + 120
     while newest_checkpoint(folder / "checkpoint") is None and time.monotonic() < deadline:
