@@ -148,6 +148,7 @@ def ablation(results: Mapping[str, Sequence[float]], macs: Mapping[str, float] |
     for i, name in enumerate(names):
         values = [float(v) for v in results[name]]
         mean, low, high = mean_interval(values)
+        low, high = max(low, 0.0), min(high, 1.0)  # a t-interval of few seeds does not know where accuracies end
         ax.plot([i, i], [low, high], color=COLOURS[0], linewidth=7, alpha=0.3, solid_capstyle="butt")
         ax.plot([i - 0.22, i + 0.22], [mean, mean], color=COLOURS[0], linewidth=2)
         ax.plot(i + np.linspace(-0.1, 0.1, len(values)) * (len(values) > 1), values, "o", color=COLOURS[1], markersize=3.5)

@@ -223,7 +223,7 @@ translation = np.asarray(labels.index_map("fer2013", "resemotenet"))
 print("table ", translation.tolist())
 print("labels", written.tolist(), "->", translation[written].tolist())
 print("words ", [labels.order("fer2013")[k] for k in written])
-print("RAF-DB, from 1: surprise is", labels.native_code("rafdb", "surprise"), "and 7 is", labels.from_native("rafdb", 7))
+print("RAF-DB's 1 is", labels.from_native("rafdb", 1), "and its neutral is", labels.native_code("rafdb", "neutral"))
 
 # %% [markdown]
 # > **Question.** Someone sorts the pictures of FER2013 into folders named anger, disgust, fear ..., lets a program number the folders,
@@ -250,8 +250,10 @@ def still_right(written, read):
 
 def misread(written="papers", read="fer2013"):
     """What each number means, and what it is taken for."""
-    figure = words({"means": labels.order(written), "is taken for": labels.order(read)}, 3.6, 3.2, "number in the file")
-    figure.suptitle(f"written as {written}, read as {read}:\n{still_right(written, read):.0%} right", fontsize=9.5)
+    both = {"means": labels.order(written), "is taken for": labels.order(read)}
+    figure = words(both, 3.6, 3.2, "number in the file")
+    share = still_right(written, read)
+    figure.suptitle(f"written as {written}, read as {read}:\n{share:.0%} of the labels right", fontsize=9.5)
     return figure
 
 
@@ -442,8 +444,9 @@ with plots.style():
     ax.bar(place + 0.2, split_first, width=0.38, color=plots.COLOURS[0], label="split, then augmented")
     for x, value in [*zip(place - 0.2, augment_first, strict=True), *zip(place + 0.2, split_first, strict=True)]:
         ax.text(x, value + 0.01, f"{value:.0%}", ha="center", fontsize=8.5)
-    under = [f"{k} version{'s' * (k > 1)}\n{share:.0%} have a sibling" for k, share in zip(S.versions, siblings, strict=True)]
-    ax.set_xticks(place, under)
+    for x, k, share in zip(place, S.versions, siblings, strict=True):
+        ax.text(x, -0.06, f"{k} version{'s' * (k > 1)}\n{share:.0%} have a sibling", ha="center", va="top")
+    ax.set_xticks([])
     ax.set(ylim=(0, 1.1), ylabel="validation accuracy", title="a learner that only remembers")
     ax.legend(loc="upper left")
 figure
@@ -499,7 +502,8 @@ if DATA == "synthetic":
 # %%
 for split in faceset.splits():
     hashes = image_hashes(faceset.select(split).images)
-    print(f"{split:13} {len(hashes):6,} pictures, {len(hashes) - len(np.unique(hashes)):5,} repeat another one of this split")
+    repeated = len(hashes) - len(np.unique(hashes))
+    print(f"{split:13} {len(hashes):6,} pictures, {repeated:5,} repeat another one of this split")
     for other in faceset.splits():
         copies = int(duplicate_mask(faceset, split, other).sum()) if other != split else 0
         if copies:
@@ -520,9 +524,9 @@ record("conflicting_pairs_n", conflicting)
 # %%
 train, test = faceset.select("train"), faceset.select(test_split)
 right = remember(train.images, train.labels, test.images) == test.labels
-everything = np.ones(len(test), bool)
+groups = {"all test pictures": leaked | ~leaked, "only the copies": leaked, "without the copies": ~leaked}
 points = []
-for title, chosen in (("all test pictures", everything), ("only the copies", leaked), ("without the copies", ~leaked)):
+for title, chosen in groups.items():
     k, n = int(right[chosen].sum()), int(chosen.sum())
     points.append((f"{title}, n = {n:,}", k / n, *wilson(k, n)))
 record("remember_all_frac", right.mean())
@@ -547,7 +551,7 @@ for title, result in (("at random", naive), ("carve_validation", carved)):
     n = {split: np.array(list(result.select(split).counts().values())) for split in ("train", "validation")}
     share = n["validation"] / (n["train"] + n["validation"])
     crossing = int(duplicate_mask(result, "validation", "train").sum())
-    print(f"{title:17} moved {share.min():.1%} to {share.max():.1%} of a class; validation pictures also in train: {crossing}")
+    print(f"{title:17} moved {share.min():.1%} to {share.max():.1%} of each class; copies across the border: {crossing}")
 record("crossing_copies_n", crossing)
 
 # %% [markdown]
@@ -588,7 +592,8 @@ print(f"{'FER+' if real_votes else 'simulated'}: {len(counts):,} pictures, colum
 # %%
 if not real_votes:
     contrast = judged.images.std((1, 2))
-    shown = [max(np.flatnonzero(top == k), key=lambda i: contrast[i]) for k in (10, 8, 6, 5, 4, 3) if (top == k).any()]
+    levels = [k for k in (10, 8, 6, 5, 4, 3) if (top == k).any()]
+    shown = [max(np.flatnonzero(top == k), key=lambda i: contrast[i]) for k in levels]
     with plots.style():
         figure, axes = canvas(len(shown), 1.6 * len(shown), 3.3, rows=2, height_ratios=(1, 1.1))
         for j, i in enumerate(shown):
@@ -700,7 +705,8 @@ def smaller(side=32, noise=0.06, mirror=False):
     """One drawn face of 256 px, made small in two ways."""
     face = face_from_action_units(PROTOTYPES["fear"], seed=3, size=256, noise=noise)
     face = face[:, ::-1].copy() if mirror else face
-    small = [TF.resize(torch.from_numpy(face)[None], [side, side], antialias=how)[0].numpy() for how in (True, False)]
+    x = torch.from_numpy(face)[None]
+    small = [TF.resize(x, [side, side], antialias=antialias)[0].numpy() for antialias in (True, False)]
     titles = ["256 px", f"{side} px, antialiased", f"{side} px, not antialiased"]
     return plots.face_grid([face, *small], titles, columns=3, size=2.2)
 
@@ -745,7 +751,7 @@ plots.face_grid([tinted, grey, exchanged, dark], titles, columns=4, size=1.5)
 # %%
 for title, mean, std in (("as they are", (0.0,), (1.0,)), ("mean 0.5, spread 0.25", (0.5,), (0.25,))):
     x = prepare(originals.images[:200], size=48, mean=mean, std=std, colour="grey")
-    print(f"{title:22} {tuple(x.shape)} from {x.min():+.1f} to {x.max():+.1f}, mean {x.mean():+.2f}, spread {x.std():.2f}")
+    print(f"{title:22} from {x.min():+.1f} to {x.max():+.1f}, mean {x.mean():+.2f}, spread {x.std():.2f}")
 
 # %% [markdown]
 # What one paper says about its input, and what its code does:
@@ -802,8 +808,9 @@ def count_copies(images, split):
 
 
 # %%
-expected_3, hint_3 = int(duplicate_mask(naive, "validation", "train").sum()), "Hash all pictures, then np.isin(a, b).sum()."
-check("copies across the border of the random split", count_copies(naive.images, naive.split), expected_3, hint=hint_3)
+expected_3 = int(duplicate_mask(naive, "validation", "train").sum())
+hint_3 = "Hash all pictures, then np.isin(hashes of validation, hashes of train).sum()."
+check("copies across the border", count_copies(naive.images, naive.split), expected_3, hint=hint_3)
 
 
 # %% tags=["solution"]
@@ -813,7 +820,7 @@ def count_copies(images, split):
     return int(np.isin(hashes[split == "validation"], hashes[split == "train"]).sum())
 
 
-check("copies across the border of the random split", count_copies(naive.images, naive.split), expected_3, hint=hint_3)
+check("copies across the border", count_copies(naive.images, naive.split), expected_3, hint=hint_3)
 
 # %% [markdown]
 # ## Recap

@@ -25,9 +25,9 @@ def source() -> NotebookNode:
 @cache
 def _built() -> NotebookNode:
     entry = entries()[0]
-    executed, seconds = build.execute(source(), "teach", {}, FOLDER)
+    executed, _ = build.execute(source(), "teach", {}, FOLDER)
     notebook = build.normalise(executed)
-    notebook.metadata["ferkit"] = {"fingerprint": build.fingerprint(notebook), "profile": "teach", "seconds": round(seconds)}
+    notebook.metadata["ferkit"] = {"fingerprint": build.fingerprint(notebook), "profile": "teach", "seconds": 5}
     assert entry.slug == "01_demo"
     return notebook
 

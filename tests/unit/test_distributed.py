@@ -1,6 +1,7 @@
 """Two processes train what one would: the same loss curve and the same weights, whatever the last batch is."""
 
 import csv
+import itertools
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from torch import nn
 from ferkit.data import FaceSet
 from ferkit.distributed import GlobalBatchNorm2d, synchronised_batch_norm
 from ferkit.models import create_model
+from ferkit.predict import prepare_for
 from ferkit.recipe import Recipe
 from ferkit.train import History, fit, make_task
 from tests.unit.children import free_port, run_children
@@ -34,12 +36,15 @@ RECIPE = Recipe(
     schedule="cosine",
     warmup_epochs=1.0,
 )
+# Training doubles a rounding error every few steps, and batches of two on maps of one place do it fastest. In double
+# precision nothing but a real difference is left to see; the first scenario is in single precision and well conditioned.
 SCENARIOS: dict[str, dict[str, object]] = {
-    "plain": {},
-    "two images in the last batch": {"n": 66},
-    "class weights, smoothing": {"class_weight": "balanced", "label_smoothing": 0.1},
-    "averages, sharpness, clipping": {"ema_decay": 0.8, "sam_rho": 0.05, "grad_clip": 1.0},
-    "votes": {"target": "votes"},
+    "float32": {"n": 77, "batch_size": 32, "image_size": 64, "lr": 0.003},
+    "odd last batch": {"double": True},
+    "two images in the last batch": {"double": True, "n": 66},
+    "class weights, smoothing": {"double": True, "class_weight": "balanced", "label_smoothing": 0.1},
+    "averages, sharpness, clipping": {"double": True, "ema_decay": 0.8, "sam_rho": 0.05, "grad_clip": 1.0},
+    "votes": {"double": True, "target": "votes"},
 }
 
 
@@ -51,13 +56,19 @@ def faces(n: int) -> FaceSet:
 
 
 def train(folder: Path, change: dict[str, object]) -> None:
+    from ferkit import predict
+    from ferkit import train as module
+
     change = dict(change)
+    double = change.pop("double", False)
+    dtype = torch.float64 if double else torch.float32
+    module.prepare_for = predict.prepare_for = lambda model, images: prepare_for(model, images).to(dtype)
     train_faces, validation = faces(change.pop("n", 67)), small_faces(31, seed=1, split="validation")
     recipe = RECIPE.overlay(change)
     torch.manual_seed(0)
     model = create_model("resemotenet", width=recipe.width, labels=NAMES, **recipe.model_options)
-    model.input_size = 24
-    fit(make_task(model, recipe, train_faces.counts()), train_faces, validation, recipe, folder=folder, progress=False)
+    model.input_size = recipe.image_size
+    fit(make_task(model, recipe, train_faces.counts()).to(dtype), train_faces, validation, recipe, folder=folder, progress=False)
 
 
 def train_all(folder: Path, change: Callable[[], None] | None = None) -> None:
@@ -89,13 +100,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_two_processes_are_one(runs, scenario):
     one, two = (columns(runs[n] / scenario) for n in (1, 2))
-    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
-    assert two["val_loss"] == pytest.approx(one["val_loss"], rel=1e-4)
-    assert two["train_accuracy"] == pytest.approx(one["train_accuracy"], abs=0.016)  # one picture may lie on a border
-    assert two["val_accuracy"] == pytest.approx(one["val_accuracy"], abs=0.033)
-    assert one["train_loss"][-1] < one["train_loss"][0] - 0.1
+    tolerance = 1e-6 if "double" in SCENARIOS[scenario] else 1e-4
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=tolerance)
+    assert two["val_loss"] == pytest.approx(one["val_loss"], rel=tolerance)
+    assert two["train_accuracy"] == one["train_accuracy"] and two["val_accuracy"] == one["val_accuracy"]
+    assert one["train_loss"][-1] < one["train_loss"][0] - 0.02
     a, b = (last_weights(runs[n] / scenario) for n in (1, 2))
-    assert (a - b).norm() < 1e-3 * a.norm()
+    assert (a - b).norm() < 10 * tolerance * a.norm()
 
 
 def plain_batch_norm() -> None:
@@ -107,16 +118,23 @@ def plain_batch_norm() -> None:
 def equal_shares() -> None:
     from ferkit import train as module
 
-    module._mass = lambda _task, _targets: 1.0
+    own_then_whole = itertools.cycle([1.0, 2.0])
+    module._mass = lambda _task, _targets: next(own_then_whole)
+
+
+def count_shares() -> None:
+    from ferkit import train as module
+
+    module._mass = lambda _task, targets: len(targets)
 
 
 @pytest.mark.parametrize(
     ("mistake", "scenario"),
-    [(plain_batch_norm, "plain"), (equal_shares, "plain"), (equal_shares, "class weights, smoothing")],
+    [(plain_batch_norm, "float32"), (equal_shares, "odd last batch"), (count_shares, "class weights, smoothing")],
     ids=lambda v: getattr(v, "__name__", v),
 )
 def test_the_comparison_notices_a_mistake(runs, tmp_path, mistake, scenario):
-    """Batch statistics of half a batch, or an average over processes that dealt unequally: the curves part."""
+    """Batch statistics of half a batch; an average over processes that hold unequal numbers or weights: the curves part."""
     assert run_children(with_mistake, tmp_path / "run", SCENARIOS[scenario], mistake, processes=2) == [0, 0]
     one, two = columns(runs[1] / scenario)["train_loss"], columns(tmp_path / "run")["train_loss"]
     assert max(abs(a - b) / a for a, b in zip(one, two, strict=True)) > 1e-3
@@ -216,7 +234,8 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i, picture in enumerate(made.images):
             usage = "Training" if i < 140 else "PublicTest"
             writer.writerow([made.labels[i], " ".join(map(str, picture.flatten())), usage])
-    recipe = RECIPE.overlay({"data": "fer2013", "data_path": str(folder / "faces.csv"), "test_split": "public_test", "epochs": 2})
+    data = {"data": "fer2013", "data_path": str(folder / "faces.csv"), "test_split": "public_test"}
+    recipe = RECIPE.overlay({**data, "epochs": 2, "batch_size": 32, "image_size": 64, "lr": 0.003})
     recipe.save(folder / "recipe.yaml")
     assert run_children(start, folder / "recipe.yaml", folder / "one") == [0]
     return folder / "recipe.yaml"
