@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 # JupyterLab refuses to run as root (a container, mostly) unless told.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 JOBS ?= 2
+FIRST := notebooks/00_start_here.ipynb
 N ?=
 ARGS ?=
 
@@ -27,7 +28,7 @@ lab: setup  ## open JupyterLab on notebook 00 (ARGS="--port 8889 --no-browser")
 	@echo "JupyterLab opens in your browser. If none opens, copy the line below that begins with http://localhost into one."
 	@echo "Working on another machine? On yours: ssh -L 8888:localhost:8888 THAT-MACHINE, then open that line. Ctrl-C stops it."
 	@echo
-	@$(BIN)/jupyter lab $(AS_ROOT) $(ARGS) notebooks/00_start_here.ipynb
+	@$(BIN)/jupyter lab $(AS_ROOT) --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(FIRST) $(ARGS)
 
 notebooks: $(VENV)/.dev  ## run the sources in notebooks/py and write the notebooks (N=10: one; teach profile)
 	$(BIN)/python notebooks/build.py $(N)

@@ -33,7 +33,7 @@ def run(
         if data is not None:
             chosen = chosen.overlay({"data_path": str(data)})
         done = run_recipe(chosen, out=out, resume=resume)
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
     if done.result:  # only the main process has one
         test = done.result["test"]
@@ -54,17 +54,17 @@ def weights(
     from ferkit.models.registry import weights_folder
     from ferkit.publish import publish as publish_run
 
-    if publish is not None:
-        if not name:
-            raise SystemExit("ferkit: give the weights a name, such as --name fer2013-teach")
-        try:
+    if publish is not None and not name:
+        raise SystemExit("ferkit: give the weights a name, such as --name fer2013-teach")
+    try:
+        if publish is not None:
             for file in publish_run(publish, weights=name, data_folder=weights_folder().parent):
                 typer.echo(str(file))
-        except (ValueError, FileNotFoundError) as error:
-            raise SystemExit(f"ferkit: {error}") from None
-        return
-    for model, names in list_weights().items():
-        typer.echo(f"{model}: {', '.join(names)}")
+            return
+        for model, names in list_weights().items():
+            typer.echo(f"{model}: {', '.join(names)}")
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
 
 
 def _pair(text: str) -> tuple[str, Any]:

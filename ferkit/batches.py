@@ -7,12 +7,12 @@ what is trained.
 import hashlib
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ferkit.data.faceset import FaceSet
-from ferkit.data.transforms import as_batch
 
 
 def stream(*keys: int) -> int:
@@ -61,7 +61,8 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        picture = as_batch(self.faces.images[index : index + 1])[0]  # (C, H, W)
+        picture = torch.from_numpy(np.array(self.faces.images[index]))  # a copy: memory maps are read-only
+        picture = picture if picture.ndim == 3 else picture[None]  # (C, H, W)
         # Not torch.manual_seed: that also seeds every accelerator, which takes longer than the augmentation.
         generator = torch.default_generator
         before = generator.get_state()

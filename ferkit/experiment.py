@@ -81,10 +81,6 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
         torch.set_num_threads(recipe.threads)
     accelerator = make_accelerator(recipe)
     _refuse_another(folder, recipe, resume)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        _claim(folder, recipe, resume)
-    accelerator.wait_for_everyone()
     faces = load_faces(recipe)
     train, validation, test = (faces.select(s) for s in ("train", "validation", recipe.test_split))
     model = build_model(recipe, faces.names)
@@ -93,6 +89,10 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
         trained = create_model(recipe.model, weights=folder / "best.safetensors")
         return Run(folder, recipe, History.read(folder / "history.csv"), json.loads(done.read_text("utf-8")), trained)
 
+    accelerator.wait_for_everyone()  # all have looked at what is there before one changes it
+    if accelerator.is_main_process:
+        _claim(folder, recipe, resume)
+    accelerator.wait_for_everyone()
     began = time.perf_counter()
     task = make_task(model, recipe, train.counts())
     history = fit(task, train, validation, recipe, folder=folder, resume=resume, progress=progress, accelerator=accelerator)

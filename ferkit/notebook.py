@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from IPython.display import display
 
 from ferkit import papers
@@ -130,7 +131,7 @@ def check(what: str, answer: Any, expected: Any, *, tolerance: float = 0.0, hint
         what: what was asked for, as the message names it.
         answer: the reader's answer; None or ... means that there is none yet, which is said and is no error.
         expected: the right one: a number, text, or a sequence of them.
-        tolerance: how far a number may be off.
+        tolerance: how far numbers may be off.
         hint: said after a wrong answer.
 
     Raises:
@@ -140,17 +141,13 @@ def check(what: str, answer: Any, expected: Any, *, tolerance: float = 0.0, hint
         print(f"… {what}: no answer yet. Replace the None above and run both cells again.")
         return
     try:
-        if isinstance(expected, float) or tolerance:
-            right = abs(float(answer) - float(expected)) <= max(tolerance, 1e-9 * abs(float(expected)))
-        else:
-            right = (list(answer) if isinstance(expected, (list, tuple)) else answer) == (
-                list(expected) if isinstance(expected, (list, tuple)) else expected
-            )
-        found = f"got {answer!r}"
-    except (TypeError, ValueError):
-        right, found = False, f"got {type(answer).__name__}, expected {type(expected).__name__}"
+        numbers, wanted = np.asarray(answer, dtype=float), np.asarray(expected, dtype=float)
+        right = numbers.shape == wanted.shape and bool(np.allclose(numbers, wanted, rtol=1e-9, atol=tolerance))
+    except (TypeError, ValueError):  # not numbers
+        sequences = all(isinstance(value, (list, tuple)) for value in (answer, expected))
+        right = list(answer) == list(expected) if sequences else answer is expected or bool(answer == expected)
     if not right:
-        raise AssertionError(f"✗ {what}: {found}.{' ' + hint if hint else ''}")
+        raise AssertionError(f"✗ {what}: got {answer!r}.{' ' + hint if hint else ''}")
     print(f"✓ {what}")
 
 
@@ -158,7 +155,7 @@ def check(what: str, answer: Any, expected: Any, *, tolerance: float = 0.0, hint
 STATUS = {
     "agrees": ("✓ agrees", "#1a7f37"),
     "conflicts": ("✗ conflicts", "#cf222e"),
-    "impossible": ("⊘ impossible", "#cf222e"),
+    "impossible": ("⊘ impossible under the reading named", "#cf222e"),
     "unstated": ("? unstated", "#9a6700"),
     "unverified": ("… unverified", "#57606a"),
 }

@@ -172,7 +172,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "teach": {
         "data": "synthetic",
         "data_path": None,
-        "data_options": {"n_train": 4000, "n_test": 1000, "size": 64, "seed": 0},
+        "data_options": {"n_train": 4000, "n_test": 1000, "size": 64, "seed": 0, "difficulty": "easy"},
         "test_split": "test",
         "width": 0.125,
         "epochs": 6,

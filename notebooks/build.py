@@ -195,16 +195,16 @@ def private_kernels(base: type | None = None) -> type:
     return PrivateKernelManager
 
 
-def execute(notebook: NotebookNode, profile: str, parameters: dict, folder: Path = NOTEBOOKS) -> tuple[NotebookNode, float]:
-    """Runs a notebook by papermill with `folder` as working directory; the executed notebook and its seconds.
+def execute(notebook: NotebookNode, profile: str, parameters: dict) -> tuple[NotebookNode, float]:
+    """Runs a notebook by papermill in an empty working directory; the executed notebook and its seconds.
 
     Raises:
         ValueError: a parameter that the notebook's parameters cell does not have (papermill only warns of it).
     """
     import papermill
 
-    with tempfile.TemporaryDirectory() as folder:
-        blank, done = Path(folder, "in.ipynb"), Path(folder, "out.ipynb")
+    with tempfile.TemporaryDirectory() as scratch:
+        blank, done = Path(scratch, "in.ipynb"), Path(scratch, "out.ipynb")
         nbformat.write(notebook, blank)
         known = papermill.inspect_notebook(str(blank))
         values = {"PROFILE": profile, **parameters} if "PROFILE" in known else dict(parameters)
@@ -214,7 +214,7 @@ def execute(notebook: NotebookNode, profile: str, parameters: dict, folder: Path
             raise ValueError(f"the notebook has no parameter {unknown[0]!r}; its parameters cell has {', '.join(known) or 'none'}")
         began = time.perf_counter()
         papermill.execute_notebook(
-            str(blank), str(done), parameters=values, cwd=str(folder), log_output=False, kernel_manager_class=private_kernels()
+            str(blank), str(done), parameters=values, cwd=scratch, log_output=False, kernel_manager_class=private_kernels()
         )
         return nbformat.read(done, as_version=4), time.perf_counter() - began
 
@@ -262,7 +262,7 @@ def build(entry: Entry, entries: list[Entry], profile: str, out: Path) -> Path:
 
     for name in ("FERKIT_PROFILE", "FERKIT_WIDGETS"):  # meant for tests; here they would belie the stamp
         os.environ.pop(name, None)
-    notebook, seconds = execute(assemble(entry, entries), profile, entry.parameters.get(profile, {}), entry.folder)
+    notebook, seconds = execute(assemble(entry, entries), profile, entry.parameters.get(profile, {}))
     notebook = normalise(notebook)
     notebook.metadata["ferkit"] = {
         "fingerprint": fingerprint(notebook),

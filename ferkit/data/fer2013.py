@@ -43,7 +43,7 @@ def load_fer2013(path: str | os.PathLike[str] | None = None) -> FaceSet:
     Args:
         path: fer2013.csv or icml_face_data.csv, plain or as .gz, .zip, .tar.gz; a folder holding one of these; a folder
             `train/angry/*.jpg`, `test/happy/*.jpg`, ...; a parquet file or a folder of them. Default: environment
-            variable FERKIT_FER2013, else `data/raw` and `data/raw/fer2013` under the working directory.
+            variable FERKIT_FER2013, else `data/raw` and `data/raw/fer2013` under the working directory or the checkout.
 
     Returns:
         FaceSet of (N, 48, 48) grey images, `names` in FER2013's own order, rows in the order of the source. The csv
@@ -103,7 +103,9 @@ def find_source(path: str | os.PathLike[str] | None = None) -> Path:
             )
         folders = [source, source / "fer2013"] if source.is_dir() else []
     else:
-        source = Path("data/raw")
+        # a notebook's working directory is its own folder, so the checkout's data/raw is looked into as well
+        places = [Path("data/raw"), Path(__file__).parents[2] / "data" / "raw"]
+        source = next((place for place in places if place.is_dir()), places[0])
         folders = [source, source / "fer2013"]
     for folder in folders:
         for name in CSV_NAMES:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ferkit.models import StageRow
@@ -41,7 +42,8 @@ def gate_bars(gates: Mapping[str, Any] | Tensor | np.ndarray, *, title: str = "g
         g = np.asarray(values.detach().float().cpu() if isinstance(values, Tensor) else values).ravel()
         ax.bar(range(len(g)), g, width=1, color=colour(name))
         ax.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
-        ax.set(ylim=(0, 1), xlim=(-0.5, len(g) - 0.5), ylabel=name)
+        ax.set(ylim=(0, 1), xlim=(-0.5, len(g) - 0.5), ylabel=name or "gate")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=min(9, len(g) + 1)))
     axes[-1, 0].set_xlabel("channel")
     axes[0, 0].set_title(title)
     return figure

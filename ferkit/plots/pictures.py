@@ -72,20 +72,32 @@ def cam_grid(
     outlines: np.ndarray | None = None,
     opacity: float = 0.6,
 ) -> Figure:
-    """One column per picture: the picture, below it each heat map over it.
+    """One column per picture, below it each heat map over it; with few pictures, one row per picture instead.
 
-    `heats` is {row title: (N, H, W) in [0, 1]}; `outlines` (N, H, W) are masks whose borders are drawn, say of the truth.
+    `heats` is {title: (N, H, W) in [0, 1]}; `outlines` (N, H, W) are masks whose borders are drawn, say of the truth.
     """
-    figure, axes = new_figure(1 + len(heats), len(images), (1.25 * len(images) + 0.3, 1.25 * (1 + len(heats)) + 0.25))
+    kinds = ["picture", *heats]
+    lying = len(images) < len(kinds)
+    size = 1.9 if lying else 1.25
+    shape = (len(images), len(kinds)) if lying else (len(kinds), len(images))
+    figure, axes = new_figure(*shape, (size * shape[1] + 0.3, size * shape[0] + 0.3))
+    grid = axes.T if lying else axes  # (kinds, pictures)
     for i, image in enumerate(images):
-        show(axes[0, i], image)
-        if titles is not None:
-            axes[0, i].set_title(titles[i], fontsize=8, loc="center")
-        for ax, heat in zip(axes[1:, i], heats.values(), strict=True):
-            show_heat(ax, image, heat[i], opacity)
-        if outlines is not None:
-            for ax in axes[:, i]:
+        for ax, kind in zip(grid[:, i], kinds, strict=True):
+            if kind == "picture":
+                show(ax, image)
+            else:
+                show_heat(ax, image, heats[kind][i], opacity)
+            if outlines is not None:
                 ax.contour(outlines[i], levels=[0.5], colors="#00C2FF", linewidths=0.9)
-    for ax, name in zip(axes[:, 0], ("picture", *heats), strict=True):
-        ax.set_ylabel(name, fontsize=8)
+    for i, kind in enumerate(kinds):
+        if lying:
+            axes[0, i].set_title(kind, fontsize=8, loc="center")
+        else:
+            axes[i, 0].set_ylabel(kind, fontsize=8)
+    for i, title in enumerate(titles or []):
+        if lying:
+            axes[i, 0].set_ylabel(title, fontsize=8)
+        else:
+            axes[0, i].set_title(title, fontsize=8, loc="center")
     return figure

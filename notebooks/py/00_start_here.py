@@ -155,7 +155,7 @@ print("from left to right:", ", ".join(batch.names[k] for k in shuffled))
 # with them.
 #
 # Move the sliders: one head, with an expression from none (0) to full (1). Above the picture stands how far each *action unit*
-# moves: one muscle, or a few that move together, in the system that researchers describe faces with. From which strength on would
+# moves: one muscle, or a few that move together, in the system that researchers describe faces with [@facs]. From which strength on would
 # you name the expression?
 
 
@@ -175,7 +175,7 @@ explore(drawn_face, expression=list(batch.names), strength=(0.0, 1.0, 0.1), pers
 # ## 5 · A real face
 #
 # The portrait shows the astronaut Eileen Collins. NASA took it, it is in the public domain, and it comes with the package
-# scikit-image, so it is on your disk already. A first network finds the face and five points in it; then a square is cut out,
+# scikit-image, so it is on your disk already. A first network [@mtcnn] finds the face and five points in it; then a square is cut out,
 # turned and scaled so that eyes and mouth lie where they lie in the training pictures.
 
 # %%
@@ -218,7 +218,7 @@ plots.probability_bars(p, real.labels, image=crop)
 #
 # > **Question.** Which parts of the picture raised that first number? Mouth, eyes, something else?
 #
-# *Grad-CAM* gives one answer. A network is a chain of layers, and each layer is a stack of coarse maps of the picture. Grad-CAM
+# *Grad-CAM* [@gradcam] gives one answer. A network is a chain of layers, and each layer is a stack of coarse maps of the picture. Grad-CAM
 # takes one layer and asks at each place: had the signal here been stronger, would this expression have got more? Bright means yes.
 # The answer depends on the layer. The authors' published demo takes an early one; we take the last one that still has places to
 # tell apart.
@@ -233,15 +233,16 @@ figure, axes = new_figure(1, 3, (7.0, 2.6))
 show(axes[0, 0], crop)
 for ax, (title, heat) in zip(axes[0, 1:], heats.items(), strict=True):
     show_heat(ax, crop, heat[0], 0.6)
-    ax.set_title(title)
+    ax.set_title(title, fontsize=9)
 figure
 
 # %%
 ledger_table("resemotenet", "B10")
 
 # %% [markdown]
-# Two layers, two maps, one network: so neither map is *the* reason. Such maps can be useful, and they can mislead; testing which it
-# is needs faces whose truth we know, and that is what the drawn ones are for.
+# One map is bright at the chin below the smile, the other at nose and mouth, and brightest of all beside the jaw, where there is no
+# face. Two layers, two maps, one network: so neither map is *the* reason. Such maps can help and they can mislead. Which of the two it
+# is can be tested on faces whose truth we know, and that is what the drawn ones are for.
 #
 # Now your turn. Choose another expression, and see what would have spoken for it; then other layers and methods.
 
@@ -261,23 +262,24 @@ def framed(margin=0.0, mirrored=False, turned=True):
     return plots.probability_bars(predict_probabilities(real, other)[0], real.labels, image=network_input(other))
 
 
-explore(framed, margin=(-0.1, 0.5, 0.05), mirrored=False, turned=True)
+explore(framed, margin=(-0.1, 0.6, 0.05), mirrored=False, turned=True)
 
 # %%
-margins = np.arange(-0.1, 0.51, 0.05)
-stack = np.stack([faces.crop_face(picture, found[0], margin=m, size=96) for m in margins]).transpose(0, 3, 1, 2)
-share = predict_probabilities(real, stack)[:, real.labels.index(first)]  # one for each of 13 cut-outs
-print(f"{first}: between {share.min():.0%} and {share.max():.0%}, for one face and {len(margins)} cut-outs")
+margins = np.linspace(0, 0.6, 7)
+stack = np.stack([faces.crop_face(picture, found[0], margin=m, size=96).transpose(2, 0, 1) for m in margins])
+named = predict_probabilities(real, stack)  # (7, 7): a row for each cut-out, a column for each expression
+titles = [f"+{m:.0%}\n{real.labels[row.argmax()]} {row.max():.0%}" for m, row in zip(margins, named, strict=True)]
+share = named[:, real.labels.index(first)]
 record("margin_range_frac", float(share.max() - share.min()))
+plots.face_grid([network_input(part[None]) for part in stack], titles, columns=7)
 
 # %% [markdown]
-# The face did not change. Whatever moves here is the network's, and a photograph that is framed otherwise than its training
-# pictures meets it unprepared.
+# The face did not change, only how tightly it was cut out. As soon as there is more around it than in the training pictures, the same
+# smile gets another name. So part of what such a network knows is how its data set was made.
 #
 # ## 6 · How far to trust it
 #
-# One picture proves nothing. This is how the same network did on photographs that it never saw in training; the words in front of
-# the numbers say which.
+# One picture proves nothing. This is how the same network did on photographs that were kept out of its training:
 
 # %%
 record_file = Path(data.__file__).parents[2] / "data" / "results" / "resemotenet-teach-fer2013.json"
@@ -288,20 +290,23 @@ if record_file.is_file():
     for title, m in (("all pictures", test), ("without those that are also in training", test["duplicate_clean"])):
         low, high = m["intervals"]["accuracy"]
         print(f"  right in {m['accuracy']:.1%} of {m['n']:,} (95 % interval {low:.1%} to {high:.1%}), {title}")
-    for name, recall in sorted(test["recall"].items(), key=lambda pair: -pair[1]):
-        print(f"  {name:10} recognised in {recall:.0%}")
+    figure = plots.recall_bars(test["confusion"], test["names"])
 else:
-    print("There is no record of this network's accuracy here.")
+    figure = "There is no record of this network's accuracy here."
+figure
 
 # %% [markdown]
+# *Recall* is the share of an expression's pictures that got its name. The portrait shows the expression that this network knows best;
+# fear it misses more often than not. Its card, [data/weights](../data/weights/resemotenet-teach-fer2013.md), says how it was trained.
+#
 # And more basic than any accuracy:
 #
-# - **An expression is not an emotion.** People smile when they are sad and frown when they think. The network was taught labels that
-#   strangers gave to single pictures.
-# - **The labels disagree.** Ask ten people and you get more than one answer for many of these pictures.
-# - **Whom it works for is not known.** Nobody wrote down who is in the training pictures.
+# - **An expression is not an emotion.** People smile when they are sad and frown when they think; a face alone does not tell
+#   [@barrett]. The network was taught the labels that strangers gave to single pictures.
+# - **The labels disagree.** Ask ten people about one of these pictures, and often you get more than one answer [@ferplus].
+# - **Whom it works for is not known.** Nobody wrote down who is in the training pictures [@fer2013].
 #
-# So use it to learn how such networks work. Do not use it to judge anybody.
+# So use it to learn how such networks work, and never to judge anybody.
 #
 # ## 7 · Where to go from here
 #
@@ -340,7 +345,8 @@ answer_2 = None
 # %%
 k = real.labels.index(first)
 expected = float(predict_probabilities(real, crops[..., ::-1])[0, k] - p[k])
-check("change by mirroring", answer_2, expected, tolerance=1e-4, hint="predict_probabilities(real, ...)[0, k] of each; mirrored minus the other.")
+hint = "predict_probabilities(real, ...)[0, k] of each; then mirrored minus not mirrored."
+check("change by mirroring", answer_2, expected, tolerance=1e-4, hint=hint)
 
 # %% tags=["solution"]
 answer_2 = float(predict_probabilities(real, crops[..., ::-1])[0, k] - predict_probabilities(real, crops)[0, k])

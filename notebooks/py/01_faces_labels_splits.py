@@ -67,6 +67,9 @@ rng = np.random.default_rng(SEED)
 emotions = labels.EMOTIONS  # eight words; the first seven are the usual problem
 paper = papers.load("resemotenet")  # what is printed about four data sets is read from here, not typed
 
+# %%
+# Three drawing helpers; nothing to learn here.
+
 
 def canvas(columns, width, height, rows=1, **options):
     """A figure in the workbook's style, and its panels."""
@@ -132,7 +135,7 @@ plots.face_grid(drawn, [*emotions, *[""] * 8], columns=8)
 # %%
 used = [au for au in AU_NAMES if any(au in units for units in PROTOTYPES.values())]
 strength = np.array([[PROTOTYPES[name].get(au, 0) for au in used] for name in emotions])
-table(strength, emotions, [f"{au}  {AU_DESCRIPTIONS[au]}" for au in used], 9.2, 4.1, "{:g}")
+table(strength, emotions, [f"{au}  {AU_DESCRIPTIONS[au]}" for au in used], 8.8, 3.7, "{:g}")
 
 # %% [markdown]
 # > **Question.** Which two words share the most units? A network is likely to mix up those two before others.
@@ -160,12 +163,11 @@ def likeness(units):
     return cosine
 
 
-# fmt: off
 def compose(
     inner_brow_raiser_AU1=0.9, outer_brow_raiser_AU2=0.6, brow_lowerer_AU4=0.7, upper_lid_raiser_AU5=0.9,
     cheek_raiser_AU6=0.0, lid_tightener_AU7=0.5, nose_wrinkler_AU9=0.0, lip_corner_puller_AU12=0.0,
     lip_corner_depressor_AU15=0.0, lip_stretcher_AU20=0.9, lips_part_AU25=0.6, jaw_drop_AU26=0.0, person=3,
-):  # fmt: on
+):
     """A face with the units given, and how like each prototype it is."""
     units = {name.rpartition("_")[2]: value for name, value in locals().items() if "_AU" in name}
     with plots.style():
@@ -193,8 +195,8 @@ plots.face_grid(quiz.images, [f"face {i + 1}" for i in range(8)])
 
 # %%
 for i, (label, units) in enumerate(zip(quiz.true_labels, quiz.aus, strict=True)):
-    seen = ", ".join(f"{au} {value:.1f}" for au, value in zip(AU_NAMES, units, strict=True) if value > 0.15)
-    print(f"face {i + 1} was drawn as {quiz.names[label]:10} units above 0.15: {seen or 'none'}")
+    seen = ", ".join(f"{au} {value:.1f}" for au, value in zip(AU_NAMES, units, strict=True) if value > 0.3)
+    print(f"face {i + 1} was drawn as {quiz.names[label]:10} units above 0.3: {seen or 'none'}")
 
 # %% [markdown]
 # Few people get all eight. A **label** is a word that somebody wrote under a picture. It is a judgement about a picture. It is not a
@@ -210,7 +212,7 @@ for i, (label, units) in enumerate(zip(quiz.true_labels, quiz.aus, strict=True))
 orders = {}
 for key, names in labels.ORDERS.items():
     orders.setdefault(names, []).append(key)
-words({"\n".join(keys): names for names, keys in orders.items()}, 9.4, 4.3, "position (RAF-DB's files count from 1)")
+words({"\n".join(keys): names for names, keys in orders.items()}, 8.8, 3.7, "position (RAF-DB: from 1)")
 
 # %% [markdown]
 # Seven orders for the same few words. `papers` is the order of printed tables, which is the alphabet's. It is also what you get from
@@ -349,7 +351,7 @@ with plots.style():
     figure, (ax,) = canvas(1, 6.6, 2.6)
     ax.barh(range(7), lost, color=[plots.colour(name) for name in order])
     for i, points in enumerate(lost):
-        ax.text(points + 0.2, i, f"{points:.1f}", va="center")
+        ax.text(points + 0.2, i, f"{points:.1f}", va="center", bbox=dict(facecolor="white", edgecolor="none", pad=0.5))
     ax.axvline(10, color="#606060", linestyle="--", linewidth=1)
     ax.text(10.1, -0.75, "balanced accuracy: 10 for each", fontsize=8)
     ax.set_yticks(range(7), [f"never says {name}" for name in order])
@@ -536,7 +538,10 @@ plots.intervals(points)
 # %% [markdown]
 # It recognises the copies, unless the label was changed, and guesses the rest. The figure **without the copies** is called
 # *duplicate-clean*. Test results on real data are given in both ways in this workbook: on all pictures, to compare with others, and
-# clean, to know. Does a leak of a few per cent matter? The gain is a few points, and published networks often differ by less.
+# clean, to know.
+#
+# Does a leak of a few per cent matter? With FER2013's public test split, this same cell gives us 42.0 % on all pictures and 37.3 %
+# without the copies: almost five points for nothing. Published networks often differ by less.
 #
 # ### Carving a validation split
 #
@@ -568,7 +573,7 @@ record("copies_left_n", duplicate_mask(clean, test_split).sum())
 #
 # FER2013 has one label per picture. For FER+ [@ferplus] ten people looked at each of its pictures, and their **votes** are kept. For
 # drawn faces we simulate ten raters: each sees the action units with errors of their own, and says the word whose prototype is
-# nearest. (The size of the errors is chosen so that they agree about as often as FER+'s raters do.)
+# nearest. (The errors are as large as it takes to get the agreement of FER+ on average: of ten votes, seven to eight for one word.)
 
 
 # %%
@@ -591,14 +596,17 @@ print(f"{'FER+' if real_votes else 'simulated'}: {len(counts):,} pictures, colum
 
 # %%
 if not real_votes:
-    contrast = judged.images.std((1, 2))
-    levels = [k for k in (10, 8, 6, 5, 4, 3) if (top == k).any()]
-    shown = [max(np.flatnonzero(top == k), key=lambda i: contrast[i]) for k in levels]
+    drawn_as = [judged.names[k] for k in judged.true_labels]
+    clearest = np.argsort(-judged.images[:, 14:34, 14:34].std((1, 2)))  # contrast around eyes, nose and mouth
+    shown = []
+    for level in (10, 8, 6, 5, 4, 3):  # one picture for each level of agreement, each of another emotion
+        used_up = {drawn_as[i] for i in shown}
+        shown += [i for i in clearest if top[i] == level and drawn_as[i] not in used_up][:1]
     with plots.style():
         figure, axes = canvas(len(shown), 1.6 * len(shown), 3.3, rows=2, height_ratios=(1, 1.1))
         for j, i in enumerate(shown):
             axes[j].imshow(judged.images[i], cmap="gray", vmin=0, vmax=255)
-            axes[j].set_title(f"drawn: {judged.names[judged.true_labels[i]]}", fontsize=9)
+            axes[j].set_title(f"drawn: {drawn_as[i]}", fontsize=9)
             axes[j].axis("off")
             bars = axes[len(shown) + j]
             bars.barh(range(8), counts[i, :8], color=[plots.colour(name) for name in columns[:8]])
@@ -658,7 +666,8 @@ def rules(happiness=4, surprise=3, neutral=2, fear=1, unknown=0):
         for ax, (title, values) in zip(axes, {"votes": votes, **results}.items(), strict=True):
             bars = [values.get(name, 0) for name in votes]
             ax.barh(range(5), bars, color=[plots.colour(name) if name in emotions else "#4D4D4D" for name in votes])
-            ax.set(xlim=(0, 10 if title == "votes" else 1), ylim=(4.6, -0.6), title=title.replace("_", "-"))
+            most = 10 if title == "votes" else 1
+            ax.set(xlim=(0, most), xticks=(0, most / 2, most), ylim=(4.6, -0.6), title=title.replace("_", "-"))
             ax.set_yticks(range(5), list(votes))
             if not any(bars):
                 ax.text(0.5, 0.5, "left out", transform=ax.transAxes, ha="center")
@@ -702,13 +711,13 @@ record("majority_is_label_frac", same)
 
 # %%
 def smaller(side=32, noise=0.06, mirror=False):
-    """One drawn face of 256 px, made small in two ways."""
-    face = face_from_action_units(PROTOTYPES["fear"], seed=3, size=256, noise=noise)
+    """One drawn face of 192 px, made small in two ways."""
+    face = face_from_action_units(PROTOTYPES["fear"], seed=3, size=192, noise=noise)
     face = face[:, ::-1].copy() if mirror else face
     x = torch.from_numpy(face)[None]
     small = [TF.resize(x, [side, side], antialias=antialias)[0].numpy() for antialias in (True, False)]
-    titles = ["256 px", f"{side} px, antialiased", f"{side} px, not antialiased"]
-    return plots.face_grid([face, *small], titles, columns=3, size=2.2)
+    titles = ["192 px", f"{side} px, antialiased", f"{side} px, not antialiased"]
+    return plots.face_grid([face, *small], titles, columns=3, size=2.0)
 
 
 explore(smaller, side=[24, 32, 48, 64, 100], noise=(0.0, 0.2, 0.02), mirror=False)
@@ -738,10 +747,10 @@ assert abs(by_hand - by_prepare) <= 1  # whole grey values
 # The last figure is a well-known trap: some programs (OpenCV) store blue first. Skin gets darker, and no error is raised.
 
 # %%
-tinted = face_from_action_units(PROTOTYPES["happiness"], seed=3, size=128, colour="rgb")
+tinted = face_from_action_units(PROTOTYPES["happiness"], seed=12, size=128, colour="rgb")
 exchanged = tinted[::-1].copy()
 grey, dark = (prepare(p[None], **{**to_grey, "size": 128})[0, 0].numpy() for p in (tinted, exchanged))
-titles = ["red, green, blue", "its luma", "blue, green, red", "its luma"]
+titles = ["as it is", f"luma, mean {255 * grey.mean():.0f}", "red and blue exchanged", f"luma, mean {255 * dark.mean():.0f}"]
 plots.face_grid([tinted, grey, exchanged, dark], titles, columns=4, size=1.5)
 
 # %% [markdown]
@@ -766,17 +775,18 @@ ledger_table("resemotenet", "input-size", "input-colour", "evaluation-flip", "B7
 # order is it? Answer with a key of section 2.
 
 # %%
-mystery = [train_counts[name] for name in labels.order("rafdb")]
+secret = keys7[(SEED + 1) % len(keys7)]
+mystery = [train_counts[name] for name in labels.order(secret)]
 print("counts of the labels 0 to 6:", mystery)
 answer_1 = None
 
 # %%
 hint_1 = "Disgust is the rarest and happiness the most frequent: at which positions are they?"
-check("the mystery's order", answer_1, "rafdb", hint=hint_1)
+check("the order", answer_1, secret, hint=hint_1)
 
 # %% tags=["solution"]
 answer_1 = next(key for key in keys7 if [train_counts[name] for name in labels.order(key)] == mystery)
-check("the mystery's order", answer_1, "rafdb", hint=hint_1)
+check("the order", answer_1, secret, hint=hint_1)
 
 # %% [markdown]
 # **2.** A classifier recognises 90 % of happiness, 80 % of surprise and neutral, 60 % of anger and sadness, and never fear or disgust.

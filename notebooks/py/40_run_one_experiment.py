@@ -18,8 +18,9 @@
 # ## Objectives
 #
 # 1. run any recipe, from a notebook, from papermill, or from a shell
-# 2. resume a run that was interrupted
-# 3. read what a run leaves behind
+# 2. read a result: its interval, its classes, its errors, and the paper's number beside it
+# 3. resume a run that was interrupted
+# 4. say what a run leaves behind, and what each file is for
 #
 # **You need** [notebook 02](02_training_loop_by_hand.ipynb): what an epoch, a validation split and a test split are.
 
@@ -127,8 +128,8 @@ S = profile(PROFILE, **{p: dict(changes=changes, resume=RESUME and p != "smoke")
 # %% [markdown]
 # ## 2 · What will be run
 #
-# A recipe file gives a name. Where there is none, nobody handed a recipe over, and this example is run: the network at an eighth of
-# its width, on drawn faces. Change it as you like.
+# Every recipe file gives its run a name. While `name` is the default, no recipe was handed over, and the notebook runs the example in
+# the next cell: the network at an eighth of its width, on drawn faces. Change it as you like.
 
 # %%
 example = dict(
@@ -138,7 +139,7 @@ example = dict(
     model_options={"head": "linear"},
     data_options={"n_train": 4000, "n_test": 1000, "size": 64, "seed": 0},
     augmentation="resemotenet",  # mirrors half of the training pictures
-    epochs=6,
+    epochs=8,
     batch_size=16,
     lr=0.02,
     schedule="cosine",
@@ -274,8 +275,8 @@ said = probabilities.argmax(1)
 wrong = np.flatnonzero(said != truth)
 worst = wrong[np.argsort(-probabilities[wrong].max(1))][:14]
 titles = [f"{test.names[truth[i]]}\n→ {test.names[said[i]]} {probabilities[i].max():.0%}" for i in worst]
-print(f"{len(wrong)} of {len(test)} are wrong")
-plots.face_grid(test.images[worst], titles, columns=7, size=1.2) if drawn and len(worst) else None
+print(f"{len(wrong):,} of {len(test):,} are wrong")
+plots.face_grid(test.images[worst], titles, columns=7, size=1.2) if drawn and len(worst) else "no drawn face to show"
 
 # %% [markdown]
 # Are these mistakes of the network, or pictures that you could not read either? Both happen: faces are hidden, blurred and blended
@@ -294,9 +295,12 @@ if drawn:
         print(f"{layer}: {(heat * evidence).sum() / heat.sum():.0%} of the heat inside the outlines", end="; ")
     print(f"they are {evidence.mean():.0%} of the pictures")
     figure = plots.cam_grid(samples.images, heats, outlines=evidence, titles=names)
-figure if drawn else None
+figure if drawn else "no drawn face to show"
 
 # %% [markdown]
+# Compare the shares: a map that knows nothing has as much heat inside the outlines as they have of the picture. If there is not
+# clearly more, then the network uses something else, or the map does not show what it uses.
+#
 # ## 7 · The paper's number beside ours
 #
 # A recipe that repeats a row of a paper's table says so in its `source`, in the form `Table III, row ResEmoteNet, FER2013`. Then the
@@ -399,8 +403,8 @@ print(f"{time.perf_counter() - began:.1f} s; the same result: {again.result == d
 # ```
 #
 # Over several machines, add `--num_machines`, `--machine_rank` and `--main_process_ip`, or answer the questions of
-# `accelerate config` once. From a notebook, restart the kernel, run only the cells of parameters and settings (nothing may have used
-# a GPU yet), and then:
+# `accelerate config` once. From a notebook, restart the kernel, run only the cells up to the recipe of section 2 (nothing may have
+# used a GPU yet), and then:
 #
 # ```python
 # from accelerate import notebook_launcher
@@ -412,8 +416,9 @@ print(f"{time.perf_counter() - began:.1f} s; the same result: {again.result == d
 # ## Recap
 #
 # 1. run any recipe, from a notebook, from papermill, or from a shell
-# 2. resume a run that was interrupted
-# 3. read what a run leaves behind
+# 2. read a result: its interval, its classes, its errors, and the paper's number beside it
+# 3. resume a run that was interrupted
+# 4. say what a run leaves behind, and what each file is for
 
 # %%
 footer(faceset)

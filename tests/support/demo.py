@@ -25,7 +25,7 @@ def source() -> NotebookNode:
 @cache
 def _built() -> NotebookNode:
     entry = entries()[0]
-    executed, _ = build.execute(source(), "teach", {}, FOLDER)
+    executed, _ = build.execute(source(), "teach", {})
     notebook = build.normalise(executed)
     notebook.metadata["ferkit"] = {"fingerprint": build.fingerprint(notebook), "profile": "teach", "seconds": 5}
     assert entry.slug == "01_demo"

@@ -6,9 +6,9 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -55,15 +55,13 @@ class Lab:
             file = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(content))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         self._token = secrets.token_hex(16)
-        self.url = f"http://127.0.0.1:{port}"
+        # short, because kernels open sockets in it and their paths may not be longer than about a hundred characters
+        self._runtime = Path(tempfile.mkdtemp(prefix="lab-"))
         options = [
             "--no-browser",
             "--ip=127.0.0.1",
-            f"--port={port}",
+            f"--port={20000 + secrets.randbelow(9000)}",  # if it is taken, the server takes another and writes down which
             f"--IdentityProvider.token={self._token}",
             f"--notebook-dir={self.folder}",
             "--LabApp.expose_app_in_browser=True",
@@ -74,6 +72,7 @@ class Lab:
         environment = {
             **os.environ,
             "JUPYTER_CONFIG_DIR": str(home / "config"),
+            "JUPYTER_RUNTIME_DIR": str(self._runtime),
             "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
             "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
             **self._environment,
@@ -106,15 +105,18 @@ class Lab:
             self._server.kill()
             self._server.wait()
         self._log.close()
+        shutil.rmtree(self._runtime, ignore_errors=True)
 
     def _wait_for_server(self) -> None:
-        for _ in range(600):
+        written = self._runtime / f"jpserver-{self._server.pid}.json"
+        for _ in range(900):
             if self._server.poll() is not None:
                 break
             try:
+                self.url = f"http://127.0.0.1:{json.loads(written.read_text())['port']}"
                 with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{self.url}/api", timeout=5):
                     return
-            except OSError:
+            except (OSError, ValueError):
                 time.sleep(0.1)
         raise RuntimeError("JupyterLab did not start:\n" + (self.folder / ".jupyter" / "server.log").read_text()[-3000:])
 

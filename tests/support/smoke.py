@@ -36,7 +36,7 @@ def run_smoke(entry: Entry, entries: list[Entry], folder: Path, monkeypatch: pyt
     shut_network(monkeypatch)
     monkeypatch.delenv("FERKIT_PROFILE", raising=False)
     with checks.cpu_budget() as budget:
-        executed, _ = build.execute(build.assemble(entry, entries), "smoke", entry.parameters.get("smoke", {}), entry.folder)
+        executed, _ = build.execute(build.assemble(entry, entries), "smoke", entry.parameters.get("smoke", {}))
     path = folder / entry.path.name
     nbformat.write(executed, path)
     complaints = checks.record_values(records(path), entry) + checks.widget_errors(executed) + budget.complaints()

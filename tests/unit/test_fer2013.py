@@ -289,6 +289,7 @@ def test_missing_and_unknown_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FileNotFoundError, match="nowhere.csv, found nothing there"):
         load_fer2013(tmp_path / "nowhere.csv")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ferkit.data.fer2013.__file__", str(tmp_path / "a" / "b" / "c.py"))  # not the checkout's data/raw
     with pytest.raises(FileNotFoundError, match="FERKIT_FER2013 or in data/raw"):
         load_fer2013()
     with pytest.raises(ValueError, match="found faces.jpg"):

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from ferkit.explain import module_by_name
 from ferkit.labels import EMOTIONS
-from ferkit.models import FerModel, count_parameters, create_model, list_models, list_weights, model_options, save_weights
+from ferkit.models import (
+    FerModel,
+    count_parameters,
+    create_model,
+    list_models,
+    list_weights,
+    model_options,
+    save_weights,
+)
 from ferkit.models.registry import read_weights_header, register
 
 WIDTH = 1 / 16

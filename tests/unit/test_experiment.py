@@ -1,0 +1,216 @@
+"""run(): a recipe in, a folder out; tested once, resumed, never mixed with another recipe."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ferkit import experiment
+from ferkit.experiment import build_model, environment, load_faces, run, split_digest
+from ferkit.labels import order
+from ferkit.metrics import evaluate
+from ferkit.models import create_model, summarise
+from ferkit.predict import predict_probabilities
+from ferkit.recipe import Recipe
+from ferkit.train import History
+from tests.unit.small_faces import write_fer2013
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """Two epochs on a small csv; 12 of the 60 test pictures are also in the training split."""
+    file = write_fer2013(tmp_path_factory.mktemp("data") / "fer2013.csv", copies=12)
+    return Recipe(
+        name="first",
+        source="a test",
+        width=1 / 16,
+        model_options={"head": "linear"},
+        image_size=24,
+        data="fer2013",
+        data_path=str(file),
+        test_split="public_test",
+        epochs=2,
+        batch_size=32,
+        lr=0.02,
+        tta="flip",
+    )
+
+
+@pytest.fixture(scope="module")
+def done(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> experiment.Run:
+    return run(recipe, out=tmp_path_factory.mktemp("runs"), progress=False)
+
+
+@pytest.fixture
+def finished(done: experiment.Run, tmp_path: Path) -> Path:
+    """A copy of the finished run's folder, to do things to."""
+    import shutil
+
+    shutil.copytree(done.folder, tmp_path / "first")
+    return tmp_path / "first"
+
+
+def test_folder_holds_everything(done, recipe):
+    names = {"recipe.yaml", "history.csv", "result.json", "predictions.npz", "best.safetensors", "checkpoint"}
+    assert {p.name for p in done.folder.iterdir()} == names
+    assert Recipe.load(done.folder / "recipe.yaml") == recipe
+    assert History.read(done.folder / "history.csv").rows == done.history.rows
+    assert json.loads((done.folder / "result.json").read_text("utf-8")) == done.result
+    assert create_model("resemotenet", weights=done.folder / "best.safetensors").labels == order("fer2013")
+
+
+def test_result_is_what_the_returned_network_does(done, recipe):
+    faces = load_faces(recipe)
+    for split, key in (("public_test", "test"), ("validation", "validation")):
+        part = faces.select(split)
+        expected = evaluate(predict_probabilities(done.model, part.images, tta="flip"), part.labels, faces.names)
+        found = {k: v for k, v in done.result[key].items() if k != "duplicate_clean"}
+        assert json.dumps(found) == json.dumps(expected)
+    stored = np.load(done.folder / "predictions.npz")
+    assert {k: v.shape for k, v in stored.items()} == {"test": (60, 7), "validation": (14, 7), "test_labels": (60,), "validation_labels": (14,)}
+    assert (stored["test"].argmax(1) == stored["test_labels"]).mean() == done.result["test"]["accuracy"]
+
+
+def test_result_says_how_it_came_about(done, recipe):
+    result = done.result
+    assert result["recipe"] == recipe.as_dict()
+    assert result["protocol"]["test_split"] == "public_test" and result["protocol"]["tta"] == "flip"
+    best = done.history.best("val_accuracy")
+    assert result["protocol"]["selection"].startswith(f"epoch {best + 1} of 2, largest val_accuracy")
+    assert result["data"]["splits"] == {"train": 126, "validation": 14, "public_test": 60}
+    assert len(result["data"]["sha256"]) == len(result["data"]["split_sha256"]) == 64
+    assert result["model"]["parameters"] == sum(p.numel() for p in done.model.parameters())
+    assert result["model"]["macs"] == sum(row.macs for row in summarise(done.model, 24)) > 100_000
+    assert result["model"]["input_size"] == 24
+    assert 0 < result["seconds"]["training"] <= result["seconds"]["this_call"] + 0.2
+    assert set(environment(1, "cpu")) >= {"ferkit", "commit", "python", "torch", "device", "processes", "threads", "system"}
+    assert result["environment"]["processes"] == 1 and result["environment"]["torch"] == torch.__version__
+
+
+def test_figures_without_copies_stand_beside_the_others(done):
+    test = done.result["test"]
+    assert test["n"] == 60 and test["duplicate_clean"]["n"] == 48
+    for part in (test, test["duplicate_clean"]):
+        low, high = part["intervals"]["accuracy"]
+        assert low <= part["accuracy"] <= high
+
+
+def test_a_finished_run_is_loaded_not_trained_and_not_tested(done, recipe, finished, monkeypatch):
+    def never(*_args: object, **_options: object) -> None:
+        raise AssertionError("a finished run was touched")
+
+    for name in ("fit", "predict_probabilities", "evaluate", "write_json", "_claim"):
+        monkeypatch.setattr(experiment, name, never)
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*")}
+    again = run(recipe, out=finished.parent, progress=False)
+    assert again.result == done.result and again.history.rows == done.history.rows
+    for a, b in zip(again.model.state_dict().values(), done.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert again.model.input_size == 24 and again.model.labels == done.model.labels
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
+
+
+def test_the_test_split_is_read_once_and_after_training(recipe, tmp_path, monkeypatch):
+    faces = load_faces(recipe)
+    test, seen = faces.select("public_test"), []
+    train_with, predict_with = experiment.fit, experiment.predict_probabilities
+
+    def fitting(task, train, validation, *args, **options):
+        seen.append("training")
+        assert set(train.split) == {"train"} and set(validation.split) == {"validation"}
+        return train_with(task, train, validation, *args, **options)
+
+    def predicting(model, images, **options):
+        seen.append("test" if len(images) == len(test) and np.array_equal(images, test.images) else "validation")
+        return predict_with(model, images, **options)
+
+    monkeypatch.setattr(experiment, "fit", fitting)
+    monkeypatch.setattr(experiment, "predict_probabilities", predicting)
+    run(recipe.overlay({"epochs": 1}), out=tmp_path, progress=False)
+    assert sorted(seen) == ["test", "training", "validation"] and seen[0] == "training"
+
+
+def test_interrupted_between_training_and_testing(done, recipe, tmp_path, monkeypatch):
+    def out_of_memory(*_args: object, **_options: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "evaluate", out_of_memory)
+        with pytest.raises(MemoryError):
+            run(recipe, out=tmp_path, progress=False)
+    assert not (tmp_path / "first" / "result.json").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr("ferkit.train.TrainingImages.__getitem__", out_of_memory)  # nothing is left to train
+        again = run(recipe, out=tmp_path, progress=False)
+    assert again.result["test"] == done.result["test"]
+
+
+@pytest.mark.parametrize(("change", "named"), [({"lr": 0.1}, "lr"), ({"epochs": 9, "seed": 1}, "epochs, seed")])
+def test_another_recipe_is_refused(recipe, finished, change, named):
+    before = (finished / "recipe.yaml").read_bytes()
+    with pytest.raises(ValueError, match=f"holds a run with another {named}; give this one another name, or pass resume=False"):
+        run(recipe.overlay(change), out=finished.parent, progress=False)
+    assert (finished / "recipe.yaml").read_bytes() == before
+
+
+def test_what_does_not_change_the_training_may_change(recipe, finished, tmp_path):
+    moved = tmp_path / "moved.csv"
+    moved.write_bytes(Path(recipe.data_path).read_bytes())
+    again = run(recipe.overlay({"workers": 2, "checkpoint_steps": 7, "data_path": str(moved)}), out=finished.parent, progress=False)
+    assert again.result["recipe"]["workers"] == 0
+
+
+def test_without_resume_the_folder_begins_anew(recipe, finished, done):
+    other = recipe.overlay({"epochs": 1, "seed": 8})
+    again = run(other, out=finished.parent, resume=False, progress=False)
+    assert len(again.history.rows) == 1 and again.result["protocol"]["seed"] == 8
+    assert Recipe.load(finished / "recipe.yaml") == other
+    assert [p.name for p in (finished / "checkpoint").iterdir()] == ["00001-0000000"]
+    assert again.history.rows[0]["train_loss"] != done.history.rows[0]["train_loss"]
+
+
+def test_a_run_that_cannot_begin_leaves_nothing_and_blocks_nothing(recipe, tmp_path):
+    with pytest.raises(ValueError, match="found 'private_test'"):
+        run(recipe.overlay({"test_split": "private_test"}), out=tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="no optimizer 'lion'"):
+        run(recipe.overlay({"optimizer": "lion"}), out=tmp_path, progress=False)
+    run(recipe.overlay({"epochs": 1}), out=tmp_path, progress=False)  # the corrected recipe, same name
+
+
+def test_network_comes_from_the_seed_and_speaks_the_data_s_labels(recipe):
+    first, second, other = (build_model(recipe.overlay({"seed": s}), order("fer2013")) for s in (0, 0, 1))
+    assert torch.equal(first.conv1.weight, second.conv1.weight) and not torch.equal(first.conv1.weight, other.conv1.weight)
+    assert first.labels == order("fer2013") and first.input_size == 24
+    eight = build_model(recipe.overlay({"image_size": None}), order("ferplus"))
+    assert eight.fc.out_features == 8 and eight.input_size == 64
+
+
+def test_validation_is_carved_or_the_data_s_own(recipe, monkeypatch):
+    faces = load_faces(recipe)
+    assert faces.splits() == {"train": 126, "validation": 14, "public_test": 60}
+    assert split_digest(faces) == split_digest(load_faces(recipe))
+    assert split_digest(faces) != split_digest(load_faces(recipe.overlay({"split_seed": 1})))
+    assert load_faces(recipe.overlay({"validation_fraction": 0.2})).splits()["validation"] == 27  # of 140, by class
+
+    clean = load_faces(recipe.overlay({"drop_leaked": True}))
+    assert clean.splits()["train"] + clean.splits()["validation"] == 140 - 12
+
+    monkeypatch.setattr(experiment.data, "load", lambda *_args, **_options: dataclasses.replace(faces, name="own"))
+    assert load_faces(recipe) is not None and load_faces(recipe.overlay({"split_seed": 5})).split.tolist() == faces.split.tolist()
+    with pytest.raises(ValueError, match="own brings its own"):
+        load_faces(recipe.overlay({"drop_leaked": True}))
+
+
+def test_smoke_profile_runs_every_recipe_s_kind(tmp_path):
+    """The profile needs no data; the recipe is the most demanding one."""
+    recipe = Recipe(
+        name="smoke", augmentation="mild_erasing", schedule="cosine", warmup_epochs=1.0, ema_decay=0.999, precision="bf16", channels_last=True,
+        model_options={"head": "linear"}, tta="flip", nesterov=True, threads=1,
+    ).overlay("smoke")  # fmt: skip
+    done = run(recipe, out=tmp_path, progress=False)
+    assert done.result["data"]["splits"] == {"train": 252, "validation": 28, "test": 140}
+    assert done.result["test"]["n"] == 140

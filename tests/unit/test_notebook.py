@@ -1,0 +1,198 @@
+"""Profiles, records, exercise checks, ledger tables and the footer."""
+
+import math
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from ferkit import notebook, papers
+from ferkit.notebook import check, footer, ledger_table, profile, record, records
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was displayed."""
+    found = []
+    monkeypatch.setattr(notebook, "display", lambda data, raw: found.append(data))
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------------- profiles
+
+
+def test_profile_gives_its_settings(monkeypatch):
+    monkeypatch.delenv("FERKIT_PROFILE", raising=False)
+    choices = {"smoke": {"epochs": 1, "n": 10}, "teach": {"epochs": 8, "n": 100}}
+    assert vars(profile("smoke", **choices)) == {"profile": "smoke", "epochs": 1, "n": 10}
+    assert profile("paper", **choices).epochs == 8  # no paper settings: those of teach
+    assert profile("paper", **choices, paper={"epochs": 80, "n": 1000}).epochs == 80
+
+
+def test_environment_goes_before_the_parameter(monkeypatch):
+    monkeypatch.setenv("FERKIT_PROFILE", "smoke")
+    assert profile("teach", smoke={"epochs": 1}, teach={"epochs": 8}).epochs == 1
+
+
+def test_profile_refuses(monkeypatch):
+    monkeypatch.delenv("FERKIT_PROFILE", raising=False)
+    with pytest.raises(ValueError, match="unknown profile 'tech'; known: smoke, teach, paper"):
+        profile("tech", smoke={}, teach={})
+    with pytest.raises(ValueError, match="`teach` and `smoke` must name the same settings; only one has width"):
+        profile("teach", smoke={"epochs": 1}, teach={"epochs": 8, "width": 1})
+
+
+# --------------------------------------------------------------------------------------------------------------- records
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stored", "text"),
+    [
+        ("accuracy_frac", np.float32(0.5), 0.5, "accuracy_frac = 0.5"),
+        ("parameters_n", 80_238_599, 80_238_599, "parameters_n = 80,238,599"),
+        ("epochs_n", np.int64(3), 3, "epochs_n = 3"),
+        ("loss_nats", torch.tensor([2.0]), 2.0, "loss_nats = 2"),
+        ("speed_per_s", 1234.5, 1234.5, "speed_per_s = 1234"),
+        ("gap_pct", -99.5, -99.5, "gap_pct = -99.5"),
+    ],
+)
+def test_record_stores_a_number_and_shows_it(shown, name, value, stored, text):
+    record(name, value)
+    assert shown == [{notebook.RECORD_MIME: {"name": name, "value": stored}, "text/plain": text}]
+    assert type(shown[0][notebook.RECORD_MIME]["value"]) is type(stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("accuracy", 0.5, "ending in its unit: _frac"),
+        ("Accuracy_frac", 0.5, "lower-case identifier"),
+        ("val accuracy_frac", 0.5, "lower-case identifier"),
+        ("frac", 0.5, "ending in its unit"),
+        ("accuracy_frac", 71.0, "is it a fraction or a percentage"),
+        ("accuracy_pct", 101.0, "allows -100 to 100"),
+        ("loss_nats", math.nan, "finite"),
+        ("loss_nats", math.inf, "finite"),
+        ("epochs_n", 1.5, "whole number"),
+    ],
+)
+def test_record_refuses(shown, name, value, says):
+    with pytest.raises(ValueError, match=says):
+        record(name, value)
+    assert shown == []
+
+
+def write(path, *bundles):
+    cells = [nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("display_data", data=b)]) for b in bundles]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+
+
+def test_records_reads_them_back(shown, tmp_path):
+    record("accuracy_frac", 0.5)
+    record("epochs_n", 3)
+    write(tmp_path / "a.ipynb", *shown, {"text/plain": "other"})
+    assert records(tmp_path / "a.ipynb") == {"accuracy_frac": 0.5, "epochs_n": 3}
+
+
+def test_records_refuses(shown, tmp_path):
+    record("epochs_n", 3)
+    write(tmp_path / "twice.ipynb", *shown, *shown)
+    with pytest.raises(ValueError, match="twice.ipynb records epochs_n twice"):
+        records(tmp_path / "twice.ipynb")
+    with pytest.raises(FileNotFoundError, match="make notebooks"):
+        records(tmp_path / "none.ipynb")
+    for content in ("{", "[]", "{}", "null"):
+        (tmp_path / "no.ipynb").write_text(content)
+        with pytest.raises(ValueError, match="no.ipynb is not a notebook"):
+            records(tmp_path / "no.ipynb")
+
+
+# ------------------------------------------------------------------------------------------------------------- exercises
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "tolerance"),
+    [(4, 4, 0), (0.3, 0.1 + 0.2, 0), (3.2, 3.0, 0.25), ((1, 2), [1, 2], 0), ("sadness", "sadness", 0), ([0.9, 2], (1, 2), 0.2), (["sad", "fear"], ("sad", "fear"), 0), (torch.tensor(4), 4, 0), (True, True, 0)],
+)
+def test_check_accepts(capsys, answer, expected, tolerance):
+    check("the answer", answer, expected, tolerance=tolerance)
+    assert capsys.readouterr().out == "✓ the answer\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "tolerance"),
+    [(5, 4, 0), (0.31, 0.1 + 0.2, 0), (3.3, 3.0, 0.25), ((2, 1), [1, 2], 0), ("sad", "sadness", 0), ("x", 4.0, 0), (4, [4], 0), (math.nan, 4.0, 1)],
+)
+def test_check_says_what_is_wrong(capsys, answer, expected, tolerance):
+    with pytest.raises(AssertionError, match="the answer: got .*Count the pads."):
+        check("the answer", answer, expected, tolerance=tolerance, hint="Count the pads.")
+    assert capsys.readouterr().out == ""
+
+
+def test_check_waits_for_an_answer(capsys):
+    check("the answer", None, 4)
+    check("the answer", ..., 4)
+    assert capsys.readouterr().out.count("no answer yet") == 2
+
+
+# ---------------------------------------------------------------------------------------------------------------- tables
+
+
+def test_every_row_of_every_ledger_is_shown_in_three_voices():
+    for key in papers.keys():
+        table = ledger_table(key)
+        assert len(table.rows) == len(papers.load(key).rows) > 0
+        page, text = table._repr_html_(), repr(table)
+        assert page.count("<tr>") == len(table.rows) + 1
+        for row in table.rows:
+            assert row.id in text and f"[{notebook.STATUS[row.status][0]}]" in text
+        for voice in ("the paper says", "the released code does", "we do"):
+            assert voice in page and text.count(f"  {voice:<24}") == len(table.rows)
+
+
+def test_ledger_table_selects_and_escapes():
+    row = papers.Row(id="X1", what="a < b", section="s", status="conflicts", paper="1 & 2", paper_place="eq. 1", why="<b>")
+    page = notebook.LedgerTable([row])._repr_html_()
+    assert "a &lt; b" in page and "1 &amp; 2" in page and "&lt;b&gt;" in page and "✗ conflicts" in page
+    ledger = papers.load("resemotenet")
+    ids = [row.id for row in ledger.rows[:3]][::-1]
+    assert [row.id for row in ledger_table(ledger, *ids).rows] == ids
+    conflicts = ledger_table("resemotenet", status="conflicts").rows
+    assert 0 < len(conflicts) < len(ledger.rows) and {row.status for row in conflicts} == {"conflicts"}
+
+
+def test_statuses_are_those_of_the_ledgers():
+    assert set(notebook.STATUS) == set(papers.STATUSES)
+
+
+def test_ledger_table_refuses():
+    with pytest.raises(ValueError, match="resemotenet"):
+        ledger_table("resnet")
+    with pytest.raises(ValueError, match="Known: "):
+        ledger_table("resemotenet", "Z99")
+    with pytest.raises(ValueError, match="Known: "):
+        ledger_table("resemotenet", status="wrong")
+    row = papers.load("resemotenet").rows[0]
+    other = next(status for status in papers.STATUSES if status != row.status)
+    with pytest.raises(ValueError, match="leave one of them out"):
+        ledger_table("resemotenet", row.id, status=other)
+
+
+# ---------------------------------------------------------------------------------------------------------------- footer
+
+
+def test_footer_says_what_made_the_numbers(shown, monkeypatch):
+    monkeypatch.delenv("FERKIT_PROFILE", raising=False)
+    profile("smoke", smoke={}, teach={})
+
+    class Data:
+        name = "synthetic"
+        sha256 = "0123456789abcdef" * 4
+
+    footer()
+    footer(Data())
+    without, with_data = (data["text/plain"] for data in shown)
+    for part in (f"torch {torch.__version__.split('+')[0]}", "profile smoke", "seconds ", "ferkit 0.", "device "):
+        assert part in without
+    assert "synthetic, sha256 0123456789ab…" in with_data and "sha256" not in without
