@@ -42,10 +42,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         centred = wide - mean[:, None, None]
         var = _Sum.apply(centred.square().sum((0, 2, 3))) / n
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)  # type: ignore[operator]
+            assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
+            self.num_batches_tracked.add_(1)
             factor = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), factor)  # type: ignore[union-attr]
-            self.running_var.lerp_((var * n / (n - 1)).to(self.running_var.dtype), factor)  # type: ignore[union-attr]
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), factor)
+            self.running_var.lerp_((var * n / (n - 1)).to(self.running_var.dtype), factor)
         y = centred * (self.weight * torch.rsqrt(var + self.eps))[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)
 
