@@ -7,7 +7,6 @@ what is trained.
 import hashlib
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -61,7 +60,7 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        picture = torch.from_numpy(np.array(self.faces.images[index]))  # a copy: memory maps are read-only
+        picture = torch.tensor(self.faces.images[index])  # a copy: memory maps are read-only
         picture = picture if picture.ndim == 3 else picture[None]  # (C, H, W)
         # Not torch.manual_seed: that also seeds every accelerator, which takes longer than the augmentation.
         generator = torch.default_generator

@@ -99,6 +99,9 @@ def assemble(entry: Entry, entries: list[Entry]) -> NotebookNode:
         raise FileNotFoundError(f"{entry.slug} is in manifest.toml but py/{entry.source.name} does not exist")
     cells = [c for c in jupytext.read(entry.source).cells if "generated" not in tags(c)]
     links, references = navigation(entry, entries), reference_list("\n".join(c.source for c in cells if c.cell_type == "markdown"))
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            cell["source"] = with_citations(cell.source)
     cells.insert(min(1, len(cells)), _generated(f"{times(entry)}\n\n{links}"))
     cells += [_generated(text) for text in (references, links) if text]
     seen: dict[str, int] = {}
@@ -156,18 +159,40 @@ def read_bibliography() -> dict[str, dict[str, str]]:
     return found
 
 
+CITATION = re.compile(r"(?<!`)\[@([\w-]+)\](?!`)")
+
+
+def cited(key: str) -> dict[str, str]:
+    """A work of the bibliography, with `label` (Roy et al., 2024) and `link` (empty where it has none)."""
+    bibliography = read_bibliography()
+    if key not in bibliography:
+        raise ValueError(f"[@{key}] is not in notebooks/references.bib")
+    work = {name: re.sub(r"[{}]", "", value) for name, value in bibliography[key].items()}
+    surnames = [name.split(",")[0] for name in work["author"].split(" and ")]
+    names = " and ".join(surnames) if len(surnames) < 3 and "others" not in surnames else f"{surnames[0]} et al."
+    link = f"https://doi.org/{work['doi']}" if "doi" in work else work.get("url", "")
+    return {**work, "label": f"{names}, {work['year']}", "link": link}
+
+
+def with_citations(text: str) -> str:
+    """The text with each [@key] written out: [Roy et al., 2024], as a link where the work has one."""
+
+    def written(match: re.Match[str]) -> str:
+        work = cited(match.group(1))
+        return f"[[{work['label']}]({work['link']})]" if work["link"] else f"[{work['label']}]"
+
+    return CITATION.sub(written, text)
+
+
 def reference_list(text: str) -> str:
-    """The works cited in `text` as [@key], in order of first mention; empty when there are none."""
-    bibliography, lines = read_bibliography(), []
-    for key in dict.fromkeys(re.findall(r"\[@([\w-]+)\]", text)):
-        if key not in bibliography:
-            raise ValueError(f"[@{key}] is not in notebooks/references.bib")
-        work = {name: re.sub(r"[{}]", "", value) for name, value in bibliography[key].items()}
-        authors = work["author"].replace(" and ", "; ")
-        link = f"https://doi.org/{work['doi']}" if "doi" in work else work.get("url", "")
-        place = work.get("journal") or work.get("booktitle") or work.get("publisher") or ""
-        lines.append(f"- **[@{key}]** {authors} ({work['year']}). *{work['title']}*. {place}{'. ' if place else ''}{link}".rstrip())
-    return "## References\n\n" + "\n".join(lines) if lines else ""
+    """The works cited in `text` as [@key], by author; empty when there are none."""
+    lines = []
+    for key in set(CITATION.findall(text)):
+        work = cited(key)
+        authors = work["author"].replace(" and others", " et al.").replace(" and ", "; ")
+        parts = [f"{authors} ({work['year']})", f"*{work['title']}*", work.get("journal") or work.get("booktitle") or work.get("publisher"), work["link"]]
+        lines.append("- " + ". ".join(part for part in parts if part))
+    return "## References\n\n" + "\n".join(sorted(lines)) if lines else ""
 
 
 # ------------------------------------------------------------------------------------------------------ run and normalise

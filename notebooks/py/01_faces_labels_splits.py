@@ -164,9 +164,9 @@ def likeness(units):
 
 
 def compose(
-    inner_brow_raiser_AU1=0.9, outer_brow_raiser_AU2=0.6, brow_lowerer_AU4=0.7, upper_lid_raiser_AU5=0.9,
+    inner_brow_raiser_AU1=1.0, outer_brow_raiser_AU2=0.5, brow_lowerer_AU4=0.75, upper_lid_raiser_AU5=1.0,
     cheek_raiser_AU6=0.0, lid_tightener_AU7=0.5, nose_wrinkler_AU9=0.0, lip_corner_puller_AU12=0.0,
-    lip_corner_depressor_AU15=0.0, lip_stretcher_AU20=0.9, lips_part_AU25=0.6, jaw_drop_AU26=0.0, person=3,
+    lip_corner_depressor_AU15=0.0, lip_stretcher_AU20=1.0, lips_part_AU25=0.5, jaw_drop_AU26=0.0, person=3,
 ):
     """A face with the units given, and how like each prototype it is."""
     units = {name.rpartition("_")[2]: value for name, value in locals().items() if "_AU" in name}
@@ -181,7 +181,7 @@ def compose(
 
 
 sliders = [name for name in compose.__code__.co_varnames if "_AU" in name]
-explore(compose, person=(0, 9, 1), **dict.fromkeys(sliders, (0.0, 1.0, 0.1)))
+explore(compose, person=(0, 4, 1), **dict.fromkeys(sliders, (0.0, 1.0, 0.25)))
 
 # %% [markdown]
 # Prototypes are posters. In a data set expressions are weak, units are missing or belong to something else, heads turn, hands hide

@@ -143,7 +143,7 @@ def test_no_large_files_and_no_pictures_of_data_sets():
 
 
 def test_bibliography_is_complete():
-    from notebooks.build import read_bibliography
+    from notebooks.build import cited, read_bibliography
 
     works = read_bibliography()
     assert len(works) > 10
@@ -151,3 +151,17 @@ def test_bibliography_is_complete():
         assert {"author", "title", "year"} <= set(work), key
         assert re.fullmatch(r"(19|20)\d\d", work["year"]), key
         assert all(value.startswith("https://") for name, value in work.items() if name == "url"), key
+    labels = [cited(key)["label"] for key in works]
+    assert len(set(labels)) == len(labels)
+
+
+def test_citations_are_written_out():
+    from notebooks.build import reference_list, with_citations
+
+    text = "as [@resemotenet] and [@facs] and [@fer2013] say; cite as `[@key]`"
+    linked = "[[Roy et al., 2024](https://doi.org/10.1109/LSP.2024.3521321)]"
+    contest = "[[Goodfellow et al., 2013](https://arxiv.org/abs/1307.0414)]"
+    assert with_citations(text) == f"as {linked} and [Ekman and Friesen, 1978] and {contest} say; cite as `[@key]`"
+    lines = reference_list(text).splitlines()
+    assert lines[0] == "## References" and len(lines) == 5
+    assert lines[2].startswith("- Ekman, Paul; Friesen, Wallace V. (1978). *Facial Action Coding System")
