@@ -41,6 +41,7 @@ SEED = 0
 # %%
 import dataclasses
 import hashlib
+from inspect import signature
 
 import numpy as np
 import torch
@@ -180,7 +181,7 @@ def compose(
     return figure
 
 
-sliders = [name for name in compose.__code__.co_varnames if "_AU" in name]
+sliders = [name for name in signature(compose).parameters if "_AU" in name]
 explore(compose, person=(0, 4, 1), **dict.fromkeys(sliders, (0.0, 1.0, 0.25)))
 
 # %% [markdown]
@@ -351,7 +352,7 @@ with plots.style():
     figure, (ax,) = canvas(1, 6.6, 2.6)
     ax.barh(range(7), lost, color=[plots.colour(name) for name in order])
     for i, points in enumerate(lost):
-        ax.text(points + 0.2, i, f"{points:.1f}", va="center", bbox=dict(facecolor="white", edgecolor="none", pad=0.5))
+        ax.text(points + 0.5, i, f"{points:.1f}", va="center")
     ax.axvline(10, color="#606060", linestyle="--", linewidth=1)
     ax.text(10.1, -0.75, "balanced accuracy: 10 for each", fontsize=8)
     ax.set_yticks(range(7), [f"never says {name}" for name in order])
@@ -597,7 +598,8 @@ print(f"{'FER+' if real_votes else 'simulated'}: {len(counts):,} pictures, colum
 # %%
 if not real_votes:
     drawn_as = [judged.names[k] for k in judged.true_labels]
-    clearest = np.argsort(-judged.images[:, 14:34, 14:34].std((1, 2)))  # contrast around eyes, nose and mouth
+    contrast = judged.images[:, 14:34, 14:34].std((1, 2))  # around eyes, nose and mouth
+    clearest = np.argsort(-contrast * (judged.parameters["occluder"] == 0))
     shown = []
     for level in (10, 8, 6, 5, 4, 3):  # one picture for each level of agreement, each of another emotion
         used_up = {drawn_as[i] for i in shown}
@@ -750,7 +752,8 @@ assert abs(by_hand - by_prepare) <= 1  # whole grey values
 tinted = face_from_action_units(PROTOTYPES["happiness"], seed=12, size=128, colour="rgb")
 exchanged = tinted[::-1].copy()
 grey, dark = (prepare(p[None], **{**to_grey, "size": 128})[0, 0].numpy() for p in (tinted, exchanged))
-titles = ["as it is", f"luma, mean {255 * grey.mean():.0f}", "red and blue exchanged", f"luma, mean {255 * dark.mean():.0f}"]
+lumas = [f"luma, mean {255 * image.mean():.0f}" for image in (grey, dark)]
+titles = ["as it is", lumas[0], "red and blue exchanged", lumas[1]]
 plots.face_grid([tinted, grey, exchanged, dark], titles, columns=4, size=1.5)
 
 # %% [markdown]

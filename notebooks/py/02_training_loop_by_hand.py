@@ -388,8 +388,8 @@ print(f"loss before the step {loss.item():.4f} (ln 2), after it {after.item():.4
 # One step, and the answer is a little less wrong. How far should a step go? Here is a valley with one parameter, and twelve steps in
 # it.
 #
-# > **Question.** At which learning rate does the path no longer come down? Guess, then move the slider. The valley is $w^2/2$, so its
-# > gradient is $w$.
+# > **Question.** At which learning rate does the path no longer come down? Guess, then choose another rate. The valley is $w^2/2$, so
+# > its gradient is $w$.
 
 
 # %%
@@ -669,8 +669,8 @@ for tries in (1, 5, 20, 100):
     print(f"best of {tries:3}: looks {100 * (best_looking - result['accuracy']):+.1f} points better than it is")
 
 # %% [markdown]
-# Nothing was learned, and the number rose. Looking at the test split after each epoch and reporting the best one is the same game
-# with as many tries as epochs.
+# Nothing was learned, and the number rose. Looking at the test split after each epoch and reporting the best one is a game of the same
+# kind, with as many tries as epochs.
 #
 # ## 10 · What a seed changes
 #
