@@ -258,6 +258,7 @@ def fit(
                 history.save(folder / "history.csv")
             save_checkpoint(accelerator, folder / "checkpoint", epoch + 1, 0)
 
+    wrapped_optimizer.zero_grad()
     accelerator.wait_for_everyone()
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
     restore_batch_norm()

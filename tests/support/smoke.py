@@ -35,11 +35,10 @@ def run_smoke(entry: Entry, entries: list[Entry], folder: Path, monkeypatch: pyt
     """The executed notebook and all complaints about the run."""
     shut_network(monkeypatch)
     monkeypatch.delenv("FERKIT_PROFILE", raising=False)
-    with checks.cpu_budget() as budget:
-        executed, _ = build.execute(build.assemble(entry, entries), "smoke", entry.parameters.get("smoke", {}))
+    executed, seconds = build.execute(build.assemble(entry, entries), "smoke", entry.parameters.get("smoke", {}))
     path = folder / entry.path.name
     nbformat.write(executed, path)
-    complaints = checks.record_values(records(path), entry) + checks.widget_errors(executed) + budget.complaints()
+    complaints = checks.record_values(records(path), entry) + checks.widget_errors(executed) + checks.budget(seconds)
     return executed, complaints + [c for c in checks.outputs(build.normalise(executed)) if "Warning" in c]
 
 

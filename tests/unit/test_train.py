@@ -238,6 +238,7 @@ def test_the_network_is_left_as_a_plain_module():
     task = make_task(model, recipe, TRAIN.counts())
     fit(task, TRAIN, VALIDATION, recipe, progress=False)
     assert task.forward.__func__ is Task.forward, "accelerate's wrapper is to be gone"
+    assert all(p.grad is None for p in model.parameters())
     assert {type(m) for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {nn.BatchNorm2d}
     assert predict_logits(model, VALIDATION.images[:2]).dtype == torch.float32
     # and a second training, with another precision, in the same process
