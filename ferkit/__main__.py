@@ -23,7 +23,10 @@ def run(
     out: Annotated[Path, typer.Option(help="folder of the runs")] = Path("runs"),
     resume: Annotated[bool, typer.Option(help="go on where an interrupted run stopped")] = True,
 ) -> None:
-    """Train by a recipe and test once; prefix with `accelerate launch -m ferkit run ...` for many devices."""
+    """Train by a recipe and test once; on many GPUs: `accelerate launch -m ferkit run ...`.
+
+    Despite its name, accelerate's `--multi_gpu --num_processes 2` also starts two processes on a machine without GPUs.
+    """
     from ferkit.experiment import run as run_recipe
     from ferkit.recipe import Recipe
 

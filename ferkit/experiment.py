@@ -21,11 +21,12 @@ from accelerate.utils import set_seed
 import ferkit
 from ferkit import data
 from ferkit.data.faceset import FaceSet
+from ferkit.history import History
 from ferkit.metrics import evaluate
 from ferkit.models import FerModel, count_parameters, create_model, summarise
 from ferkit.predict import predict_probabilities
 from ferkit.recipe import Recipe
-from ferkit.train import History, fit, make_accelerator, make_task
+from ferkit.train import fit, make_accelerator, make_task
 
 
 @dataclass(frozen=True)

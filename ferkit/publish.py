@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ferkit.experiment import write_json
+from ferkit.history import History
 from ferkit.metrics import SCORES
 from ferkit.models import create_model, save_weights
 from ferkit.models.registry import weights_folder
 from ferkit.recipe import Recipe
-from ferkit.train import History
 
 # What every card says of the data; a set that is not here has to be added with its terms.
 TERMS = {

@@ -1,7 +1,5 @@
 """One visible training loop on accelerate: the same on a laptop, a GPU, or many of them."""
 
-import csv
-import os
 import shutil
 import time
 from pathlib import Path
@@ -16,9 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ferkit.batches import EpochBatches, TrainingImages, stream
+from ferkit.checkpoints import newest_checkpoint, save_checkpoint
 from ferkit.data.faceset import FaceSet
 from ferkit.data.transforms import augmentation
 from ferkit.distributed import synchronised_batch_norm
+from ferkit.history import History
 from ferkit.metrics import scores_of_confusion
 from ferkit.models import FerModel, save_weights
 from ferkit.optim import SAM, Schedule, averaged, class_weights, make_optimizer
@@ -52,40 +52,6 @@ def make_task(model: FerModel, recipe: Recipe, counts: dict[str, int]) -> Task:
     """The recipe's cross entropy on a network; `counts` are the training images per class."""
     weights = class_weights(np.array(list(counts.values())), recipe.class_weight)
     return Task(model, nn.CrossEntropyLoss(weight=weights, label_smoothing=recipe.label_smoothing))
-
-
-class History:
-    """What happened in each epoch: one dict per row, whole numbers and fractions only."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-
-    def column(self, name: str) -> list[float]:
-        """One figure over the epochs. Raises KeyError, listing the columns, for an unknown one."""
-        if self.rows and name not in self.rows[0]:
-            raise KeyError(f"no column {name!r}; known: {', '.join(self.rows[0])}")
-        return [row[name] for row in self.rows]
-
-    def best(self, select: str) -> int:
-        """Index of the row with the largest value; the first of equals."""
-        return int(np.argmax(self.column(select)))
-
-    def save(self, file: Path) -> None:
-        """Write csv, atomically."""
-        partial = file.with_name(file.name + ".partial")
-        with partial.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, list(self.rows[0]) if self.rows else ["epoch"])
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(partial, file)
-
-    @classmethod
-    def read(cls, file: Path) -> "History":
-        """Read what `save` wrote."""
-        history = cls()
-        with file.open(newline="", encoding="utf-8") as handle:
-            history.rows = [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in csv.DictReader(handle)]
-        return history
 
 
 class _Progress:
@@ -334,33 +300,3 @@ class _Best:
         """Put the best weights into the network."""
         state = self.state if self.file is None else load_file(self.file)
         model.load_state_dict(state)
-
-
-def save_checkpoint(accelerator: Accelerator, folder: Path, epoch: int, step: int) -> None:
-    """Write a checkpoint under a name that exists only once it is complete; older ones go afterwards."""
-    final, partial = folder / f"{epoch:05d}-{step:07d}", folder / ".partial"
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-        for old in complete_checkpoints(folder):
-            if old != final:
-                shutil.rmtree(old, ignore_errors=True)
-    accelerator.wait_for_everyone()
-
-
-def complete_checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first; a write that was cut off is not among them."""
-    return sorted(p for p in folder.glob("[0-9]*-[0-9]*") if p.is_dir())
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint to go on from, if any."""
-    return next(reversed(complete_checkpoints(folder)), None)
-
-

@@ -15,10 +15,11 @@ from torch import nn
 
 from ferkit.data import FaceSet
 from ferkit.distributed import GlobalBatchNorm2d, synchronised_batch_norm
+from ferkit.history import History
 from ferkit.models import create_model
 from ferkit.predict import prepare_for
 from ferkit.recipe import Recipe
-from ferkit.train import History, fit, make_task
+from ferkit.train import fit, make_task
 from tests.unit.children import free_port, run_children
 from tests.unit.small_faces import NAMES, small_faces, write_fer2013
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ferkit.checkpoints import complete_checkpoints, newest_checkpoint
+from ferkit.history import History
 from ferkit.models import create_model
 from ferkit.recipe import Recipe
-from ferkit.train import History, complete_checkpoints, fit, make_task, newest_checkpoint
+from ferkit.train import fit, make_task
 from tests.unit.children import child_process, run_children
 from tests.unit.small_faces import NAMES, small_faces
 

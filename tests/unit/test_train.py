@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from ferkit.batches import EpochBatches
+from ferkit.checkpoints import complete_checkpoints
 from ferkit.data import FaceSet
+from ferkit.history import History
 from ferkit.metrics import evaluate
 from ferkit.models import FerModel, create_model
 from ferkit.predict import predict_logits, predict_probabilities, prepare_for
 from ferkit.recipe import Recipe
-from ferkit.train import History, Task, complete_checkpoints, fit, make_accelerator, make_task, validate
+from ferkit.train import Task, fit, make_accelerator, make_task, validate
 from tests.unit.small_faces import NAMES, small_faces
 
 RECIPE = Recipe(
