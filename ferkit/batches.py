@@ -22,14 +22,30 @@ def stream(*keys: int) -> int:
 class EpochBatches:
     """The batches of one epoch for one process: rank r of w takes every w-th image of each global batch, from the r-th.
 
+    Args:
+        n: images in an epoch.
+        weights: None for every image once, in random order; or (n,) chances to be drawn, with replacement.
+
     A last global batch of a single image is left out, since batch normalisation needs two; so is one with fewer images
     than processes.
     """
 
-    def __init__(self, n: int, batch_size: int, *, seed: int, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        weights: Tensor | None = None,
+    ) -> None:
         if batch_size < 2 * world:
             raise ValueError(f"a batch of {batch_size} is too small for {world} processes; it needs two images for each")
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(stream(seed, epoch)))
+        generator = torch.Generator().manual_seed(stream(seed, epoch))
+        order = torch.randperm(n, generator=generator) if weights is None else torch.multinomial(weights, n, replacement=True, generator=generator)
         batches = [b.tolist() for b in order.split(batch_size) if len(b) >= max(2, world)]
         if not batches:
             raise ValueError(f"{n} training images are too few for {world} processes; a batch needs two, and one for each process")
@@ -41,6 +57,11 @@ class EpochBatches:
 
     def __len__(self) -> int:
         return self.steps - self.start
+
+
+def class_balance(labels: Tensor) -> Tensor:
+    """Chances (N,) that give every class present the same share: one over the images of each image's class."""
+    return 1.0 / torch.bincount(labels)[labels].double()
 
 
 class TrainingImages(Dataset[tuple[Tensor, Tensor]]):

@@ -23,9 +23,10 @@ from ferkit import data
 from ferkit.data.faceset import FaceSet
 from ferkit.history import History
 from ferkit.metrics import evaluate
-from ferkit.models import FerModel, count_parameters, create_model, summarise
+from ferkit.models import FerModel, count_parameters, create_model, initialise, save_weights, summarise
 from ferkit.predict import predict_probabilities
 from ferkit.recipe import Recipe
+from ferkit.stages import fit_stages
 from ferkit.train import fit, make_accelerator, make_task
 
 
@@ -63,6 +64,8 @@ def build_model(recipe: Recipe, names: tuple[str, ...]) -> FerModel:
     model = create_model(recipe.model, num_classes=len(names), width=recipe.width, labels=names, **recipe.model_options)
     if recipe.image_size is not None:
         model.input_size = recipe.image_size
+    if recipe.init is not None:
+        initialise(model, recipe.init)
     return model
 
 
@@ -95,13 +98,20 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
         _claim(folder, recipe, resume)
     accelerator.wait_for_everyone()
     began = time.perf_counter()
-    task = make_task(model, recipe, train.counts())
-    history = fit(task, train, validation, recipe, folder=folder, resume=resume, progress=progress, accelerator=accelerator)
+    if recipe.stages:
+        history = fit_stages(model, train, validation, recipe, folder=folder, resume=resume, progress=progress)
+        if accelerator.is_main_process:
+            save_weights(model, folder / "best.safetensors", weights=recipe.name)
+    else:
+        train = data.cap_per_class(train, recipe.per_class, recipe.seed) if recipe.per_class else train
+        task = make_task(model, recipe, train.counts())
+        history = fit(task, train, validation, recipe, folder=folder, resume=resume, progress=progress, accelerator=accelerator)
     result: dict[str, Any] = {}
     if accelerator.is_main_process:
         clean = ~data.duplicate_mask(faces, recipe.test_split)
         predictions = {name: predict_probabilities(model, part.images, tta=recipe.tta) for name, part in (("validation", validation), ("test", test))}
-        best = history.best(recipe.select)
+        last = [row.get("stage") for row in history.rows]
+        best = history.best(recipe.select, rows=[i for i, stage in enumerate(last) if stage == last[-1]])
         result = {
             "name": recipe.name,
             "source": recipe.source,
@@ -167,8 +177,9 @@ def _refuse_another(folder: Path, recipe: Recipe, resume: bool) -> None:
 def _claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     """Make the folder and write the recipe into it; without `resume`, remove what an earlier run left there."""
     if not resume:
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-        for stale in ("result.json", "history.csv", "best.safetensors", "predictions.npz"):
+        for training in ("checkpoint", "stages"):
+            shutil.rmtree(folder / training, ignore_errors=True)
+        for stale in ("result.json", "history.csv", "best.safetensors", "criterion.safetensors", "predictions.npz"):
             (folder / stale).unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     recipe.save(folder / "recipe.yaml")

@@ -2,9 +2,8 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 
 class History:
@@ -14,20 +13,26 @@ class History:
         self.rows: list[dict[str, float]] = []
 
     def column(self, name: str) -> list[float]:
-        """One figure over the epochs. Raises KeyError, listing the columns, for an unknown one."""
-        if self.rows and name not in self.rows[0]:
-            raise KeyError(f"no column {name!r}; known: {', '.join(self.rows[0])}")
-        return [row[name] for row in self.rows]
+        """One figure over the epochs, nan where an epoch has none. Raises KeyError, listing the columns, for an unknown one."""
+        if self.rows and name not in self.columns():
+            raise KeyError(f"no column {name!r}; known: {', '.join(self.columns())}")
+        return [row.get(name, float("nan")) for row in self.rows]
 
-    def best(self, select: str) -> int:
-        """Index of the row with the largest value; the first of equals."""
-        return int(np.argmax(self.column(select)))
+    def columns(self) -> list[str]:
+        """All figures that any epoch has, in order of appearance."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def best(self, select: str, *, rows: Sequence[int] | None = None) -> int:
+        """Index of the row with the largest value, the first of equals; among `rows` only, if given."""
+        among = range(len(self.rows)) if rows is None else rows
+        column = self.column(select)
+        return max(among, key=lambda i: (column[i], -i))
 
     def save(self, file: Path) -> None:
         """Write csv, atomically."""
         partial = file.with_name(file.name + ".partial")
         with partial.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, list(self.rows[0]) if self.rows else ["epoch"])
+            writer = csv.DictWriter(handle, self.columns() or ["epoch"])
             writer.writeheader()
             writer.writerows(self.rows)
         os.replace(partial, file)
@@ -37,5 +42,7 @@ class History:
         """Read what `save` wrote."""
         history = cls()
         with file.open(newline="", encoding="utf-8") as handle:
-            history.rows = [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in csv.DictReader(handle)]
+            history.rows = [
+                {k: int(v) if k in ("epoch", "stage") else float(v) for k, v in row.items() if v != ""} for row in csv.DictReader(handle)
+            ]
         return history

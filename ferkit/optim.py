@@ -70,8 +70,37 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
+def parameter_groups(module: nn.Module, lr: float, factors: dict[str, float]) -> list[dict[str, Any]]:
+    """Parameters grouped by the factor on their learning rate; the first group is that of the plain rate, if it has any.
+
+    A loss's own parameters, centres for the most part, get no weight decay: they are places, and zero is not a better one.
+
+    Args:
+        module: a `ferkit.task.Task`; names are those inside its network, and "criterion..." for the loss's own.
+        lr: the plain rate.
+        factors: beginning of a dotted name to factor; the longest that fits counts.
+
+    Raises:
+        ValueError: a beginning that fits no parameter.
+
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, False): []}
+    used = set()
+    for name, parameter in module.named_parameters():
+        dotted = name.removeprefix("model.") + "."
+        fits = [prefix for prefix in factors if dotted.startswith(prefix + ".")]
+        used.update(fits)
+        factor = factors[max(fits, key=len)] if fits else 1.0
+        groups.setdefault((factor, dotted.startswith("criterion.")), []).append(parameter)
+    idle = sorted(set(factors) - used)
+    if idle:
+        parts = sorted({name.removeprefix("model.").split(".")[0] for name, _ in module.named_parameters()})
+        raise ValueError(f"lr_factors names {', '.join(idle)}, which no parameter's name begins with; the network has {', '.join(parts)}")
+    return [{"params": params, "lr": lr * factor, **({"weight_decay": 0.0} if own else {})} for (factor, own), params in groups.items() if params]
+
+
 def make_optimizer(
-    params: Iterable[nn.Parameter],
+    params: Iterable[nn.Parameter] | list[dict[str, Any]],
     *,
     name: str,
     lr: float,

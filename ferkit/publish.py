@@ -70,6 +70,7 @@ def read_record(name: str) -> dict[str, Any]:
 
 
 def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> str:
+    place = recipe.name.replace("-", "/", 1)  # the folder of a recipe is the first word of its name
     test, protocol, data, seconds = result["test"], result["protocol"], result["data"], result["seconds"]
     rows = [("all images", test)] + ([("without images that are also in training", test["duplicate_clean"])] if "duplicate_clean" in test else [])
     lines = [
@@ -97,7 +98,7 @@ def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> st
         "",
         "## How",
         "",
-        f"- Recipe: `notebooks/recipes/{recipe.model}/{recipe.name.removeprefix(recipe.model + '-')}.yaml`; seed {recipe.seed}; test-time augmentation: {protocol['tta'] or 'none'}.",
+        f"- Recipe: `notebooks/recipes/{place}.yaml`; seed {recipe.seed}; test-time augmentation: {protocol['tta'] or 'none'}.",
         f"- Selection: {protocol['selection']}.",
         f"- Data: {data['name']}, sha256 of the source `{data['sha256']}`; images per split: "
         + ", ".join(f"{k} {v:,}" for k, v in data["splits"].items())

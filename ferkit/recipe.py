@@ -21,6 +21,7 @@ class Recipe:
         name: folder of the run.
         source: which row of which table this is, or why it exists.
         model, width, model_options: what `create_model` gets.
+        init: what the network starts from: None for random weights, "imagenet", or a .safetensors file of a run.
         image_size: side in pixels the network sees; None for the network's own.
         data, data_path, data_options: what `ferkit.data.load` gets.
         test_split: split that is read once, after training.
@@ -31,7 +32,14 @@ class Recipe:
         epochs, batch_size: batch over all processes together.
         optimizer, lr, weight_decay, momentum, nesterov, sam_rho: see `ferkit.optim.make_optimizer`.
         schedule, warmup_epochs, lr_floor, lr_factor, plateau_patience, step_epochs: see `ferkit.optim.Schedule`.
+        lr_factors: factors on the learning rate of parts of the network, by the beginning of their names; "criterion" is the
+            loss's own centres. The longest that fits counts.
+        loss, loss_options: see `ferkit.losses.make_criterion`; None for the network's own loss.
         class_weight, label_smoothing: of the cross entropy.
+        flood: flood level of the total loss; 0 for none.
+        sampler: "shuffle", or "balanced" to draw every class equally often, with replacement.
+        per_class: at most so many training images of each class, drawn with the seed; None for all.
+        stages: replacements of the recipe, one training after the other on the same network, see `ferkit.stages`.
         grad_clip: largest gradient norm; 0 for none.
         ema_decay: of the averaged weights that are validated and kept; 0 for none.
         early_stopping: epochs without improvement that are forgiven; None trains to the end.
@@ -51,6 +59,7 @@ class Recipe:
     model: str = "resemotenet"
     width: float = 1.0
     model_options: dict[str, Any] = field(default_factory=dict)
+    init: str | None = None
     image_size: int | None = None
     data: str = "synthetic"
     data_path: str | None = None
@@ -75,8 +84,15 @@ class Recipe:
     lr_factor: float = 0.1
     plateau_patience: int = 10
     step_epochs: int = 30
+    lr_factors: dict[str, float] = field(default_factory=dict)
+    loss: str | None = None
+    loss_options: dict[str, Any] = field(default_factory=dict)
     class_weight: str = "none"
     label_smoothing: float = 0.0
+    flood: float = 0.0
+    sampler: str = "shuffle"
+    per_class: int | None = None
+    stages: list[dict[str, Any]] = field(default_factory=list)
     grad_clip: float = 0.0
     ema_decay: float = 0.0
     early_stopping: int | None = None
@@ -95,6 +111,7 @@ class Recipe:
         choices = {
             "precision": ("no", "bf16", "fp16"),
             "target": ("label", "votes"),
+            "sampler": ("shuffle", "balanced"),
             "select": ("val_accuracy", "val_macro_f1", "val_balanced_accuracy"),
         }
         for key, known in choices.items():
@@ -148,7 +165,7 @@ class Recipe:
     def save(self, path: str | Path) -> None:
         """Write YAML, atomically; only what differs from the defaults, and always name, model and data."""
         default = {f.name: f.default for f in fields(self)}
-        values = {k: v for k, v in self.as_dict().items() if k in ("name", "model", "data") or (v != default[k] and v != {})}
+        values = {k: v for k, v in self.as_dict().items() if k in ("name", "model", "data") or (v != default[k] and v not in ({}, []))}
         file = Path(path)
         partial = file.with_name(file.name + ".partial")
         partial.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -196,4 +213,4 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
 
 
 def _plain(kind: Any) -> Any:
-    return dict if getattr(kind, "__origin__", None) is dict else kind
+    return getattr(kind, "__origin__", kind)

@@ -1,5 +1,6 @@
 """One visible training loop on accelerate: the same on a laptop, a GPU, or many of them."""
 
+import hashlib
 import shutil
 import time
 from pathlib import Path
@@ -13,52 +14,29 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ferkit.batches import EpochBatches, TrainingImages, stream
+from ferkit.batches import EpochBatches, TrainingImages, class_balance, stream
 from ferkit.checkpoints import newest_checkpoint, save_checkpoint
 from ferkit.data.faceset import FaceSet
 from ferkit.data.transforms import augmentation
 from ferkit.distributed import synchronised_batch_norm
 from ferkit.history import History
 from ferkit.metrics import scores_of_confusion
-from ferkit.models import FerModel, save_weights
-from ferkit.optim import SAM, Schedule, averaged, class_weights, make_optimizer
+from ferkit.models import FerModel, save_state, save_weights
+from ferkit.optim import SAM, Schedule, averaged, make_optimizer, parameter_groups
+from ferkit.precision import refuse_broken_bf16
 from ferkit.predict import predict_logits, prepare_for
 from ferkit.progress import Reporter
 from ferkit.recipe import Recipe
+from ferkit.task import Task, make_task
 
-
-class Task(nn.Module):
-    """A network and what it is trained to minimise, as one module, so that a loss with parameters is trained along.
-
-    Args:
-        model: the network.
-        criterion: maps logits (B, K) and targets (B,) or (B, K) to a mean loss, or to a dict of mean losses by name.
-
-    """
-
-    def __init__(self, model: FerModel, criterion: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.criterion = criterion
-
-    def forward(self, images: Tensor, targets: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Prepared images (B, C, S, S) and targets to losses by name, whose sum is minimised, and logits (B, K)."""
-        logits = self.model(images)  # (B, K)
-        losses = self.criterion(logits, targets)
-        return (losses if isinstance(losses, dict) else {"loss": losses}), logits
-
-
-def make_task(model: FerModel, recipe: Recipe, counts: dict[str, int]) -> Task:
-    """The recipe's cross entropy on a network; `counts` are the training images per class."""
-    weights = class_weights(np.array(list(counts.values())), recipe.class_weight)
-    return Task(model, nn.CrossEntropyLoss(weight=weights, label_smoothing=recipe.label_smoothing))
+__all__ = ["Task", "fit", "make_accelerator", "make_task", "validate"]
 
 
 class _Progress:
     """Where a training is; goes into the checkpoint beside weights, optimiser, schedule and random states."""
 
     def __init__(self) -> None:
-        self.values: dict[str, Any] = {"epoch": 0, "step": 0, "bad_epochs": 0, "loss": 0.0, "correct": 0.0, "seen": 0.0, "seconds": 0.0}
+        self.values: dict[str, Any] = {"epoch": 0, "step": 0, "bad_epochs": 0, "seconds": 0.0, "sums": {}}
         self.history = History()
 
     def state_dict(self) -> dict[str, Any]:
@@ -115,12 +93,16 @@ def fit(
                 f"{', '.join(faces.names)}: build it with create_model(..., num_classes={len(faces.names)}, labels=train.names)"
             )
     accelerator = accelerator or make_accelerator(recipe)
+    accelerator.free_memory()  # one that served another training still holds what that one prepared
+    accelerator._custom_objects.clear()
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
+    if recipe.precision == "bf16":
+        refuse_broken_bf16(task.model, device)
     memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model = task.model.to(memory_format=memory_format)
     restore_batch_norm = synchronised_batch_norm(task) if world > 1 else _nothing
     optimizer = make_optimizer(
-        task.parameters(),
+        parameter_groups(task, recipe.lr, recipe.lr_factors),
         name=recipe.optimizer,
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
@@ -141,6 +123,8 @@ def fit(
     wrapped, wrapped_optimizer = accelerator.prepare(task, optimizer)
     average = averaged(model, recipe.ema_decay).to(device) if recipe.ema_decay else None
     state = _Progress()
+    data = hashlib.blake2b(train.labels.tobytes() + train.sha256.encode(), digest_size=8).hexdigest()
+    state.values["data"] = data
     accelerator.register_for_checkpointing(*(s for s in (state, schedule, average) if s is not None))
     checkpoints = None if folder is None else folder / "checkpoint"
     if rank:  # every process was seeded alike; without this each would drop the same units
@@ -153,18 +137,21 @@ def fit(
         newest = newest_checkpoint(checkpoints)
         if newest is not None:
             accelerator.load_state(str(newest))
+            if state.values.get("data", data) != data:
+                raise ValueError(f"{checkpoints} was written while training on other data; give this run another name, or pass resume=False")
             if not accelerator.is_main_process:  # the sums in a checkpoint are those of all processes
-                state.values.update(loss=0.0, correct=0.0, seen=0.0)
+                state.values["sums"] = {}
     images = TrainingImages(train, augmentation(recipe.augmentation), seed=recipe.seed, target=recipe.target)
+    chances = None if recipe.sampler == "shuffle" else class_balance(torch.as_tensor(train.labels))
     history, now = state.history, state.values
-    best = _Best(folder, recipe.select, history)
+    best = _Best(folder, recipe.select, history, task.criterion)
     reporter = Reporter(recipe.epochs, enabled=progress and accelerator.is_main_process)
     soft_targets = recipe.target == "votes"
 
     while now["epoch"] < recipe.epochs and not _tired(now["bad_epochs"], recipe.early_stopping):
         epoch, began, before = now["epoch"], time.perf_counter(), now["seconds"]
         images.epoch = epoch
-        batches = EpochBatches(len(images), recipe.batch_size, seed=recipe.seed, epoch=epoch, start=now["step"], rank=rank, world=world)
+        batches = EpochBatches(len(images), recipe.batch_size, seed=recipe.seed, epoch=epoch, start=now["step"], rank=rank, world=world, weights=chances)
         # A generator of its own: the loader would otherwise draw from the stream that dropout draws from.
         loader = DataLoader(images, batch_sampler=batches, num_workers=recipe.workers, generator=torch.Generator())  # type: ignore[arg-type]
         wrapped.train()
@@ -176,7 +163,7 @@ def fit(
             share = 1.0 if world == 1 else world * _mass(task, targets) / _mass(task, images.targets[whole])
             schedule.before_step(epoch + now["step"] / batches.steps)
 
-            loss, logits = _backward(wrapped, x, targets, share, accelerator)
+            losses, logits = _backward(wrapped, x, targets, share, accelerator)
             if recipe.sam_rho and isinstance(optimizer, SAM):
                 optimizer.ascend()
                 wrapped_optimizer.zero_grad()
@@ -189,35 +176,36 @@ def fit(
                 average.update_parameters(model)
 
             truth = targets.argmax(1) if soft_targets else targets
-            value = loss.item()
+            value = sum(float(loss) for loss in losses.values())
             if not np.isfinite(value):
                 raise FloatingPointError(f"the loss is {value} in epoch {epoch + 1}, step {now['step'] + 1}; try a smaller lr or grad_clip")
-            now["loss"] += value * share * len(whole) / world
-            now["correct"] += (logits.argmax(1) == truth).sum().item()
-            now["seen"] += len(targets)
+            images_here = share * len(whole) / world
+            done = {f"{name} loss": float(term) * images_here for name, term in losses.items()} if len(losses) > 1 else {}
+            done |= {"loss": value * images_here, "correct": (logits.argmax(1) == truth).sum().item(), "seen": float(len(targets))}
+            now["sums"] = {name: now["sums"].get(name, 0.0) + amount for name, amount in done.items()}
             now["step"] += 1
-            reporter.step(epoch + 1, now["step"], batches.steps, now["loss"] / now["seen"])
+            reporter.step(epoch + 1, now["step"], batches.steps, now["sums"]["loss"] / now["sums"]["seen"])
             if checkpoints is not None and recipe.checkpoint_steps and now["step"] % recipe.checkpoint_steps == 0:
                 now["seconds"] = before + time.perf_counter() - began
-                sums = _total(now, accelerator)
-                here = accelerator.is_main_process
-                now.update(zip(("loss", "correct", "seen"), sums if here else [0.0] * 3, strict=True))
+                total = _total(now["sums"], accelerator)
+                now["sums"] = total if accelerator.is_main_process else {}
                 save_checkpoint(accelerator, checkpoints, epoch, now["step"])
 
         judged = cast(FerModel, average.module) if average is not None else model
-        sums = _total(now, accelerator)
+        sums = _total(now["sums"], accelerator)
         row = {
             "epoch": epoch + 1,
             "lr": optimizer.param_groups[0]["lr"],
-            "train_loss": sums[0] / sums[2],
-            "train_accuracy": sums[1] / sums[2],
+            "train_loss": sums["loss"] / sums["seen"],
+            "train_accuracy": sums["correct"] / sums["seen"],
+            **{f"train_{name.removesuffix(' loss')}": sums[name] / sums["seen"] for name in sums if name.endswith(" loss")},
             **validate(judged, validation, accelerator, batch_size=max(64, recipe.batch_size)),
         }
         schedule.after_epoch(row[recipe.select])
         row["seconds"] = before + time.perf_counter() - began
         improved = best.consider(judged, row, accelerator.is_main_process)
         history.rows.append(row)
-        now.update(epoch=epoch + 1, step=0, loss=0.0, correct=0.0, seen=0.0, seconds=0.0, bad_epochs=0 if improved else now["bad_epochs"] + 1)
+        now.update(epoch=epoch + 1, step=0, sums={}, seconds=0.0, bad_epochs=0 if improved else now["bad_epochs"] + 1)
         reporter.epoch(row, best.value)
         if folder is not None:
             if accelerator.is_main_process:
@@ -232,25 +220,24 @@ def fit(
     return history
 
 
-def _backward(wrapped: nn.Module, x: Tensor, targets: Tensor, share: float, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
+def _backward(wrapped: nn.Module, x: Tensor, targets: Tensor, share: float, accelerator: Accelerator) -> tuple[dict[str, Tensor], Tensor]:
     losses, logits = wrapped(x, targets)
-    loss = torch.stack(list(losses.values())).sum()
-    accelerator.backward(loss * share)
-    return loss.detach(), logits.detach()
+    accelerator.backward(torch.stack(list(losses.values())).sum() * share)
+    return {name: loss.detach() for name, loss in losses.items()}, logits.detach()
 
 
 def _mass(task: Task, targets: Tensor) -> float:
     """What the mean loss of a batch divides by: the number of images or, in a weighted cross entropy, their weights' sum."""
-    weight = getattr(task.criterion, "weight", None)
+    weight = next((m.weight for m in task.criterion.modules() if isinstance(m, nn.CrossEntropyLoss)), None)
     return float(len(targets)) if weight is None or targets.ndim > 1 else weight.cpu()[targets.cpu()].sum().item()
 
 
-def _total(now: dict[str, Any], accelerator: Accelerator) -> list[float]:
-    """Loss, correct answers and images seen in this epoch, over all processes."""
-    sums = [now["loss"], now["correct"], now["seen"]]
+def _total(sums: dict[str, float], accelerator: Accelerator) -> dict[str, float]:
+    """Losses, correct answers and images seen in this epoch, over all processes."""
     if accelerator.num_processes == 1:  # float64 below is more than some single devices (mps) know
         return sums
-    return accelerator.reduce(torch.tensor(sums, dtype=torch.float64, device=accelerator.device), "sum").tolist()
+    mine = torch.tensor(list(sums.values()), dtype=torch.float64, device=accelerator.device)
+    return dict(zip(sums, accelerator.reduce(mine, "sum").tolist(), strict=True))
 
 
 def _tired(bad_epochs: int, patience: int | None) -> bool:
@@ -279,8 +266,10 @@ def validate(model: FerModel, faces: FaceSet, accelerator: Accelerator, *, batch
 class _Best:
     """Keeps the weights of the best epoch so far: on disk if there is a folder, in memory if not."""
 
-    def __init__(self, folder: Path | None, select: str, history: History) -> None:
+    def __init__(self, folder: Path | None, select: str, history: History, criterion: nn.Module) -> None:
         self.file = None if folder is None else folder / "best.safetensors"
+        # Centres and the like: the loss's own parameters of the same epoch, so that a run can be looked at afterwards.
+        self.criterion = criterion if any(True for _ in criterion.parameters()) else None
         self.select = select
         self.value = max(history.column(select), default=float("-inf")) if history.rows else float("-inf")
         self.state: dict[str, Tensor] = {}
@@ -294,6 +283,8 @@ class _Best:
             self.state = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         elif is_main:
             save_weights(model, self.file, weights=self.file.parent.name)
+            if self.criterion is not None:
+                save_state(self.criterion, self.file.with_name("criterion.safetensors"))
         return True
 
     def restore(self, model: FerModel) -> None:

@@ -1,4 +1,4 @@
-"""Data sets as FaceSets: FER2013, FER+ and synthetic faces, and splits that do not leak."""
+"""Data sets as FaceSets: FER2013, FER+, RAF-DB, AffectNet, ExpW and synthetic faces, and splits that do not leak."""
 
 from __future__ import annotations
 
@@ -8,22 +8,29 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from ferkit.data.affectnet import load_affectnet
+from ferkit.data.expw import load_expw
 from ferkit.data.faceset import SPLITS, FaceSet
 from ferkit.data.fer2013 import load_fer2013
 from ferkit.data.ferplus import load_ferplus
-from ferkit.data.splits import carve_validation, duplicate_mask, duplicates_across, image_hashes
+from ferkit.data.rafdb import load_rafdb
+from ferkit.data.splits import cap_per_class, carve_validation, duplicate_mask, duplicates_across, image_hashes
 
 __all__ = [
     "SPLITS",
     "FaceSet",
+    "cap_per_class",
     "carve_validation",
     "duplicate_mask",
     "duplicates_across",
     "image_hashes",
     "list_datasets",
     "load",
+    "load_affectnet",
+    "load_expw",
     "load_fer2013",
     "load_ferplus",
+    "load_rafdb",
 ]
 
 # The synthetic faces are drawn with torch, which takes seconds to import: only when asked for.
@@ -31,6 +38,10 @@ _LOADERS = {
     "synthetic": ("ferkit.data.synthetic", "load_synthetic"),
     "fer2013": ("ferkit.data.fer2013", "load_fer2013"),
     "ferplus": ("ferkit.data.ferplus", "load_ferplus"),
+    "rafdb": ("ferkit.data.rafdb", "load_rafdb"),
+    "affectnet7": ("ferkit.data.affectnet", "load_affectnet7"),
+    "affectnet8": ("ferkit.data.affectnet", "load_affectnet8"),
+    "expw": ("ferkit.data.expw", "load_expw"),
 }
 
 
@@ -45,7 +56,8 @@ def load(name: str, path: str | os.PathLike[str] | None = None, **options: Any) 
     Args:
         name: one of `list_datasets()`.
         path: file or folder of the data set; each loader says where it looks without one.
-        options: keyword options of the loader: `load_synthetic`, `load_fer2013`, `load_ferplus`.
+        options: keyword options of the loader: `load_synthetic`, `load_fer2013`, `load_ferplus`, `load_rafdb`,
+            `load_affectnet`, `load_expw`.
 
     Raises:
         ValueError: for an unknown name or option, listing the known ones; otherwise what the loader raises.

@@ -127,3 +127,13 @@ def carve_validation(
     split = faceset.split.astype("<U12")
     split[train[moved[group]]] = "validation"
     return replace(faceset, split=split)
+
+
+def cap_per_class(faceset: FaceSet, cap: int, seed: int = 0) -> FaceSet:
+    """Return at most `cap` random images of each class, in the order of the rows; smaller classes stay whole."""
+    if cap < 1:
+        raise ValueError(f"Expected at least one image per class, found {cap}.")
+    generator = np.random.default_rng(seed)
+    classes = [np.flatnonzero(faceset.labels == code) for code in range(len(faceset.names))]
+    kept = [rows if len(rows) <= cap else generator.choice(rows, cap, replace=False) for rows in classes]
+    return faceset.subset(np.sort(np.concatenate(kept)))

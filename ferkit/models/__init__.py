@@ -1,18 +1,31 @@
 """The networks of the papers, each under one contract (`FerModel`)."""
 
+from ferkit.models import comparators as _comparators  # noqa: F401  (registers)
+from ferkit.models import esr as _esr  # noqa: F401  (registers)
+from ferkit.models import lfnsb as _lfnsb  # noqa: F401  (registers)
+from ferkit.models import manet as _manet  # noqa: F401  (registers)
+from ferkit.models import mobilefacenet as _mobilefacenet  # noqa: F401  (registers)
 from ferkit.models import resemotenet as _resemotenet  # noqa: F401  (registers)
+from ferkit.models import residual_attention as _residual_attention  # noqa: F401  (registers)
+from ferkit.models import resmasking as _resmasking  # noqa: F401  (registers)
 from ferkit.models.base import FerModel, count_parameters
-from ferkit.models.registry import create_model, list_models, list_weights, model_options, save_weights
+from ferkit.models.registry import create_model, list_models, list_weights, model_options, save_state, save_weights
+from ferkit.models.released import load_released_branches, load_released_manet
 from ferkit.models.summary import StageRow, summarise
+from ferkit.models.transfer import initialise
 
 __all__ = [
     "FerModel",
     "StageRow",
     "count_parameters",
     "create_model",
+    "initialise",
     "list_models",
     "list_weights",
+    "load_released_branches",
+    "load_released_manet",
     "model_options",
+    "save_state",
     "save_weights",
     "summarise",
 ]

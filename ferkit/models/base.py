@@ -1,10 +1,19 @@
 """What every network of the workbook promises: the contract the notebooks, tests and widgets are written against."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Parts(NamedTuple):
+    """What a loss may look at: logits (B, K) of the decision, and the vectors (B, num_features) that enter the head."""
+
+    logits: Tensor
+    features: Tensor
 
 
 class FerModel(nn.Module):
@@ -19,6 +28,7 @@ class FerModel(nn.Module):
         colour: "rgb", "grey3" (luma copied to three channels) or "grey" (one channel).
         labels: emotion names in logit order.
         num_features: length of the vector that enters the head.
+        default_loss: the loss of `ferkit.losses` it is trained with unless a recipe names another.
         official_cam_layer: dotted name of the module whose output the authors' code explains, if it does.
 
     """
@@ -29,6 +39,7 @@ class FerModel(nn.Module):
     colour: str = "rgb"
     labels: tuple[str, ...] = ()
     num_features: int
+    default_loss: str = "cross_entropy"
     official_cam_layer: str | None = None
     spec: dict  # name, width and options it was built with; set by create_model
 
@@ -43,6 +54,14 @@ class FerModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W), normalised, to logits (B, K)."""
         return self.forward_head(self.forward_features(images))
+
+    def forward_parts(self, images: Tensor) -> NamedTuple:
+        """Images (B, C, H, W), normalised, to a named tuple with at least `logits` (B, K) and `features` (B, num_features).
+
+        A network with several outputs returns more than `Parts`: logits of its branches, gates, local and global maps.
+        """
+        features = self.forward_features(images)
+        return Parts(self.forward_head(features), features)
 
     def cam_layer(self, input_size: int) -> str:
         """Dotted name of the deepest module whose map still has places to tell apart at this input size."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -117,13 +118,20 @@ def list_weights() -> dict[str, list[str]]:
 
 def save_weights(model: FerModel, file: Path, *, weights: str, half: bool = False) -> Path:
     """Write a network's weights with everything needed to build it again; atomic. `half` stores float16."""
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    if not hasattr(model, "spec"):
+        raise ValueError(f"{type(model).__name__} does not know how it was built, so its weights could not be read again; use create_model")
+    header = {**model.spec, "weights": weights, "labels": list(model.labels), "input_size": model.input_size}
+    return save_state(model, file, header=header, half=half)
+
+
+def save_state(module: torch.nn.Module, file: Path, *, header: dict[str, Any] | None = None, half: bool = False) -> Path:
+    """Write a module's state as safetensors, atomically; `header` becomes the file's metadata."""
+    state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    header = {**model.spec, "weights": weights, "labels": list(model.labels), "input_size": model.input_size}
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    save_file(state, partial, metadata={"ferkit": json.dumps(header)})
+    save_file(state, partial, metadata={"ferkit": json.dumps(header)} if header else None)
     os.replace(partial, file)
     return file
 

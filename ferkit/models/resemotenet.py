@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ferkit import labels as vocabulary
+from ferkit.models.attention import SqueezeExcite
 from ferkit.models.base import FerModel, scaled
-from ferkit.models.layers import ProjectedResidual, SqueezeExcite
+from ferkit.models.layers import ProjectedResidual
 from ferkit.models.registry import register
 
 ABLATIONS = ("C1", "C2", "C3", "C4", "C5", "C6")

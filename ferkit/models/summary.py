@@ -1,6 +1,7 @@
 """Where a network's parameters and multiply-adds are."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,10 @@ from ferkit.models.base import FerModel, count_parameters
 
 
 class StageRow(NamedTuple):
-    """One direct submodule of a network in one forward pass; `shape` is its output without the batch axis."""
+    """One direct submodule of a network in one forward pass; `shape` is its output without the batch axis.
+
+    Members of a ModuleList count as direct submodules. Where a submodule has several outputs the shape is the first one's.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -31,13 +35,13 @@ def summarise(model: FerModel, size: int | None = None) -> list[StageRow]:
     shapes: dict[str, tuple[int, ...]] = {}
     runs: Counter[str] = Counter()
 
-    def seen(name: str, out: Tensor) -> None:
-        shapes[name] = tuple(out.shape[1:])
+    def seen(name: str, out: Tensor | tuple[Tensor, ...]) -> None:
+        shapes[name] = tuple((out[0] if isinstance(out, tuple) else out).shape[1:])
         runs[name] += 1
 
+    children = dict(_direct_submodules(model))
     hooks = [
-        child.register_forward_hook(lambda _m, _i, out, name=name: seen(name, out))
-        for name, child in model.named_children()
+        child.register_forward_hook(lambda _m, _i, out, name=name: seen(name, out)) for name, child in children.items()
     ]
     device = next(model.parameters()).device
     size = model.input_size if size is None else size
@@ -53,9 +57,17 @@ def summarise(model: FerModel, size: int | None = None) -> list[StageRow]:
             hook.remove()
     flops = counter.get_flop_counts()
     root = type(model).__name__
-    children: dict[str, nn.Module] = dict(model.named_children())
     return [
         StageRow(name, shape, count_parameters(children[name]), sum(flops.get(f"{root}.{name}", {}).values()) // 2)
         for name, shape in shapes.items()
         if runs[name] == 1 or count_parameters(children[name])
     ]
+
+
+def _direct_submodules(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Children by name; a ModuleList never runs itself, so its members stand for it."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.ModuleList):
+            yield from _direct_submodules(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child

@@ -5,7 +5,7 @@ notebook the last expression of a cell shows itself; `to_png` gives the same byt
 """
 
 from ferkit.plots.house import COLOURS, EMOTION_COLOURS, STYLE, Figure, colour, style, to_png
-from ferkit.plots.networks import feature_maps, gate_bars, stage_bars
+from ferkit.plots.networks import chain, feature_maps, gate_bars, stage_bars
 from ferkit.plots.pictures import cam_grid, face_grid, overlay, probability_bars
 from ferkit.plots.results import ablation, class_counts, compare_curves, confusion, curves, intervals, recall_bars
 
@@ -16,6 +16,7 @@ __all__ = [
     "Figure",
     "ablation",
     "cam_grid",
+    "chain",
     "class_counts",
     "colour",
     "compare_curves",

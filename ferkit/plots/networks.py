@@ -50,6 +50,27 @@ def gate_bars(gates: Mapping[str, Any] | Tensor | np.ndarray, *, title: str = "g
 
 
 @styled
+def chain(boxes: Sequence[tuple[str, str, str]], *, per_row: int = 6, title: str = "") -> Figure:
+    """A network as a chain of boxes, read like text; each is (what it is, where the paper has it, what leaves it)."""
+    check(len(boxes) > 0, "at least one box", len(boxes))
+    columns, rows = min(per_row, len(boxes)), math.ceil(len(boxes) / per_row)
+    figure, axes = new_figure(1, 1, (1.42 * columns + 0.2, 1.05 * rows + (0.3 if title else 0)))
+    ax = axes[0, 0]
+    ax.axis("off")
+    ax.set(xlim=(-0.55, columns - 0.45), ylim=(rows - 0.42, -0.5))
+    for i, (what, where, shape) in enumerate(boxes):
+        row, column = divmod(i, per_row)
+        ax.text(column, row - 0.06, what, ha="center", va="center", fontsize=8.2, bbox=dict(boxstyle="round,pad=0.45", facecolor="#eef3f8", edgecolor=COLOURS[0]))
+        ax.text(column, row - 0.42, where, ha="center", va="center", fontsize=7.5, color=COLOURS[1])
+        ax.text(column, row + 0.33, shape, ha="center", va="center", fontsize=7.5, color="0.3")
+        if i + 1 < len(boxes):
+            ends = "→" if column + 1 < columns else "↵"
+            ax.text(column + 0.5, row - 0.06, ends, ha="center", va="center", fontsize=11, color="0.4")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+@styled
 def stage_bars(rows: Sequence[StageRow], *, title: str = "") -> Figure:
     """Parameters and multiply-adds of each stage, as `ferkit.models.summarise` lists them, with their shares."""
     rows = [r for r in rows if r.params or r.macs]

@@ -1,5 +1,7 @@
 """Formula-made weights: every implementation of the same computation, filled this way, gives the same numbers."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -58,3 +60,30 @@ def fill(leaves: list[nn.Module], offset: int = 0) -> int:
 def picture(size: int, offset: int = 0) -> Tensor:
     """The input (2, 3, size, size), float64."""
     return torch.from_numpy(uniform(2 * 3 * size * size, 999983 + offset)).reshape(2, 3, size, size)
+
+
+def sine_fill(leaves: list[nn.Module]) -> int:
+    """Fill tensor number k with multiples of sin(0.37 i + 1.3 k), the older formula; returns the number of tensors filled."""
+    k = 0
+    for leaf in leaves:
+        batch_norm = isinstance(leaf, nn.modules.batchnorm._BatchNorm)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            tensor = getattr(leaf, name, None)
+            if tensor is None:
+                continue
+            wave = torch.from_numpy(np.sin(0.37 * np.arange(tensor.numel()) + 1.3 * k)).reshape(tensor.shape)
+            k += 1
+            if batch_norm and name in ("weight", "running_var"):
+                wave = 1 + 0.1 * wave
+            elif name == "weight":
+                wave = wave / tensor[0].numel() ** 0.5
+            else:
+                wave = 0.1 * wave
+            with torch.no_grad():
+                tensor.copy_(wave)
+    return k
+
+
+def sine_input(*shape: int) -> Tensor:
+    """The input sin(0.01 j) over its flat index j, float64."""
+    return torch.sin(0.01 * torch.arange(math.prod(shape), dtype=torch.float64)).reshape(shape)

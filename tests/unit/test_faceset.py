@@ -55,6 +55,17 @@ def test_subset_keeps_the_order_asked_for_and_takes_masks_and_votes() -> None:
     assert len(faces.subset([])) == 0
 
 
+def test_extras_go_along_with_their_rows() -> None:
+    faces = make(extras={"valence": np.linspace(-1, 1, 6), "file": np.array(list("abcdef"))})
+    assert faces.select("public_test").extras["file"].tolist() == ["e", "f"]
+    picked = faces.subset([5, 0])
+    assert picked.extras["valence"].tolist() == [1.0, -1.0] and picked.subset([1]).extras["file"].tolist() == ["a"]
+    assert faces.subset(faces.labels == 1).extras["file"].tolist() == ["b", "e"]
+    assert make().extras == {} and make().subset([0]).extras == {}
+    with pytest.raises(ValueError, match="one entry of valence per image, found 5 for 6 images"):
+        make(extras={"valence": np.zeros(5)})
+
+
 def test_an_absent_split_lists_what_is_there() -> None:
     with pytest.raises(ValueError, match=r"'private_test'; toy from memory has train \(4\), public_test \(2\)\."):
         make().select("private_test")
@@ -92,7 +103,7 @@ def test_colour_images_are_channels_first() -> None:
 
 
 def test_load_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(data.list_datasets()) >= {"synthetic", "fer2013", "ferplus"}
+    assert set(data.list_datasets()) >= {"synthetic", "fer2013", "ferplus", "rafdb", "affectnet7", "affectnet8", "expw"}
     with pytest.raises(ValueError, match="'fer2014'. Known: synthetic, fer2013, ferplus"):
         data.load("fer2014")
     with pytest.raises(ValueError, match="'ferplus' among votes_path, mode, found modus"):

@@ -1,0 +1,101 @@
+"""The diversity term on outputs of named submodules of any network."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from ferkit.losses.diversity import DiversityTerm
+
+
+@contextmanager
+def attached(model: nn.Module, names: str | Iterable[str]) -> Iterator[dict[str, list[Tensor]]]:
+    """Catch outputs of submodules as part of the graph, so that a loss on them trains the network.
+
+    ``with attached(model, names) as seen: logits = model(x)`` then ``term(spatial=[m for n in names for m in seen[n]])``.
+
+    Args:
+        model: any module; submodules are found by their dotted names.
+        names: one name or several.
+
+    Yields:
+        name -> outputs in the order of the runs: a submodule that runs once per patch leaves one map per patch.
+
+    Raises:
+        ValueError: unknown name, or an output that is not one tensor.
+
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    known = {name: module for name, module in model.named_modules() if name}
+    for name in names:
+        if name not in known:
+            alike = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or [n for n, _ in model.named_children()]
+            raise ValueError(f"{type(model).__name__} has no submodule {name!r}; it has {', '.join(alike) or 'none'}")
+    seen: dict[str, list[Tensor]] = {name: [] for name in names}
+
+    def keep(name: str, out: Any) -> Tensor:
+        if not isinstance(out, Tensor):
+            raise ValueError(f"diversity needs one tensor of each submodule, {name} gives a {type(out).__name__}")
+        seen[name].append(out)
+        return out.clone()  # the next layer may write into its input (ReLU(inplace=True))
+
+    handles = [known[name].register_forward_hook(lambda _m, _i, out, name=name: keep(name, out)) for name in seen]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class AttachedDiversity(nn.Module):
+    """Diversity between named submodules of any network: branches, layers, or one block that runs on several patches.
+
+    Args:
+        term: weights and options.
+        spatial, channel: dotted names of the submodules whose outputs are compared, as spatial maps and as channel vectors.
+            Outputs are feature maps (N, C, H, W), pooled first, so that the spatial term compares maps with any number of
+            channels on the same grid, and the channel term maps of any size with the same channels.
+
+    ``parts, losses = AttachedDiversity(term, spatial=[...])(model, images)``: no hook is left behind.
+
+    """
+
+    def __init__(self, term: DiversityTerm, *, spatial: Sequence[str] = (), channel: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.names = {"spatial": _as_names(spatial), "channel": _as_names(channel)}
+        if not any(self.names.values()):
+            raise ValueError("name at least one submodule, for spatial or for channel")
+        self.term = term
+
+    def forward(self, model: nn.Module, images: Tensor) -> tuple[Any, dict[str, Tensor]]:
+        """One pass through the network.
+
+        Args:
+            model: a network that has the named submodules.
+            images: what it takes.
+
+        Returns:
+            What `model.forward_parts` gives (or `model` itself, if it has no such method), and the losses of `DiversityTerm`.
+
+        Raises:
+            ValueError: unknown names, a submodule that did not run, fewer than two maps, or maps that do not fit each other.
+
+        """
+        with attached(model, dict.fromkeys([*self.names["spatial"], *self.names["channel"]])) as seen:
+            parts = model.forward_parts(images) if hasattr(model, "forward_parts") else model(images)
+        given: dict[str, list[Tensor]] = {}
+        for kind, names in self.names.items():
+            if idle := [name for name in names if not seen[name]]:
+                raise ValueError(f"submodule {', '.join(idle)} did not run in this forward pass")
+            maps = [m for name in names for m in seen[name]]
+            if names and len(maps) < 2:
+                raise ValueError(f"diversity needs two maps or more, {', '.join(names)} gave {len(maps)}")
+            if names:
+                given[kind] = maps
+        return parts, self.term(**given)
+
+
+def _as_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
