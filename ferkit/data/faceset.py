@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class FaceSet:
         name: which data set this is, e.g. "fer2013".
         source: what it was read from, in words.
         sha256: digest of the source in hexadecimal, "" where there is none.
+        extras: what else the source says of each image, by name: arrays of length N such as valence and arousal.
 
     Raises:
         ValueError: where the arrays do not fit together.
@@ -37,6 +38,7 @@ class FaceSet:
     name: str = ""
     source: str = ""
     sha256: str = ""
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         grey, colour = self.images.ndim == 3, self.images.ndim == 4 and self.images.shape[1] == 3
@@ -46,7 +48,7 @@ class FaceSet:
                 f"found {self.images.dtype} of shape {self.images.shape}."
             )
         n = len(self.images)
-        arrays = {"labels": self.labels, "split": self.split, "votes": self.votes}
+        arrays = {"labels": self.labels, "split": self.split, "votes": self.votes, **self.extras}
         for what, array in arrays.items():
             if array is not None and len(array) != n:
                 raise ValueError(f"Expected one entry of {what} per image, found {len(array)} for {n} images.")
@@ -111,4 +113,5 @@ class FaceSet:
             labels=self.labels[pick],
             split=self.split[pick],
             votes=None if self.votes is None else self.votes[pick],
+            extras={name: values[pick] for name, values in self.extras.items()},
         )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ferkit import data, labels
-from ferkit.data import affectnet
+from ferkit.data import affectnet_lists
 from tests.support import trees
 
 
@@ -155,7 +155,7 @@ def test_npy_numbers_are_in_their_order_and_kept(npy, monkeypatch):
     faces = data.load("affectnet8", npy, size=16)
     assert faces.extras["file"][:4].tolist() == [f"train_set/images/{n}.jpg" for n in (3, 8, 13, 18)]
     assert "npy release of 2021" in faces.source
-    monkeypatch.setattr(affectnet, "_cell", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(affectnet_lists, "_cell", lambda *_: pytest.fail("read again"))
     assert data.load("affectnet8", npy, size=16).sha256 == faces.sha256
 
 
@@ -207,8 +207,8 @@ def test_numpy_objects_are_never_unpickled(npy):
 
 def test_the_csv_is_parsed_once(tree, monkeypatch):
     before = data.load("affectnet8", tree, size=16)
-    monkeypatch.setattr(affectnet, "_csv_row", lambda *_: pytest.fail("parsed again"))
+    monkeypatch.setattr(affectnet_lists, "_csv_row", lambda *_: pytest.fail("parsed again"))
     assert data.load("affectnet7", tree, size=16).sha256 != before.sha256 == data.load("affectnet8", tree, size=16).sha256
     monkeypatch.undo()
-    trees.edit(tree / "training.csv", ",0,-0.350,-0.000\n2/00002", ",6,-0.350,-0.000\n2/00002")
+    trees.edit(tree / "training.csv", ",0,-0.350,0.000\n2/00002", ",6,-0.350,0.000\n2/00002")
     assert data.load("affectnet8", tree, size=16).labels[0] == 6 != before.labels[0]

@@ -193,6 +193,7 @@ def test_torch_export_of_the_fused_network():
         assert not torch.allclose(program.module()(other), model(other.flip(0)), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_onnx_of_the_fused_network(tmp_path):
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")
