@@ -1,4 +1,4 @@
-"""The command line: `python -m ferkit run | weights`."""
+"""The command line: `python -m ferkit run | ensemble | weights`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +45,36 @@ def run(
             f"{done.folder}: {chosen.test_split} accuracy {100 * test['accuracy']:.1f} % (95 % interval {100 * low:.1f} to "
             f"{100 * high:.1f}, n = {test['n']}), macro-F1 {test['macro_f1']:.3f}"
         )
+
+
+@app.command()
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="folders of finished runs, such as runs/resmasking-teach-fer2013")],
+    name: Annotated[str, typer.Option(help="of the ensemble, and of its folder")],
+    choose: Annotated[bool, typer.Option("--choose", help="take the subset of the runs that is best on validation")] = False,
+    max_size: Annotated[int | None, typer.Option(help="of that subset")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the runs")] = Path("runs"),
+    publish: Annotated[bool, typer.Option("--publish", help="copy the record to data/results/, too")] = False,
+) -> None:
+    """Average what finished runs said, and say what that is worth beside the best of them."""
+    from ferkit.ensemble import publish as publish_record
+    from ferkit.ensemble import run as run_ensemble
+    from ferkit.models.registry import weights_folder
+
+    try:
+        done = run_ensemble(runs, name=name, out=out, choosing=choose, max_size=max_size)
+        test, gain = done["test"], done["gain"]
+        low, high = (100 * v for v in test["intervals"]["accuracy"])
+        less, more = (100 * v for v in gain["interval"])
+        typer.echo(
+            f"{out / name}: {' + '.join(m['name'] for m in done['members'])}\n"
+            f"{done['protocol']['test_split']} accuracy {100 * test['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}, n = {test['n']}); "
+            f"{100 * gain['accuracy']:+.1f} points over {gain['over']} ({less:+.1f} to {more:+.1f}, McNemar p = {gain['p']:.2g})"
+        )
+        if publish:
+            typer.echo(str(publish_record(out / name, data_folder=weights_folder().parent)))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
 
 
 @app.command()

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ferkit.data.faceset import FaceSet
 from ferkit.history import History
 from ferkit.metrics import evaluate
 from ferkit.models import FerModel, count_parameters, create_model, initialise, save_weights, summarise
-from ferkit.predict import predict_probabilities
+from ferkit.predict import predict_probabilities, tta_views
 from ferkit.recipe import Recipe
 from ferkit.stages import fit_stages
 from ferkit.train import fit, make_accelerator, make_task
@@ -42,14 +42,21 @@ class Run:
 
 
 def load_faces(recipe: Recipe) -> FaceSet:
-    """The recipe's data with a validation split: the data's own, or one carved from train.
+    """The recipe's data with a validation split: the one it names, the data's own, or one carved from train.
 
     Raises:
-        ValueError: the test split is absent, before anything is trained.
+        ValueError: the test split is absent, before anything is trained; or a validation split that cannot be one.
 
     """
     faces = data.load(recipe.data, recipe.data_path, **recipe.data_options)
     faces.select(recipe.test_split)
+    if recipe.validation_split is not None:
+        faces.select(recipe.validation_split)
+        if recipe.validation_split in ("train", recipe.test_split):
+            raise ValueError(f"validation_split={recipe.validation_split!r} is trained on or tested on; choose another")
+        if "validation" in faces.splits():
+            raise ValueError(f"validation_split={recipe.validation_split!r}, but {faces.name} brings a validation split of its own")
+        faces = replace(faces, split=np.where(faces.split == recipe.validation_split, "validation", faces.split))
     leaked = recipe.test_split if recipe.drop_leaked else None
     if "validation" not in faces.splits():
         return data.carve_validation(faces, recipe.validation_fraction, recipe.split_seed, drop_leaked_from=leaked)
@@ -73,8 +80,9 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     """Train by a recipe, test once, and write `out/<name>/`.
 
     The folder holds recipe.yaml, history.csv, checkpoint/, best.safetensors, result.json, and predictions.npz (class
-    probabilities on validation and test, with labels). Epochs are selected on validation; the test split is read once,
-    at the end: a finished run is loaded, not tested again.
+    probabilities on validation and test, with labels, and `test_clean`, the test pictures without a copy in train or
+    validation). Epochs are selected on validation; the test split is read once, at the end: a finished run is loaded, not
+    tested again.
 
     Raises:
         ValueError: the folder holds a run of another recipe, or the recipe does not fit the data.
@@ -83,6 +91,7 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     folder = Path(out) / recipe.name
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
+    tta_views(recipe.tta, 0)  # a wrong name is refused now, not after the training
     accelerator = make_accelerator(recipe)
     _refuse_another(folder, recipe, resume)
     faces = load_faces(recipe)
@@ -109,7 +118,8 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     result: dict[str, Any] = {}
     if accelerator.is_main_process:
         clean = ~data.duplicate_mask(faces, recipe.test_split)
-        predictions = {name: predict_probabilities(model, part.images, tta=recipe.tta) for name, part in (("validation", validation), ("test", test))}
+        parts = {"validation": validation, "test": test}
+        predictions = {name: predict_probabilities(model, part.images, tta=recipe.tta, seed=recipe.seed) for name, part in parts.items()}
         last = [row.get("stage") for row in history.rows]
         best = history.best(recipe.select, rows=[i for i, stage in enumerate(last) if stage == last[-1]])
         result = {
@@ -129,7 +139,7 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
             "seconds": {"training": round(sum(history.column("seconds")), 1), "this_call": round(time.perf_counter() - began, 1)},
             "environment": environment(accelerator.num_processes, str(accelerator.device)),
         }
-        arrays = {**predictions, "test_labels": test.labels, "validation_labels": validation.labels}
+        arrays = {**predictions, "test_labels": test.labels, "validation_labels": validation.labels, "test_clean": clean}
         np.savez(folder / "predictions.npz", **arrays)  # type: ignore[arg-type]
         write_json(done, result)
     accelerator.wait_for_everyone()

@@ -139,3 +139,26 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[floa
         return float(v.mean()), math.nan, math.nan
     half = stats.t.ppf((1 + level) / 2, len(v) - 1) * v.std(ddof=1) / math.sqrt(len(v))
     return float(v.mean()), float(v.mean() - half), float(v.mean() + half)
+
+
+def paired_difference(a_correct: np.ndarray, b_correct: np.ndarray, *, n_bootstrap: int = 10_000, seed: int = 0, level: float = 0.95) -> dict[str, Any]:
+    """How much more often classifier a is right than b on the same images, with what that is worth.
+
+    Args:
+        a_correct, b_correct: (N,) booleans.
+        n_bootstrap, seed, level: of the percentile interval over images drawn with replacement, in pairs.
+
+    Returns:
+        accuracy: difference of the accuracies; interval: of that difference, [low, high]; only_a, only_b, p: see `mcnemar`.
+
+    """
+    test = mcnemar(a_correct, b_correct)
+    n = len(np.asarray(a_correct))
+    if n == 0:
+        raise ValueError("nothing to compare: there are no images")
+    # An image counts +1, -1 or 0; drawing images is drawing from these three.
+    cells = np.array([test["only_a"], test["only_b"], n - test["only_a"] - test["only_b"]]) / n
+    draws = np.random.default_rng(seed).multinomial(n, cells, size=n_bootstrap)
+    tail = 50 * (1 - level)
+    low, high = np.percentile((draws[:, 0] - draws[:, 1]) / n, [tail, 100 - tail])
+    return {"accuracy": (test["only_a"] - test["only_b"]) / n, "interval": [float(low), float(high)], **test}

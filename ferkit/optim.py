@@ -123,8 +123,8 @@ class Schedule:
     """A learning-rate schedule that is told the progress: `before_step(progress)` and `after_epoch(metric)`.
 
     constant; cosine (per step, from lr to lr * floor); step (times `factor` every `every` epochs); plateau (times `factor`
-    after `patience` epochs without a better metric). The first `warmup` epochs rise linearly from zero, except for
-    plateau, which decides by metric alone.
+    after more than `patience` epochs without a better metric, but not below lr * floor). The first `warmup` epochs rise
+    linearly from zero, except for plateau, which decides by metric alone.
     """
 
     def __init__(
@@ -148,7 +148,9 @@ class Schedule:
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         inner = optimizer.base if isinstance(optimizer, SAM) else optimizer
         self.plateau = (
-            schedules.ReduceLROnPlateau(inner, mode="max", factor=factor, patience=patience, threshold=0.0)
+            schedules.ReduceLROnPlateau(
+                inner, mode="max", factor=factor, patience=patience, threshold=0.0, min_lr=[floor * lr for lr in self.base_lrs]
+            )
             if name == "plateau"
             else None
         )

@@ -1,19 +1,64 @@
-"""Batched inference on raw pictures, with deterministic test-time augmentation."""
+"""Batched inference on raw pictures, with test-time augmentation."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ferkit.data.transforms import as_batch, prepare
 from ferkit.models import FerModel
 
-# Each view maps prepared input (B, C, S, S) to the same shape; probabilities are averaged over the views.
-VIEWS: dict[str, tuple[Callable[[Tensor], Tensor], ...]] = {
-    "none": (lambda x: x,),
-    "flip": (lambda x: x, lambda x: x.flip(-1)),
+
+class View(NamedTuple):
+    """One more look at every picture; all entries are (N,), one value per picture.
+
+    Attributes:
+        flip: bool, mirrored or not; mirrored before it is turned.
+        angle: degrees, counter-clockwise, about the middle.
+        right, down: how far the picture is moved, as parts of its side.
+
+    """
+
+    flip: Tensor
+    angle: Tensor
+    right: Tensor
+    down: Tensor
+
+
+# (flip, angle, right, down) of each copy; the first is the picture itself.
+SHIFT, ANGLE = 1 / 24, 10.0  # two pixels of 48
+FIXED = {
+    "none": [(False, 0.0, 0.0, 0.0)],
+    "flip": [(flip, 0.0, 0.0, 0.0) for flip in (False, True)],
+    "flip_shift": [(flip, 0.0, *move) for flip, move in product((False, True), ((0, 0), (-SHIFT, 0), (SHIFT, 0), (0, -SHIFT), (0, SHIFT)))],
+    "flip_rotate": [(flip, angle, 0.0, 0.0) for flip, angle in product((False, True), (0.0, -ANGLE, ANGLE))],
 }
+RANDOM = "resmasking_random_"
+
+
+def tta_views(tta: str | None, n: int, *, seed: int = 0) -> list[View]:
+    """The looks at n pictures that a test-time augmentation takes; see `predict_probabilities` for the names.
+
+    Raises:
+        ValueError: an unknown name, listing the known ones.
+
+    """
+    name = tta or "none"
+    if name in FIXED:
+        return [View(*(torch.full((n,), value, dtype=torch.bool if i == 0 else torch.float32) for i, value in enumerate(copy))) for copy in FIXED[name]]
+    copies = re.fullmatch(RANDOM + r"([1-9]\d?)", name)
+    if copies is None:
+        raise ValueError(f"no test-time augmentation {tta!r}; known: {', '.join(FIXED)}, {RANDOM}K with K copies from 1 to 99, such as {RANDOM}8")
+    # One row of draws per picture, so that a picture's copies do not depend on how many pictures come after it.
+    draws = torch.from_numpy(np.random.default_rng(seed).random((n, int(copies[1]), 2), dtype=np.float32))  # (N, K, 2)
+    still = torch.zeros(n)
+    return [View(coin < 0.5, 60 * turn - 30, still, still) for coin, turn in draws.permute(1, 2, 0)]
 
 
 def prepare_for(model: FerModel, images: np.ndarray | Tensor) -> Tensor:
@@ -21,35 +66,69 @@ def prepare_for(model: FerModel, images: np.ndarray | Tensor) -> Tensor:
     return prepare(images, size=model.input_size, mean=model.mean, std=model.std, colour=model.colour)
 
 
-@torch.no_grad()
-def predict_logits(
-    model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 64, view: Callable[[Tensor], Tensor] = lambda x: x
-) -> Tensor:
-    """Logits (N, K), float32 on the CPU; the network is used in evaluation mode and left in the mode it was in."""
-    device = next(model.parameters()).device
+def look(x: Tensor, view: View, *, black: Tensor | None = None) -> Tensor:
+    """Prepared square pictures (B, C, S, S) through a view of B pictures: mirrored, turned, moved, bilinear.
+
+    What comes in from outside is `black` (C,), the value of a black pixel in each channel, or, without it, the nearest edge
+    of the picture. A view that neither turns nor moves gives the pixels as they are.
+    """
+    flip, angle, right, down = (entry.to(x.device) for entry in view)
+    x = torch.where(flip[:, None, None, None], x.flip(-1), x)
+    if not (angle.any() or right.any() or down.any()):
+        return x
+    radians = torch.deg2rad(angle)
+    cos, sin = radians.cos(), radians.sin()
+    # The grid says where each place of the result comes from: the inverse of the motion. The picture reaches from -1 to 1.
+    dx, dy = 2 * right, 2 * down
+    rows = [torch.stack([cos, -sin, sin * dy - cos * dx], 1), torch.stack([sin, cos, -sin * dx - cos * dy], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)  # (B, S, S, 2)
+    if black is None:
+        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    level = black.to(x)[:, None, None]
+    return F.grid_sample(x - level, grid, padding_mode="zeros", align_corners=False) + level
+
+
+@contextmanager
+def _evaluating(model: FerModel) -> Iterator[torch.device]:
+    """The network in evaluation mode, without gradients; afterwards it is in the mode it was in. Gives its device."""
     was_training = model.training
     model.eval()
     try:
-        return torch.cat(
-            [
-                model(view(prepare_for(model, images[i : i + batch_size])).to(device)).float().cpu()
-                for i in range(0, len(images), batch_size)
-            ]
-        )  # (N, K)
+        with torch.no_grad():
+            yield next(model.parameters()).device
     finally:
         model.train(was_training)
 
 
+def predict_logits(model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 64) -> Tensor:
+    """Logits (N, K), float32 on the CPU; the network is used in evaluation mode and left in the mode it was in."""
+    with _evaluating(model) as device:
+        starts = range(0, len(images), batch_size)
+        return torch.cat([model(prepare_for(model, images[i : i + batch_size]).to(device)).float().cpu() for i in starts])  # (N, K)
+
+
 def predict_probabilities(
-    model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 64, tta: str | None = None
+    model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 64, tta: str | None = None, seed: int = 0
 ) -> np.ndarray:
     """Probabilities of the emotions, in the order of `model.labels`.
+
+    With test-time augmentation they are the mean over several copies of each picture, at the network's own size:
+
+    - "flip": the picture and its mirror image.
+    - "flip_shift": these two, and each moved by 1/24 of its side (two pixels of 48) to the left, right, top and bottom: 10 copies.
+    - "flip_rotate": these two, and each turned by 10 degrees to either side: 6 copies. What such a motion lets in from
+      outside is the edge of the picture, carried on.
+    - "resmasking_random_K": K random copies, and not the picture itself: mirrored with a chance of one half, turned by -30 to
+      30 degrees, black outside. What the Residual Masking Network's released code does in its tests, K being 10 at the end of
+      a training (main_fer2013.py) and 8 in the files the ensemble is made of (script/gen_results.py, both @9141618); the paper
+      does not mention it. The result depends on `seed`, which belongs to the result as the name does.
 
     Args:
         model: any network of `create_model`; it brings its own preprocessing.
         images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, not normalised.
         batch_size: pictures at a time.
-        tta: None, or "flip": the mean of the probabilities of the picture and of its mirror image.
+        tta: None for the picture alone, or one of the names above.
+        seed: of the random copies; those of the i-th picture depend on (seed, i) alone.
 
     Returns:
         (N, K) float32, rows sum to 1.
@@ -58,11 +137,17 @@ def predict_probabilities(
         ValueError: pictures of another shape or type, an empty array, or an unknown `tta`.
 
     """
-    views = VIEWS.get(tta or "none")
-    if views is None:
-        raise ValueError(f"no test-time augmentation {tta!r}; known: {', '.join(VIEWS)}")
+    views = tta_views(tta, len(images), seed=seed)
     as_batch(images[:1])  # refuses what is not a picture; the rest is read batch by batch
     if len(images) == 0:
         raise ValueError("no pictures to predict: the array is empty")
-    per_view = [predict_logits(model, images, batch_size=batch_size, view=v).double().softmax(1) for v in views]
-    return torch.stack(per_view).mean(0).float().numpy()  # (N, K)
+    is_random = tta is not None and tta.startswith(RANDOM)
+    black = torch.tensor([-m / s for m, s in zip(model.mean, model.std, strict=True)]) if is_random else None
+    batches = []
+    with _evaluating(model) as device:
+        for i in range(0, len(images), batch_size):
+            part = slice(i, i + batch_size)
+            x = prepare_for(model, images[part]).to(device)  # (B, C, S, S)
+            copies = (look(x, View(*(entry[part] for entry in view)), black=black) for view in views)
+            batches.append(torch.stack([model(copy).float().cpu().double().softmax(1) for copy in copies]).mean(0))  # (B, K)
+    return torch.cat(batches).float().numpy()  # (N, K)

@@ -25,7 +25,8 @@ class Recipe:
         image_size: side in pixels the network sees; None for the network's own.
         data, data_path, data_options: what `ferkit.data.load` gets.
         test_split: split that is read once, after training.
-        validation_fraction, split_seed: validation carved from train where the data brings none.
+        validation_split: split to select epochs on, such as "public_test"; None for the data's own, or one carved from train.
+        validation_fraction, split_seed: validation carved from train where there is none otherwise.
         drop_leaked: leave out training images that reappear in the test split.
         target: "label", or "votes" for distributions over the classes.
         augmentation: preset of `ferkit.data.transforms.AUGMENTATIONS`.
@@ -65,6 +66,7 @@ class Recipe:
     data_path: str | None = None
     data_options: dict[str, Any] = field(default_factory=dict)
     test_split: str = "test"
+    validation_split: str | None = None
     validation_fraction: float = 0.1
     split_seed: int = 0
     drop_leaked: bool = False
@@ -151,11 +153,15 @@ class Recipe:
             raise ValueError(f"{file}: {error}") from None
 
     def overlay(self, changes: str | dict[str, Any]) -> "Recipe":
-        """The recipe with some values replaced: those of a profile, by name, or those given."""
+        """The recipe with some values replaced: those of a profile, by name, or those given.
+
+        A profile asks no network for a width or a picture size it does not come in (`EXCEPTIONS`); values given are taken as
+        they are, and refused later by a network that does not have them.
+        """
         if isinstance(changes, str):
             if changes not in PROFILES:
                 raise ValueError(f"no profile {changes!r}; known: {', '.join(PROFILES)}")
-            changes = PROFILES[changes]
+            changes = PROFILES[changes] and {**PROFILES[changes], **EXCEPTIONS.get(self.model, {})}
         return Recipe.of({**self.as_dict(), **changes})
 
     def as_dict(self) -> dict[str, Any]:
@@ -180,6 +186,8 @@ PROFILES: dict[str, dict[str, Any]] = {
         "data_path": None,
         "data_options": {"n_train": 280, "n_test": 140, "size": 48, "seed": 0},
         "test_split": "test",
+        "validation_split": None,
+        "init": None,
         "width": 0.0625,
         "epochs": 1,
         "image_size": 48,
@@ -191,6 +199,8 @@ PROFILES: dict[str, dict[str, Any]] = {
         "data_path": None,
         "data_options": {"n_train": 4000, "n_test": 1000, "size": 64, "seed": 0, "difficulty": "easy"},
         "test_split": "test",
+        "validation_split": None,
+        "init": None,
         "width": 0.125,
         "epochs": 6,
         "image_size": 64,
@@ -198,6 +208,17 @@ PROFILES: dict[str, dict[str, Any]] = {
         "workers": 0,
     },
     "paper": {},
+}
+# Networks that come in one width only, or not at every side that the profiles ask for, and what they get instead.
+EXCEPTIONS: dict[str, dict[str, Any]] = {
+    "efficientnet_b2": {"width": 1.0},
+    "esr": {"image_size": 64},
+    "googlenet": {"width": 1.0},
+    "inception_v3": {"width": 1.0, "image_size": 96},
+    "lfn": {"image_size": 112},
+    "mfn": {"image_size": 112},
+    "mobilefacenet": {"image_size": 112},
+    "resmasking": {"image_size": 64},
 }
 
 

@@ -6,9 +6,7 @@ in-place ReLU overwrites, cannot take bfloat16 and swallows an IndexError raised
 """
 
 import contextlib
-import copy
 import io
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,6 +17,7 @@ from torch.nn import functional as F
 
 from ferkit.data.transforms import as_batch
 from ferkit.explain.capture import capture, module_by_name
+from ferkit.explain.forward import Target, device_of, evaluating, target_indices
 from ferkit.models import FerModel
 from ferkit.predict import prepare_for
 
@@ -32,8 +31,6 @@ _ENGINES = {
 
 #: Names that `cam` and `raw_cam` take as `method`.
 METHODS = (*_ENGINES, "eigencam")
-
-Target = int | str | Sequence[int | str] | None
 
 
 def grad_cam_by_hand(model: nn.Module, inputs: Tensor, layer: str, target: int) -> Tensor:
@@ -76,22 +73,13 @@ def raw_cam(
         raise ValueError("no pictures to explain: the array is empty")
     layer = _layer_name(model, layer)
     module_by_name(model, layer)
-    targets = _target_indices(model, target, len(batch))
-    if any(p.is_floating_point() and p.dtype != torch.float32 for p in model.parameters()):
-        model = copy.deepcopy(model).float()
-    modes = {module: module.training for module in model.modules()}
-    device = next(model.parameters()).device
+    targets = target_indices(model, target, len(batch))
     step = 1 if method == "scorecam" else 32  # scorecam makes one masked copy of a picture per channel
-    try:
-        model.eval()
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
-            parts = [
-                _raw_batch(model, prepare_for(model, batch[i : i + step]).to(device), targets[i : i + step], layer, method)
-                for i in range(0, len(batch), step)
-            ]
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(model) as net, torch.enable_grad():
+        parts = [
+            _raw_batch(net, prepare_for(net, batch[i : i + step]).to(device_of(net)), targets[i : i + step], layer, method)
+            for i in range(0, len(batch), step)
+        ]
     raw = np.concatenate(parts).astype(np.float32)  # (N, h, w)
     if not np.isfinite(raw).all():
         raise ValueError(f"the map at {layer!r} is not finite; do the network's weights hold NaN or infinity?")
@@ -188,25 +176,3 @@ def _layer_name(model: FerModel, layer: str | None) -> str:
             raise ValueError(f"the authors' code of {type(model).__name__} explains no layer; give a layer's name or None")
         return model.official_cam_layer
     return layer
-
-
-def _target_indices(model: FerModel, target: Target, count: int) -> list[int | None]:
-    """One index, or None for "the predicted class", per picture."""
-    several = target is not None and not isinstance(target, str) and np.ndim(target) == 1
-    each: list = list(target) if several else [target] * count  # type: ignore[arg-type]
-    if len(each) != count:
-        raise ValueError(f"expected one class for all or one per picture ({count}), found {len(each)}")
-    return [_index(model, t) for t in each]
-
-
-def _index(model: FerModel, target: int | str | None) -> int | None:
-    if target is None:
-        return None
-    if isinstance(target, str):
-        if target not in model.labels:
-            raise ValueError(f"no class {target!r}; known: {', '.join(model.labels) or 'none, give an index'}")
-        return model.labels.index(target)
-    classes = len(model.labels)
-    if isinstance(target, bool) or int(target) != target or target < 0 or (classes and target >= classes):
-        raise ValueError(f"no class {target!r}; the network has {classes}, counted from 0")
-    return int(target)

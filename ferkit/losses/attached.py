@@ -1,7 +1,7 @@
 """The diversity term on outputs of named submodules of any network."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,7 +84,8 @@ class AttachedDiversity(nn.Module):
 
         """
         with attached(model, dict.fromkeys([*self.names["spatial"], *self.names["channel"]])) as seen:
-            parts = model.forward_parts(images) if hasattr(model, "forward_parts") else model(images)
+            forward: Callable[[Tensor], Any] = getattr(model, "forward_parts", model)
+            parts = forward(images)
         given: dict[str, list[Tensor]] = {}
         for kind, names in self.names.items():
             if idle := [name for name in names if not seen[name]]:

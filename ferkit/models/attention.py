@@ -133,13 +133,36 @@ class CoordinateAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        rows = x.mean(3, keepdim=True)  # (B, C, H, 1)
-        columns = x.mean(2).unsqueeze(3)  # (B, C, W, 1)
+        rows, columns = _means(x)  # (B, C, H, 1), (B, C, W, 1)
         strip = self.act(self.bn1(self.conv1(torch.cat([rows, columns], dim=2))))  # (B, m, H + W, 1)
         rows, columns = strip.split([x.shape[2], x.shape[3]], dim=2)
         height = self.height_gate(self.conv_height(rows).sigmoid())  # (B, C, H, 1)
         width = self.width_gate(self.conv_width(columns.transpose(2, 3)).sigmoid())  # (B, C, 1, W)
+        return _gated(x, height, width)
+
+
+def _means(x: Tensor) -> tuple[Tensor, Tensor]:
+    ones = torch.ones((), device=x.device, dtype=x.dtype)
+    if not _channels_last(x):
+        return x.mean(3, keepdim=True), x.mean(2).unsqueeze(3)
+    batch, channels, height, width = x.shape
+    places = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+    rows = (ones / width).expand(1, width) @ places  # (B, H, 1, C)
+    columns = (ones / height).expand(1, height) @ places.reshape(batch, height, -1)  # (B, 1, W * C)
+    return rows.permute(0, 3, 1, 2), columns.view(batch, width, 1, channels).permute(0, 3, 1, 2)
+
+
+def _gated(x: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    if not _channels_last(x):
         return x * height * width
+    ones = torch.ones((), device=x.device, dtype=x.dtype)
+    rows = ones.expand(x.shape[3], 1) @ height.permute(0, 2, 3, 1)  # (B, H, W, C)
+    columns = ones.expand(x.shape[2], 1) @ width.permute(0, 2, 3, 1).flatten(1).unsqueeze(1)  # (B, H, W * C)
+    return x * rows.permute(0, 3, 1, 2) * columns.view_as(rows).permute(0, 3, 1, 2)
+
+
+def _channels_last(x: Tensor) -> bool:
+    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
 
 
 class SpatialBias(nn.Module):

@@ -4,9 +4,10 @@ Figures are made without pyplot, so there is no global state, nothing is drawn t
 notebook the last expression of a cell shows itself; `to_png` gives the same bytes.
 """
 
+from ferkit.plots.explanations import curve_with_band, feature_map2d, mask_grid, scores_bars
 from ferkit.plots.house import COLOURS, EMOTION_COLOURS, STYLE, Figure, colour, style, to_png
 from ferkit.plots.networks import chain, feature_maps, gate_bars, stage_bars
-from ferkit.plots.pictures import cam_grid, face_grid, overlay, probability_bars
+from ferkit.plots.pictures import cam_grid, error_gallery, face_grid, overlay, probability_bars
 from ferkit.plots.results import ablation, class_counts, compare_curves, confusion, curves, intervals, recall_bars
 
 __all__ = [
@@ -21,14 +22,19 @@ __all__ = [
     "colour",
     "compare_curves",
     "confusion",
+    "curve_with_band",
     "curves",
+    "error_gallery",
     "face_grid",
+    "feature_map2d",
     "feature_maps",
     "gate_bars",
     "intervals",
+    "mask_grid",
     "overlay",
     "probability_bars",
     "recall_bars",
+    "scores_bars",
     "stage_bars",
     "style",
     "to_png",

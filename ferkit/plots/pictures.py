@@ -30,6 +30,44 @@ def face_grid(
 
 
 @styled
+def error_gallery(
+    images: Sequence[Any] | np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    *,
+    maximum: int = 24,
+    columns: int = 8,
+) -> Figure:
+    """The faces a network got wrong, the surest mistake first: truth, answer and its probability (Residual Masking paper, Fig. 8).
+
+    Args:
+        images: N pictures as in `face_grid`.
+        labels: (N,) true classes, positions in `names`.
+        probabilities: (N, K).
+        names: K emotions.
+        maximum: how many faces at most.
+        columns: faces in a row.
+
+    """
+    y, p = np.asarray(labels), np.asarray(probabilities, dtype=float)
+    check(len(images) == len(y) > 0 and p.shape == (len(y), len(names)), f"one label and {len(names)} probabilities for each of {len(images)} pictures", f"{y.shape} and {p.shape}")
+    check(0 <= y.min() and y.max() < len(names), f"labels of 0 to {len(names) - 1}", f"{y.min()} to {y.max()}")
+    answer, sure = p.argmax(1), p.max(1)
+    wrong = np.flatnonzero(answer != y)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:maximum]
+    if len(worst) == 0:
+        figure, axes = new_figure(1, 1, (4.2, 0.6))
+        axes[0, 0].axis("off")
+        axes[0, 0].text(0, 0.5, f"No wrong answer among {len(y)} faces.", va="center")
+        return figure
+    titles = [f"{names[y[i]]}\n→ {names[answer[i]]} {sure[i]:.0%}" for i in worst]
+    figure = face_grid([images[i] for i in worst], titles, columns=columns)
+    figure.suptitle(f"{len(wrong)} of {len(y)} wrong{f', the surest {len(worst)}' if len(wrong) > len(worst) else ''}: truth → answer", x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+@styled
 def probability_bars(
     probabilities: Sequence[float] | np.ndarray, names: Sequence[str], *, image: Any = None, truth: str | None = None
 ) -> Figure:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ferkit.metrics import mean_interval, wilson
@@ -124,7 +125,13 @@ def intervals(
 ) -> Figure:
     """Values with error bars, one line each: (label, value, low, high); an optional reference line. NaN bars are left out."""
     figure, axes = new_figure(1, 1, (6.2, 0.75 + 0.3 * len(points)))
-    ax = axes[0, 0]
+    draw_intervals(axes[0, 0], points, reference=reference)
+    axes[0, 0].set_xlabel(xlabel)
+    return figure
+
+
+def draw_intervals(ax: Axes, points: Sequence[tuple[str, float, float, float]], *, reference: float | None = None) -> None:
+    """What `intervals` draws, into given axes."""
     for i, (_, value, low, high) in enumerate(points):
         ax.plot([low, high], [i, i], color=COLOURS[0], linewidth=2.5, alpha=0.5, solid_capstyle="butt")
         ax.plot(value, i, "o", color=COLOURS[0])
@@ -132,9 +139,8 @@ def intervals(
     if reference is not None:
         ax.axvline(reference, color=COLOURS[1], linewidth=1, linestyle="--")
     ax.set_yticks(range(len(points)), [p[0] for p in points])
-    ax.set(ylim=(len(points) - 0.5, -0.7), xlabel=xlabel)
+    ax.set(ylim=(len(points) - 0.5, -0.7))
     ax.grid(axis="x")
-    return figure
 
 
 @styled

@@ -1,0 +1,180 @@
+r"""Is a heat map where the evidence is? Scores against known masks, with what chance and a guess at the centre would get.
+
+On synthetic faces (`ferkit.data.synthetic.make_faces(..., masks=True)`) the places that define the label are known. A score
+means something only beside its baselines: faces are centred, so a map that points at the middle of any picture does well.
+That a score beats a baseline is a statement about the differences per picture: `margins`.
+
+All three scores take what they compare, heat (N, H, W) and masks bool (N, H, W), and give one value in [0, 1] per picture (N,);
+NaN where the mask is empty (say, hidden by an occluder), and such pictures are left out of means. Where values of the heat are tied,
+each of the tied places counts in proportion, so a map without contrast gets exactly what chance gets.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from ferkit.explain.cams import METHODS, cam
+from ferkit.explain.faithfulness import occlusion_map
+from ferkit.explain.forward import Target
+from ferkit.models import FerModel
+
+#: Names that `heat_maps` and `score_network` take as methods.
+HEAT_METHODS = (*METHODS, "occlusion")
+
+#: Per-picture values: {score: (N,)}.
+Scored = dict[str, np.ndarray]
+
+
+class Estimate(NamedTuple):
+    """A mean with its 95 % bootstrap interval over n pictures."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def heat_maps(
+    model: FerModel, images: np.ndarray | Tensor, *, method: str = "gradcam", target: Target = None, layer: str | None = None
+) -> np.ndarray:
+    """Maps (N, H, W) of any method of `HEAT_METHODS`: `cam`, or the positive part of `occlusion_map`, which has no layer."""
+    if method not in HEAT_METHODS:
+        raise ValueError(f"no method {method!r}; known: {', '.join(HEAT_METHODS)}")
+    if method == "occlusion":
+        return np.maximum(occlusion_map(model, images, target=target), 0)
+    return cam(model, images, target=target, layer=layer, method=method)
+
+
+def pointing_game(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """1 where the hottest place lies in the mask, else 0 (Zhang et al., IJCV 2018, arXiv 1608.00507), without tolerance."""
+    h, m = _flat(heats, masks)
+    hottest = h == h.max(1, keepdims=True)
+    return _known((hottest & m).sum(1) / hottest.sum(1), m)
+
+
+def energy_in_mask(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Share of the heat that lies in the mask (Wang et al., CVPRW 2020, arXiv 1910.01279, section 4.3); negative heat counts as 0."""
+    h, m = _flat(heats, masks)
+    h = np.maximum(h, 0)
+    h[~h.any(1)] = 1  # nothing is hot, so everything is as hot as the rest
+    return _known((h * m).sum(1) / h.sum(1), m)
+
+
+def iou_at_area(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Intersection over union of the mask with the hottest places, as many as the mask has: no threshold to choose."""
+    h, m = _flat(heats, masks)
+    scores = np.full(len(h), np.nan)
+    for i in np.flatnonzero(m.any(1)):
+        area = int(m[i].sum())
+        last = np.partition(h[i], len(h[i]) - area)[len(h[i]) - area]  # the coolest value that is still taken
+        above, tied = h[i] > last, h[i] == last
+        overlap = (m[i] & above).sum() + (area - above.sum()) * (m[i] & tied).sum() / tied.sum()
+        scores[i] = overlap / (2 * area - overlap)
+    return scores
+
+
+SCORES = {"pointing": pointing_game, "energy": energy_in_mask, "iou": iou_at_area}
+
+
+def score_maps(heats: np.ndarray, masks: np.ndarray) -> Scored:
+    """All of `SCORES`, per picture.
+
+    A strict control: `score_maps(np.roll(heats, 1, axis=0), masks)`, every picture with the map of another one.
+    """
+    return {name: score(heats, masks) for name, score in SCORES.items()}
+
+
+def chance_scores(masks: np.ndarray) -> Scored:
+    """What a map gets that does not know where anything is: with a the mask's share of the picture, a, a and a / (2 - a)."""
+    return score_maps(np.zeros(np.shape(masks), np.float32), masks)
+
+
+def centre_prior(height: int, width: int) -> np.ndarray:
+    """A map (H, W) that guesses the middle of every picture: a Gaussian of a quarter of the sides, 1 in the centre."""
+    y, x = ((np.arange(n) - (n - 1) / 2) / (n / 4) for n in (height, width))
+    heat = np.exp(-(y[:, None] ** 2 + x**2) / 2)
+    return (heat / heat.max()).astype(np.float32)
+
+
+def score_network(
+    model: FerModel,
+    images: np.ndarray | Tensor,
+    masks: np.ndarray,
+    *,
+    methods: Sequence[str] = ("gradcam",),
+    target: Target = None,
+    layer: str | None = None,
+) -> dict[str, Scored]:
+    """Scores per picture of a network's maps, and of the baselines: {method: {score: (N,)}} with "chance" and "centre prior".
+
+    Args:
+        model: any network of `create_model`; left as it was.
+        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W).
+        masks: bool (N, H, W), where the evidence is, for example `make_faces(..., masks=True).masks["evidence"]`.
+        methods: of `HEAT_METHODS`.
+        target, layer: as in `cam`.
+
+    Raises:
+        ValueError: what `cam` refuses, or masks that are not one per picture, of the pictures' size.
+
+    """
+    masks = np.asarray(masks)
+    expected = (len(images), *images.shape[-2:])
+    if masks.shape != expected or masks.dtype != bool:
+        raise ValueError(f"expected one bool mask per picture {expected}, found {masks.dtype} {masks.shape}")
+    heats = {m: heat_maps(model, images, method=m, target=target, layer=layer) for m in methods}
+    heats["centre prior"] = np.broadcast_to(centre_prior(*masks.shape[1:]), masks.shape)
+    return {**{name: score_maps(heat, masks) for name, heat in heats.items()}, "chance": chance_scores(masks)}
+
+
+def estimate(values: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.95) -> Estimate:
+    """Mean of per-picture values (N,) without NaN, and its percentile interval over pictures drawn with replacement.
+
+    Raises ValueError if no value is left.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    if len(known) == 0:
+        raise ValueError("expected at least one picture with a score, found none: are all masks empty?")
+    rng = np.random.default_rng(seed)
+    means = [known[rng.integers(0, len(known), len(known))].mean() for _ in range(n_bootstrap)]
+    low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)])
+    return Estimate(float(known.mean()), float(low), float(high), len(known))
+
+
+def estimates(scored: Mapping[str, Scored], *, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, dict[str, Estimate]]:
+    """What `score_network` gives, as means with intervals: {method: {score: Estimate}}."""
+    return {
+        name: {score: estimate(values, n_bootstrap=n_bootstrap, seed=seed) for score, values in row.items()}
+        for name, row in scored.items()
+    }
+
+
+def margins(
+    scored: Mapping[str, Scored], over: str, *, n_bootstrap: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Estimate]]:
+    """By how much each row beats the row `over`, picture by picture; an interval above 0 says that it does.
+
+    Raises ValueError if there is no row of that name.
+    """
+    if over not in scored:
+        raise ValueError(f"no row {over!r}; known: {', '.join(scored)}")
+    differences = {
+        name: {score: values - scored[over][score] for score, values in row.items()} for name, row in scored.items() if name != over
+    }
+    return estimates(differences, n_bootstrap=n_bootstrap, seed=seed)
+
+
+def _flat(heats: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    h, m = np.asarray(heats), np.asarray(masks)
+    if h.ndim != 3 or h.shape != m.shape or m.dtype != bool:
+        raise ValueError(f"expected heat (N, H, W) and bool masks of the same shape, found {h.shape} and {m.dtype} {m.shape}")
+    if not np.isfinite(h).all():
+        raise ValueError("the heat must be finite, found NaN or infinity")
+    return h.reshape(len(h), -1).astype(np.float64), m.reshape(len(m), -1)
+
+
+def _known(scores: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    return np.where(masks.any(1), scores, np.nan)
