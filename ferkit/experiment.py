@@ -23,7 +23,7 @@ from ferkit import data
 from ferkit.data.faceset import FaceSet
 from ferkit.history import History
 from ferkit.metrics import evaluate
-from ferkit.models import FerModel, count_parameters, create_model, initialise, save_weights, summarise
+from ferkit.models import FerModel, count_parameters, create_model, initialise, model_options, save_weights, summarise
 from ferkit.predict import predict_probabilities, tta_views
 from ferkit.recipe import Recipe
 from ferkit.stages import fit_stages
@@ -68,7 +68,10 @@ def load_faces(recipe: Recipe) -> FaceSet:
 def build_model(recipe: Recipe, names: tuple[str, ...]) -> FerModel:
     """The recipe's network, with the data's classes as logits, from the recipe's seed."""
     set_seed(recipe.seed)
-    model = create_model(recipe.model, num_classes=len(names), width=recipe.width, labels=names, **recipe.model_options)
+    options = dict(recipe.model_options)
+    if recipe.image_size is not None and "input_size" in model_options(recipe.model):
+        options.setdefault("input_size", recipe.image_size)  # a network with weights for each place of its last map
+    model = create_model(recipe.model, num_classes=len(names), width=recipe.width, labels=names, **options)
     if recipe.image_size is not None:
         model.input_size = recipe.image_size
     if recipe.init is not None:
