@@ -1,4 +1,4 @@
-"""The command line: `python -m ferkit run | ensemble | weights`."""
+"""The command line: `python -m ferkit run | ensemble | doctor | weights`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,6 +75,32 @@ def ensemble(
             typer.echo(str(publish_record(out / name, data_folder=weights_folder().parent)))
     except (ValueError, OSError) as error:
         raise SystemExit(f"ferkit: {error}") from None
+
+
+@app.command()
+def doctor(
+    path: Annotated[Path, typer.Argument(help="file or folder of a data set")],
+    set_: Annotated[str | None, typer.Option("--set", metavar="NAME", help="what it is meant to be: fer2013, rafdb, affectnet, expw or folder")] = None,
+    order: Annotated[str | None, typer.Option(help="which class each number is, such as rafdb or manet; for classes that are numbers")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="write the report as JSON, too")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="threads that decode pictures")] = None,
+) -> None:
+    """Say whether a copy of a data set is right; exit status 0: nothing wrong, 1: findings, 2: no data set recognised."""
+    from ferkit.doctor import NotRecognised, examine
+
+    try:
+        report = examine(path, set_name=set_, order=order, workers=workers)
+        if json is not None:
+            json.parent.mkdir(parents=True, exist_ok=True)
+            json.write_text(report.to_json() + "\n", encoding="utf-8")
+    except (NotRecognised, ValueError, OSError) as error:
+        typer.echo(f"ferkit: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("ferkit: interrupted; what was seen is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(str(report))
+    raise typer.Exit(report.exit_status)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ferkit.agreement import disagreement, oracle_accuracy
 from ferkit.data import duplicate_mask
 from ferkit.experiment import environment, load_faces, split_digest, write_json
 from ferkit.metrics import evaluate, paired_difference
@@ -191,25 +192,22 @@ def _worth(probabilities: np.ndarray, labels: np.ndarray, size: int) -> tuple[fl
     return accuracy(probabilities, labels), -size, -float(entropy)
 
 
-def agreement(members: Sequence[Member]) -> dict[str, Any]:
-    """How different the members' test answers are, which is what an ensemble lives on.
+def diversity(members: Sequence[Member]) -> dict[str, Any]:
+    """How different the members' test answers are, which is what an ensemble lives on; intervals over images.
 
     Returns:
         oracle_accuracy: share of pictures that at least one member names rightly, an upper bound for any way of choosing
-        between them; all_right: share that every one does; disagreement: share of pictures on which two members answer
-        differently, as a matrix by member; mean_disagreement: over all pairs, None for a single member.
+        between them; disagreement: share of pictures on which two members answer differently, as a matrix by member;
+        mean_disagreement: over all pairs. The first alone for a single member.
 
     """
-    answers = _stack(members, "test").argmax(2)  # (M, N)
-    right = answers == members[0].test_labels
-    differ = (answers[:, None] != answers[None]).mean(2)  # (M, M)
-    pairs = differ[np.triu_indices(len(members), 1)]
-    return {
-        "oracle_accuracy": float(right.any(0).mean()),
-        "all_right": float(right.all(0).mean()),
-        "mean_disagreement": float(pairs.mean()) if len(pairs) else None,
-        "disagreement": differ.tolist(),
-    }
+    p = _stack(members, "test")
+    oracle = oracle_accuracy(p, members[0].test_labels)
+    found = {"oracle_accuracy": float(oracle.value), "oracle_interval": [float(oracle.low), float(oracle.high)]}
+    if len(members) == 1:
+        return found
+    pairs = disagreement(p)
+    return {**found, "mean_disagreement": pairs.mean, "mean_disagreement_interval": list(pairs.interval), "disagreement": pairs.matrix.tolist()}
 
 
 def assess(members: Sequence[Member], *, name: str, searched: Sequence[Member] | None = None, max_size: int | None = None) -> dict[str, Any]:
@@ -247,7 +245,7 @@ def assess(members: Sequence[Member], *, name: str, searched: Sequence[Member] |
         "test": evaluate(probabilities["test"], first.test_labels, first.names, clean=clean),
         "validation": evaluate(probabilities["validation"], first.validation_labels, first.names),
         "gain": gain,
-        "agreement": agreement(members),
+        "diversity": diversity(members),
         "data": first.result["data"],
         "environment": environment(1, "cpu"),
     }

@@ -1,6 +1,7 @@
 """How good, and how sure: metrics by torchmetrics, with bootstrap intervals and paired tests."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,8 +43,17 @@ def bootstrap_intervals(
     cells = np.bincount(labels * n_classes + predictions, minlength=n_classes**2)
     draws = np.random.default_rng(seed).multinomial(len(labels), cells / len(labels), size=n_bootstrap)
     replicates = scores_of_confusion(draws.reshape(-1, n_classes, n_classes))
+    bounds = {k: percentiles(v, level=level) for k, v in replicates.items()}
+    return {k: (float(low), float(high)) for k, (low, high) in bounds.items()}
+
+
+def percentiles(replicates: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bound of an interval from bootstrap replicates (B, ...), without those that are nan; nan if all are."""
     tail = 50 * (1 - level)
-    return {k: (float(np.nanpercentile(v, tail)), float(np.nanpercentile(v, 100 - tail))) for k, v in replicates.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's for columns without a number
+        low, high = np.nanpercentile(replicates, [tail, 100 - tail], axis=0)
+    return low, high
 
 
 def evaluate(
@@ -159,6 +169,5 @@ def paired_difference(a_correct: np.ndarray, b_correct: np.ndarray, *, n_bootstr
     # An image counts +1, -1 or 0; drawing images is drawing from these three.
     cells = np.array([test["only_a"], test["only_b"], n - test["only_a"] - test["only_b"]]) / n
     draws = np.random.default_rng(seed).multinomial(n, cells, size=n_bootstrap)
-    tail = 50 * (1 - level)
-    low, high = np.percentile((draws[:, 0] - draws[:, 1]) / n, [tail, 100 - tail])
+    low, high = percentiles((draws[:, 0] - draws[:, 1]) / n, level=level)
     return {"accuracy": (test["only_a"] - test["only_b"]) / n, "interval": [float(low), float(high)], **test}

@@ -215,9 +215,6 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     "esr": {"image_size": 64},
     "googlenet": {"width": 1.0},
     "inception_v3": {"width": 1.0, "image_size": 96},
-    "lfn": {"image_size": 112},
-    "mfn": {"image_size": 112},
-    "mobilefacenet": {"image_size": 112},
     "resmasking": {"image_size": 64},
 }
 

@@ -1,4 +1,4 @@
-"""Data sets as FaceSets: FER2013, FER+, RAF-DB, AffectNet, ExpW and synthetic faces, and splits that do not leak."""
+"""Data sets as FaceSets: FER2013, FER+, RAF-DB, AffectNet, ExpW, folders of one's own, synthetic faces; splits that do not leak."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ferkit.data.expw import load_expw
 from ferkit.data.faceset import SPLITS, FaceSet
 from ferkit.data.fer2013 import load_fer2013
 from ferkit.data.ferplus import load_ferplus
+from ferkit.data.folder import load_folder
 from ferkit.data.rafdb import load_rafdb
 from ferkit.data.splits import cap_per_class, carve_validation, duplicate_mask, duplicates_across, image_hashes
 
@@ -30,6 +31,7 @@ __all__ = [
     "load_expw",
     "load_fer2013",
     "load_ferplus",
+    "load_folder",
     "load_rafdb",
 ]
 
@@ -42,6 +44,7 @@ _LOADERS = {
     "affectnet7": ("ferkit.data.affectnet", "load_affectnet7"),
     "affectnet8": ("ferkit.data.affectnet", "load_affectnet8"),
     "expw": ("ferkit.data.expw", "load_expw"),
+    "folder": ("ferkit.data.folder", "load_folder"),
 }
 
 
@@ -57,7 +60,7 @@ def load(name: str, path: str | os.PathLike[str] | None = None, **options: Any) 
         name: one of `list_datasets()`.
         path: file or folder of the data set; each loader says where it looks without one.
         options: keyword options of the loader: `load_synthetic`, `load_fer2013`, `load_ferplus`, `load_rafdb`,
-            `load_affectnet`, `load_expw`.
+            `load_affectnet`, `load_expw`, `load_folder`.
 
     Raises:
         ValueError: for an unknown name or option, listing the known ones; otherwise what the loader raises.

@@ -61,17 +61,20 @@ def _read_once(key: str, columns: tuple[str, ...], read: Callable[[], dict[str, 
 # ------------------------------------------------------------------------------------------------------------ csv release
 
 
-def read_csv_release(root: Path, align: bool) -> Table:
-    """Read the csv release below `root`; landmarks only with `align`."""
+def read_csv_release(root: Path, align: bool, faults: list[str] | None = None) -> Table:
+    """Read the csv release below `root`; landmarks only with `align`. A wrong row raises, or is left out and added to `faults`."""
     parts = []
     for split, name in (("train", "training.csv"), ("test", "validation.csv")):
         path = lists.first_file(root, [f"{folder}{name}" for folder in LIST_FOLDERS])
         if path is None:
             raise FileNotFoundError(f"Expected {name} beside {'validation' if split == 'train' else 'training'}.csv in {root}, found none; copy it too.")
+        if faults is not None:
+            parts.append((split, name, _read_csv(path, align, faults)))
+            continue
         key = hashlib.sha256(f"{source_sha256([path], path)} {align}".encode()).hexdigest()
         parts.append((split, name, _read_once(key, ("files", "lines", "numbers", "landmarks"), partial(_read_csv, path, align))))
-    files = [file for _, _, part in parts for file in part["files"].tobytes().decode("utf-8").split("\n")]
-    folder = next((name for name in _PICTURE_FOLDERS if (root / name / files[0]).is_file()), None)
+    files = [file for _, _, part in parts if len(part["lines"]) for file in part["files"].tobytes().decode("utf-8").split("\n")]
+    folder = next((name for name in _PICTURE_FOLDERS if files and (root / name / files[0]).is_file()), None)
     folder = folder or next(name for name in _PICTURE_FOLDERS if (root / name).is_dir())
     places = [f"{name}, row {line}" for _, name, part in parts for line in part["lines"]]
     table = np.concatenate([part["numbers"] for _, _, part in parts])
@@ -83,7 +86,7 @@ def read_csv_release(root: Path, align: bool) -> Table:
     )  # fmt: skip
 
 
-def _read_csv(path: Path, align: bool) -> dict[str, np.ndarray]:
+def _read_csv(path: Path, align: bool, faults: list[str] | None = None) -> dict[str, np.ndarray]:
     """Return of each row with an emotion: file (all in one text), line, (x, y, width, height, label, valence, arousal), landmarks."""
     seen: dict[str, int] = {}
     numbers: list[tuple[float, ...]] = []
@@ -102,17 +105,20 @@ def _read_csv(path: Path, align: bool) -> dict[str, np.ndarray]:
                 if file in seen:
                     raise ValueError(f"{file} is in row {seen[file]} already; a face has one label")
             except ValueError as error:
-                raise ValueError(f"{path.name}, row {line}: {error}.") from None
+                lists.refuse(f"{path.name}, row {line}: {error}.", faults)
+                if not columns:  # the header itself is wrong, so nothing below it can be read
+                    break
+                continue
             seen[file] = line
             numbers.append(values)
             landmarks.append(points)
     if not seen:
-        raise ValueError(f"Expected rows with labels 0 to 7 in {path.name}, found none.")
+        lists.refuse(f"Expected rows with labels 0 to 7 in {path.name}, found none.", faults)
     return {
         "files": np.frombuffer("\n".join(seen).encode(), np.uint8),
-        "lines": np.array(list(seen.values())),
-        "numbers": np.array(numbers, np.float64),
-        "landmarks": np.stack(landmarks),
+        "lines": np.array(list(seen.values()), np.int64),
+        "numbers": np.array(numbers, np.float64).reshape(-1, 7),
+        "landmarks": np.array(landmarks, np.float32).reshape(-1, 5, 2),
     }
 
 
@@ -161,13 +167,13 @@ def _points(text: str) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------ npy release
 
 
-def read_npy_release(root: Path) -> Table:
-    """Read the npy release of 2021 below `root`."""
+def read_npy_release(root: Path, faults: list[str] | None = None) -> Table:
+    """Read the npy release of 2021 below `root`. An annotation that is wrong raises, or its picture is left out and it is added to `faults`."""
     parts = []
     for split, name in (("train", "train_set"), ("test", "val_set")):
         if not (root / name / "images").is_dir() or not (root / name / "annotations").is_dir():
             raise FileNotFoundError(f"Expected {name}/images and {name}/annotations in {root}, found not both; copy the whole release.")
-        parts.append((split, name, _annotations(root / name / "annotations", name)))
+        parts.append((split, name, _annotations(root / name / "annotations", name, faults)))
     files: list[str] = []
     places: list[str] = []
     for _, name, table in parts:
@@ -181,7 +187,7 @@ def read_npy_release(root: Path) -> Table:
     )  # fmt: skip
 
 
-def _annotations(folder: Path, name: str) -> dict[str, np.ndarray]:
+def _annotations(folder: Path, name: str, faults: list[str] | None = None) -> dict[str, np.ndarray]:
     """Read `<id>_exp.npy`, `_val`, `_aro` and, where it is there, `_lnd`; over a million small files, so they are kept as one."""
     state = hashlib.sha256()
     found: dict[int, set[str]] = {}
@@ -189,18 +195,21 @@ def _annotations(folder: Path, name: str) -> dict[str, np.ndarray]:
     for entry in entries:
         stem, _, kind = entry.name[:-4].rpartition("_")
         if not (stem.isascii() and stem.isdigit() and kind in ("exp", "val", "aro", "lnd")):
-            raise ValueError(f"Expected <number>_exp.npy, _val.npy, _aro.npy or _lnd.npy in {name}/annotations, found {entry.name}.")
+            lists.refuse(f"Expected <number>_exp.npy, _val.npy, _aro.npy or _lnd.npy in {name}/annotations, found {entry.name}.", faults)
+            continue
         stat = entry.stat()
         state.update(f"{entry.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
         found.setdefault(int(stem), set()).add(kind)
     if not found:
-        raise ValueError(f"Expected annotations such as 0_exp.npy in {name}/annotations, found none.")
+        lists.refuse(f"Expected annotations such as 0_exp.npy in {name}/annotations, found none.", faults)
+    if faults is not None:
+        return _read_npy(folder, name, found, faults)
     columns = ("ids", "labels", "valence", "arousal", "landmarks")
     return _read_once(state.hexdigest(), columns, partial(_read_npy, folder, name, found))
 
 
-def _read_npy(folder: Path, name: str, found: dict[int, set[str]]) -> dict[str, np.ndarray]:
-    ids = sorted(found)
+def _read_npy(folder: Path, name: str, found: dict[int, set[str]], faults: list[str] | None = None) -> dict[str, np.ndarray]:
+    ids, read = sorted(found), []
     table: dict[str, np.ndarray] = {
         "ids": np.array(ids, np.int64),
         "labels": np.empty(len(ids), np.int64),
@@ -211,7 +220,11 @@ def _read_npy(folder: Path, name: str, found: dict[int, set[str]]) -> dict[str, 
     for row, number in enumerate(ids):
         absent = sorted({"exp", "val", "aro"} - found[number])
         if absent:
-            raise FileNotFoundError(f"Expected {number}_{absent[0]}.npy in {name}/annotations beside the others of {number}, found none.")
+            sentence = f"Expected {number}_{absent[0]}.npy in {name}/annotations beside the others of {number}, found none."
+            if faults is None:
+                raise FileNotFoundError(sentence)
+            faults.append(sentence)
+            continue
         try:
             table["labels"][row] = lists.whole_number(*_cell(folder, number, "exp", "an expression"), 0, 7)
             table["valence"][row] = lists.number(*_cell(folder, number, "val", "valence"), -1, 1)
@@ -222,8 +235,10 @@ def _read_npy(folder: Path, name: str, found: dict[int, set[str]]) -> dict[str, 
                     raise ValueError(f"expected 136 numbers in {number}_lnd.npy, found {points.size}")
                 table["landmarks"][row] = five_of_68(points.reshape(68, 2))
         except ValueError as error:
-            raise ValueError(f"{name}/annotations: {error}.") from None
-    return table
+            lists.refuse(f"{name}/annotations: {error}.", faults)
+            continue
+        read.append(row)
+    return {key: column[read] for key, column in table.items()}
 
 
 def _array(folder: Path, number: int, kind: str) -> np.ndarray:

@@ -26,12 +26,14 @@ OFFICIAL_COUNTS = (3671, 3995, 1088, 30537, 10559, 7060, 34883)
 FIELDS = ("image_name", "face_id", "top", "left", "right", "bottom", "confidence", "label")
 #: How the faces can be split.
 RULES = ("by_photo", "resemotenet")
-_LISTS = ("label/label.lst", "label.lst", "ExpW/label/label.lst", "ExpW/label.lst")
-_PICTURES = ("image/origin", "origin", "image", "images")
+LIST_NAMES = ("label/label.lst", "label.lst", "ExpW/label/label.lst", "ExpW/label.lst")
+PICTURE_FOLDERS = ("image/origin", "origin", "image", "images")
 _SPLITS = ("train", "validation", "test")
 
 
-class _Rows(NamedTuple):
+class Listed(NamedTuple):
+    """Of each face what `FIELDS` say, and its line in the list."""
+
     files: list[str]
     face_ids: list[int]
     lines: list[int]
@@ -85,14 +87,14 @@ def load_expw(
     if split not in RULES:
         raise ValueError(f"Expected a split among {', '.join(RULES)}, found {split!r}.")
     root = lists.find_folder(path, "FERKIT_EXPW", "expw", "ExpW")
-    listed = lists.first_file(root, _LISTS)
+    listed = lists.first_file(root, LIST_NAMES)
     if listed is None:
         raise FileNotFoundError(f"Expected label/label.lst or label.lst in {root}, found neither. data/README.md shows the layout.")
     base = listed.parent.parent if listed.parent.name == "label" else listed.parent
-    pictures = lists.first_folder(base, _PICTURES)
+    pictures = lists.first_folder(base, PICTURE_FOLDERS)
     if pictures is None:
-        raise FileNotFoundError(f"Expected the photographs in {base / _PICTURES[0]} or {base / 'image'}, found neither; unpack them there.")
-    rows = _read_list(listed)
+        raise FileNotFoundError(f"Expected the photographs in {base / PICTURE_FOLDERS[0]} or {base / 'image'}, found neither; unpack them there.")
+    rows = read_list(listed)
     file = Path(split_file) if split_file is not None else cache_folder() / f"expw-split-{split}-{seed}-{file_sha256(listed)[:16]}.csv"
     if not file.is_file():
         _write_split(file, rows, _by_photo(rows, seed) if split == "by_photo" else _resemotenet(rows.labels, seed))
@@ -120,7 +122,7 @@ def load_expw(
     )
 
 
-def _listing(pictures: Path, rows: _Rows, kept: np.ndarray, name: str) -> Listing:
+def _listing(pictures: Path, rows: Listed, kept: np.ndarray, name: str) -> Listing:
     lines = [rows.lines[row] for row in kept]
     return Listing(
         root=pictures,
@@ -130,8 +132,8 @@ def _listing(pictures: Path, rows: _Rows, kept: np.ndarray, name: str) -> Listin
     )
 
 
-def _read_list(path: Path) -> _Rows:
-    """Read lines "image_name face_id top left right bottom confidence label"."""
+def read_list(path: Path, faults: list[str] | None = None) -> Listed:
+    """Read lines "image_name face_id top left right bottom confidence label"; a wrong row raises, or is left out and added to `faults`."""
     files: list[str] = []
     face_ids: list[int] = []
     lines: list[int] = []
@@ -152,16 +154,17 @@ def _read_list(path: Path) -> _Rows:
             if (name, face) in seen:
                 raise ValueError(f"face {face} of {name} is in row {seen[name, face]} already")
         except ValueError as error:
-            raise ValueError(f"{path.name}, row {line}: {error}.") from None
+            lists.refuse(f"{path.name}, row {line}: {error}.", faults)
+            continue
         seen[name, face] = line
         files.append(name)
         face_ids.append(face)
         lines.append(line)
         numbers.append((left, top, right, bottom, confidence, label))
     if not files:
-        raise ValueError(f"Expected rows of faces in {path.name}, found none.")
-    table = np.array(numbers)
-    return _Rows(files, face_ids, lines, table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
+        lists.refuse(f"Expected rows of faces in {path.name}, found none.", faults)
+    table = np.array(numbers).reshape(-1, 6)
+    return Listed(files, face_ids, lines, table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
 
 
 def _resemotenet(codes: np.ndarray, seed: int) -> np.ndarray:
@@ -176,7 +179,7 @@ def _resemotenet(codes: np.ndarray, seed: int) -> np.ndarray:
     return sides
 
 
-def _by_photo(rows: _Rows, seed: int) -> np.ndarray:
+def _by_photo(rows: Listed, seed: int) -> np.ndarray:
     """Photographs, each counted as the class most of its faces have, go to 70 % train, 20 % test and 10 % validation."""
     generator = np.random.default_rng(seed)
     photos, photo = np.unique(np.array(rows.files), return_inverse=True)
@@ -191,7 +194,7 @@ def _by_photo(rows: _Rows, seed: int) -> np.ndarray:
     return side[photo]
 
 
-def _write_split(file: Path, rows: _Rows, sides: np.ndarray) -> None:
+def _write_split(file: Path, rows: Listed, sides: np.ndarray) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image_name", "face_id", "split"])
@@ -203,7 +206,7 @@ def _write_split(file: Path, rows: _Rows, sides: np.ndarray) -> None:
         raise OSError(f"Expected to write the split to {file}, but {error.strerror or error}; name a place with split_file=.") from None
 
 
-def _read_split(file: Path, rows: _Rows) -> tuple[np.ndarray, str]:
+def _read_split(file: Path, rows: Listed) -> tuple[np.ndarray, str]:
     """Return the side of each face, and the file's sha256."""
     data = file.read_bytes()
     try:

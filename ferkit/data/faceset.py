@@ -2,13 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 
 #: Names a split can have, in the order in which they are listed. `test` is a test set that is not one of FER2013's two.
 SPLITS = ("train", "validation", "public_test", "private_test", "test")
+#: Scattered rows of a memory map that take more bytes than this stay on disk until they are used.
+LAZY_BYTES = 1 << 28
+
+
+class Rows:
+    """Scattered rows of a memory map, read where they are indexed: AffectNet's training images would take 10 GB in memory.
+
+    It has what the project uses of an array: length, `shape`, `dtype`, `ndim`, `nbytes`, iteration, indices (whole numbers,
+    slices, arrays, masks, and tuples of them, whose first one is for the rows), and `np.asarray`. Every index gives an
+    ordinary array in memory; `at` gives rows of the rows without reading any.
+    """
+
+    def __init__(self, source: np.ndarray, rows: np.ndarray) -> None:
+        if len(rows) and not (-len(source) <= rows.min() and rows.max() < len(source)):
+            raise IndexError(f"Expected rows below {len(source)}, found {rows.min()} to {rows.max()}.")
+        self.source, self.rows = source, rows % max(len(source), 1)
+        self.shape, self.dtype, self.ndim = (len(rows), *source.shape[1:]), source.dtype, source.ndim
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all rows would take in memory."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def at(self, pick: slice | np.ndarray) -> np.ndarray:
+        """Return some of the rows, read only where they are few or neighbours in the file."""
+        return take_rows(self.source, self.rows[pick])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        first, rest = (index[0], index[1:]) if isinstance(index, tuple) and index else (index, ())
+        if first is Ellipsis or first is None:
+            return np.asarray(self)[index]
+        rows = self.rows[first]
+        picked = np.array(self.source[rows])  # a copy: what is written to it stays in memory
+        return picked[(slice(None),) * rows.ndim + rest] if rest else picked
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.source[row] for row in self.rows)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("Expected leave to copy: scattered rows of a file are no array in memory.")
+        return np.asarray(self.source[self.rows], dtype)
+
+
+def take_rows(images: np.ndarray | Rows, pick: slice | np.ndarray) -> np.ndarray:
+    """Return some of the images: a view for a slice, else a copy, or `Rows` where a memory map is scattered and large."""
+    if isinstance(images, Rows):
+        return images.at(pick)
+    if isinstance(pick, slice) or not isinstance(images, np.memmap):
+        return images[pick]
+    if len(pick) and pick[0] >= 0 and np.array_equal(pick, np.arange(pick[0], pick[0] + len(pick))):
+        return images[int(pick[0]) : int(pick[-1]) + 1]
+    rows = Rows(images, pick)
+    # an array to all who use it; the type would have to be spelt out in every signature otherwise
+    return cast(np.ndarray, rows) if rows.nbytes > LAZY_BYTES else images[pick]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -16,7 +75,7 @@ class FaceSet:
     """Face images of one data set, with labels and splits; rows keep the order of the source.
 
     Attributes:
-        images: uint8 in [0, 255], (N, H, W) grey or (N, 3, H, W) RGB; may be a memory map.
+        images: uint8 in [0, 255], (N, H, W) grey or (N, 3, H, W) RGB; may be a memory map, or `Rows` of one.
         labels: int64 (N,), positions in `names`.
         names: canonical emotion names in label order.
         split: (N,) strings, each one of `SPLITS`.
@@ -94,7 +153,8 @@ class FaceSet:
     def subset(self, indices: np.ndarray | Sequence[int]) -> FaceSet:
         """Return the rows at `indices` (integers, in that order, or a boolean mask of length N).
 
-        A run of neighbouring rows stays a view, so that memory-mapped images are not read before they are used.
+        A run of neighbouring rows stays a view, and scattered rows of a memory map that take more than `LAZY_BYTES`
+        become `Rows`, so that memory-mapped images are not read before they are used.
         """
         rows = np.asarray(indices)
         if rows.dtype == bool:
@@ -109,7 +169,7 @@ class FaceSet:
             pick = slice(int(rows[0]), int(rows[-1]) + 1)
         return replace(
             self,
-            images=self.images[pick],
+            images=take_rows(self.images, pick),
             labels=self.labels[pick],
             split=self.split[pick],
             votes=None if self.votes is None else self.votes[pick],

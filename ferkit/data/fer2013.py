@@ -121,8 +121,11 @@ def find_source(path: str | os.PathLike[str] | None = None) -> Path:
     return source
 
 
-def read_csv(path: Path) -> Arrays:
-    """Parse the contest's csv (columns emotion, pixels, Usage in any order) row by row, without caching."""
+def read_csv(path: Path, faults: dict[int, str] | None = None) -> Arrays:
+    """Parse the contest's csv (columns emotion, pixels, Usage in any order) row by row, without caching.
+
+    A wrong row raises ValueError, or is left out and added to `faults` under its number among the data rows, from 1.
+    """
     if path.suffix.lower() not in (".csv", ".txt") and not is_packed(path):
         raise ValueError(
             f"Expected FER2013 as .csv, .csv.gz, .zip, .tar.gz or .parquet, found {path.name}. "
@@ -137,12 +140,18 @@ def read_csv(path: Path) -> Arrays:
             try:
                 if len(row) != width:
                     raise ValueError(f"expected {width} columns, found {len(row)}; the file may be cut off here")
-                codes.append(_code(row[emotion], _CODES, "an emotion from 0 to 6"))
-                splits.append(_code(row[usage], USAGES, f"Usage among {', '.join(USAGES)}"))
+                code = _code(row[emotion], _CODES, "an emotion from 0 to 6")
+                split = _code(row[usage], USAGES, f"Usage among {', '.join(USAGES)}")
                 images += parse_pixels(row[pixels])
             except ValueError as error:
-                raise ValueError(f"{path.name}, data row {number}: {error}.") from None
-    if not codes:
+                sentence = f"{path.name}, data row {number}: {error}."
+                if faults is None:
+                    raise ValueError(sentence) from None
+                faults[number] = sentence
+                continue
+            codes.append(code)
+            splits.append(split)
+    if not codes and not faults:
         raise ValueError(f"Expected rows of images in {path.name}, found a header and nothing below it.")
     table = np.frombuffer(images, np.uint8).reshape(-1, SIDE, SIDE)
     return Arrays(table, np.array(codes, np.int64), np.array(splits))

@@ -26,16 +26,57 @@ SPLIT_WORDS = {
 _ORDER = "fer2013"
 
 
-def _split(word: str) -> str | None:
+def split_of(word: str) -> str | None:
+    """Return the split that a folder or file is named after, None for another name."""
     return SPLIT_WORDS.get(re.sub(r"[\s_-]", "", word.lower()))
 
 
-def _is_emotion(word: str) -> bool:
+def is_emotion(word: str) -> bool:
+    """Return whether `ferkit.labels` knows the word."""
     try:
         labels.canonical(word)
     except ValueError:
         return False
     return True
+
+
+def class_tree(root: Path, endings: tuple[str, ...] = IMAGES) -> dict[str, dict[str, list[str]]]:
+    """Return the pictures of class folders, inside split folders or not: split folder -> class folder -> sorted file names.
+
+    The names of split folders and files are below `root`, with "/" between folders; split folders may also lie one level
+    further down. Without any the one split folder is "". Names that begin with a dot are passed over.
+
+    Raises ValueError for two folders of one split, or a link to a folder inside a class folder, which could lead in a circle.
+    """
+    splits: list[Path] = []
+    for folder in (root, *_folders(root)):
+        splits = [inner for inner in _folders(folder) if split_of(inner.name)]
+        if splits:
+            break
+    names: dict[str, Path] = {}
+    for folder in splits:
+        twin = names.setdefault(str(split_of(folder.name)), folder)
+        if twin is not folder:
+            raise ValueError(f"Expected one folder per split, found {twin.name} and {folder.name} in {folder.parent}; put them together.")
+    return {
+        folder.relative_to(root).as_posix().removeprefix("."): {inner.name: _pictures(inner, root, endings) for inner in _folders(folder)}
+        for folder in splits or [root]
+    }
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _pictures(folder: Path, root: Path, endings: tuple[str, ...]) -> list[str]:
+    found: list[str] = []
+    for inner, deeper, names in os.walk(folder):
+        linked = next((name for name in deeper if os.path.islink(os.path.join(inner, name))), None)
+        if linked is not None:
+            raise ValueError(f"Expected pictures and plain folders in {folder.name}/, found the link {linked} to a folder; copy what it leads to.")
+        below = os.path.relpath(inner, root).replace(os.sep, "/")
+        found += [f"{below}/{name}" for name in names if name.lower().endswith(endings) and not name.startswith(".")]
+    return sorted(found)
 
 
 def find_class_folders(root: Path) -> list[Path]:
@@ -44,10 +85,10 @@ def find_class_folders(root: Path) -> list[Path]:
     Raises ValueError where a split folder holds a folder that is no FER2013 class, or lacks one, or holds none.
     """
     files: list[Path] = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and _split(path.name)):
+    for folder in sorted(path for path in root.iterdir() if path.is_dir() and split_of(path.name)):
         found: dict[str, list[Path]] = {}
         for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            if not _is_emotion(inner.name) or labels.canonical(inner.name) not in labels.order(_ORDER):
+            if not is_emotion(inner.name) or labels.canonical(inner.name) not in labels.order(_ORDER):
                 raise ValueError(
                     f"Expected one folder per FER2013 class in {folder.name}/ (angry, disgust, fear, happy, sad, "
                     f"surprise, neutral), found {inner.name!r}."
@@ -72,7 +113,7 @@ def read_class_folders(files: list[Path], root: Path, side: int) -> Arrays:
         split, emotion = file.relative_to(root).parts[:2]
         images[row] = _grey(file.read_bytes(), side, file.relative_to(root).as_posix())
         codes[row] = labels.native_code(_ORDER, emotion)
-        splits.append(_split(split))
+        splits.append(split_of(split))
     return Arrays(images, codes, np.array(splits))
 
 
@@ -110,7 +151,7 @@ def read_parquet(files: list[Path], side: int) -> Arrays:
     splits: list[str] = []
     note = ""
     for file in files:
-        split = _split(re.split(r"[-.]", file.name)[0]) or _split(file.parent.name)
+        split = split_of(re.split(r"[-.]", file.name)[0]) or split_of(file.parent.name)
         if split is None:
             raise ValueError(f"Expected parquet files named train-..., validation-... or test-..., found {file.name}.")
         try:
@@ -167,12 +208,12 @@ def _label_reader(schema: Any, column: str, file: Path) -> tuple[Callable[[Any, 
     """Return a function from a cell to FER2013's label, and whether the file itself names the classes."""
     names = _class_names(schema, column)
     named = bool(names) and not all(name.isdigit() for name in names)
-    odd = [name for name in names if not _is_emotion(name)] if named else []
+    odd = [name for name in names if not is_emotion(name)] if named else []
     if odd:
         raise ValueError(f"Expected FER2013's class names in {file.name}, found {', '.join(odd)}.")
 
     def code_of(value: Any, what: str) -> int:
-        if isinstance(value, str) and _is_emotion(value):
+        if isinstance(value, str) and is_emotion(value):
             return labels.native_code(_ORDER, value)
         if isinstance(value, int) and 0 <= value < (len(names) if named else 7):
             return labels.native_code(_ORDER, names[value]) if named else value

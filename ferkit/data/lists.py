@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 MAX_LINE = 1 << 16
+MAX_SENTENCE = 600
 
 
 def find_folder(path: str | os.PathLike[str] | None, variable: str, name: str, title: str) -> Path:
@@ -44,6 +45,15 @@ def first_file(root: Path, names: Sequence[str]) -> Path | None:
 def first_folder(root: Path, names: Sequence[str]) -> Path | None:
     """Return the first of the folders that is there, or None."""
     return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def refuse(sentence: str, faults: list[str] | None = None) -> None:
+    """Raise a ValueError with the sentence, shortened where it quotes more than fits, or, where faults are collected, add it to them."""
+    if len(sentence) > MAX_SENTENCE:
+        sentence = f"{sentence[: MAX_SENTENCE - 100]} ... {sentence[-80:]}"
+    if faults is None:
+        raise ValueError(sentence) from None
+    faults.append(sentence)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:

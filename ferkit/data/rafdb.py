@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from ferkit import labels
 from ferkit.data import lists
 from ferkit.data.faceset import FaceSet
-from ferkit.data.folders import IMAGES, SPLIT_WORDS
+from ferkit.data.folders import class_tree, split_of
 from ferkit.data.pictures import Listing, missing_rows, store
 
 #: Images per class of the official split, in RAF-DB's label order. Their sums are 12,271 and 3,068.
@@ -29,7 +29,7 @@ LIST_NAMES = tuple(
 _NAMES = labels.order("rafdb")
 
 
-class _Rows(NamedTuple):
+class Listed(NamedTuple):
     """Of each picture: file below the root, place for messages, label from 0, split, and its name in the official list."""
 
     files: list[str]
@@ -89,12 +89,12 @@ def load_rafdb(
         if order is not None:
             raise ValueError(f"Expected no order for {listed.name}, whose labels 1 to 7 are defined; found {order!r}.")
         base = listed.parent.parent if listed.parent.name == "EmoLabel" else listed.parent
-        rows, layout = _read_list(listed, images), f"{listed.name}, {images}"
-    elif folders := _split_folders(root):
+        rows, layout = read_list(listed, images), f"{listed.name}, {images}"
+    elif "" not in (tree := class_tree(root)):
         if images == "original":
             raise ValueError(f"Expected the official list for images=\"original\", found class folders in {root}.")
         base, layout = root, "class folders"
-        rows = _read_folders(folders, root, order)
+        rows = _read_folders(tree, order)
     else:
         raise FileNotFoundError(
             f"Expected RAF-DB in {root}: EmoLabel/list_patition_label.txt with Image/aligned/, or folders such as train/1; "
@@ -102,13 +102,13 @@ def load_rafdb(
         )
     there = missing_rows(Listing(root=base, files=rows.files, place=rows.places.__getitem__), missing)
     dropped = len(rows.files) - len(there)
-    rows = _Rows(*([column[row] for row in there] for column in rows))  # type: ignore[arg-type]
+    rows = Listed(*([column[row] for row in there] for column in rows))  # type: ignore[arg-type]
     boxes = landmarks = None
     if images == "original":
         if align:
-            landmarks = np.stack([_annotation(base, "manual", "manu_attri", name, 10).reshape(5, 2) for name in rows.names])
+            landmarks = np.stack([annotation(base, "manual", "manu_attri", name, 10).reshape(5, 2) for name in rows.names])
         else:
-            boxes = np.stack([_annotation(base, "boundingbox", "boundingbox", name, 4) for name in rows.names])
+            boxes = np.stack([annotation(base, "boundingbox", "boundingbox", name, 4) for name in rows.names])
     listing = Listing(root=base, files=rows.files, place=rows.places.__getitem__, boxes=boxes, landmarks=landmarks)
     faces = store("rafdb", listing, size=size, margin=margin, workers=workers, progress=progress)
     codes, split = np.array(rows.labels, np.int64), np.array(rows.splits)
@@ -124,9 +124,9 @@ def load_rafdb(
     )
 
 
-def _read_list(path: Path, images: str) -> _Rows:
-    """Read lines such as "train_00001.jpg 5"."""
-    rows = _Rows([], [], [], [], [])
+def read_list(path: Path, images: str, faults: list[str] | None = None) -> Listed:
+    """Read lines such as "train_00001.jpg 5"; a row that is wrong raises ValueError, or is left out and added to `faults`."""
+    rows = Listed([], [], [], [], [])
     seen: dict[str, int] = {}
     for line, text in lists.read_lines(path):
         try:
@@ -137,13 +137,16 @@ def _read_list(path: Path, images: str) -> _Rows:
             split = next((split for split in ("train", "test") if name.startswith(f"{split}_")), None)
             if split is None or "/" in name:
                 raise ValueError(f"expected a name that begins with train_ or test_, found {name!r}")
+            if not all(name.rpartition(".")):
+                raise ValueError(f"expected the name of a picture with its ending, such as .jpg, found {name!r}")
             if name in seen:
                 raise ValueError(f"{name} is in row {seen[name]} already; a picture has one label")
             if fields[1] == "0":
                 raise ValueError("expected a label from 1 to 7, found '0'; RAF-DB counts from 1, this list may have been renumbered")
             code = lists.whole_number(fields[1], "a label", 1, 7)
         except ValueError as error:
-            raise ValueError(f"{path.name}, row {line}: {error}.") from None
+            lists.refuse(f"{path.name}, row {line}: {error}.", faults)
+            continue
         seen[name] = line
         stem, _, ending = name.rpartition(".")
         rows.files.append(f"Image/aligned/{stem}_aligned.{ending}" if images == "aligned" else f"Image/original/{name}")
@@ -152,11 +155,11 @@ def _read_list(path: Path, images: str) -> _Rows:
         rows.splits.append(split)
         rows.names.append(stem)
     if not rows.files:
-        raise ValueError(f"Expected rows of names and labels in {path.name}, found none.")
+        lists.refuse(f"Expected rows of names and labels in {path.name}, found none.", faults)
     return rows
 
 
-def _annotation(base: Path, folder: str, ending: str, name: str, count: int) -> np.ndarray:
+def annotation(base: Path, folder: str, ending: str, name: str, count: int) -> np.ndarray:
     """Return the first `count` numbers of `Annotation/<folder>/<name>_<ending>.txt`."""
     file = base / "Annotation" / folder / f"{name}_{ending}.txt"
     if not file.is_file():
@@ -172,45 +175,26 @@ def _annotation(base: Path, folder: str, ending: str, name: str, count: int) -> 
         raise ValueError(f"{file.name}: {error}.") from None
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the folder of each split, also one level further down where the root holds a single folder."""
-    for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
-        found = {
-            SPLIT_WORDS[inner.name.lower()]: inner
-            for inner in sorted(folder.iterdir())
-            if inner.is_dir() and SPLIT_WORDS.get(inner.name.lower()) in ("train", "validation", "test")
-        }
-        if found:
-            return found
-    return {}
-
-
-def _read_folders(folders: dict[str, Path], root: Path, order: str | Sequence[str] | None) -> _Rows:
-    rows = _Rows([], [], [], [], [])
-    found = {
-        split: {inner.name: _pictures(inner) for inner in sorted(folder.iterdir()) if inner.is_dir() and not inner.name.startswith(".")}
-        for split, folder in folders.items()
-    }
-    classes = sorted({name for inner in found.values() for name in inner})
-    emotion = _class_folders(classes, order, {split: {name: len(files) for name, files in inner.items()} for split, inner in found.items()})
+def _read_folders(tree: dict[str, dict[str, list[str]]], order: str | Sequence[str] | None) -> Listed:
+    rows = Listed([], [], [], [], [])
+    folders = {str(split_of(PurePosixPath(folder).name)): folder for folder in tree}
+    classes = sorted({name for inner in tree.values() for name in inner})
+    counts = {split: {name: len(files) for name, files in tree[folder].items()} for split, folder in folders.items()}
+    emotion = _class_folders(classes, order, counts)
     for split in ("train", "validation", "test"):
-        for name, files in found.get(split, {}).items():
+        folder = folders.get(split, "")
+        for name, files in tree.get(folder, {}).items():
             if not files:
-                raise ValueError(f"Expected pictures in {folders[split].name}/{name}, found none.")
-            for file in files:
-                rows.files.append(file.relative_to(root).as_posix())
-                rows.places.append(f"folder {folders[split].name}/{name}")
-                rows.labels.append(_NAMES.index(emotion[name]))
-                rows.splits.append(split)
-                rows.names.append(file.stem)
-        absent = [name for name in classes if split in found and name not in found[split]]
+                raise ValueError(f"Expected pictures in {folder}/{name}, found none.")
+            rows.files.extend(files)
+            rows.places.extend([f"folder {folder}/{name}"] * len(files))
+            rows.labels.extend([_NAMES.index(emotion[name])] * len(files))
+            rows.splits.extend([split] * len(files))
+            rows.names.extend(PurePosixPath(file).stem for file in files)
+        absent = [name for name in classes if split in folders and name not in tree[folder]]
         if absent:
-            raise ValueError(f"Expected the same classes in every split, found no {folders[split].name}/{absent[0]}.")
+            raise ValueError(f"Expected the same classes in every split, found no {folder}/{absent[0]}.")
     return rows
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return [folder / name for name in sorted(os.listdir(folder)) if name.lower().endswith(IMAGES) and not name.startswith(".")]
 
 
 def _class_folders(classes: list[str], order: str | Sequence[str] | None, counts: dict[str, dict[str, int]]) -> dict[str, str]:

@@ -39,7 +39,7 @@ def duplicate_mask(
     if unknown:
         raise ValueError(f"Expected splits among {', '.join(SPLITS)}, found {', '.join(unknown)}.")
     seen = np.isin(faceset.split, sorted(others - {evaluated_split}))
-    return np.isin(evaluated, image_hashes(faceset.images[seen]))
+    return np.isin(evaluated, image_hashes(faceset.subset(seen).images))
 
 
 def duplicates_across(faceset: FaceSet, a: str, b: str) -> np.ndarray:

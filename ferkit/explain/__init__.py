@@ -6,7 +6,18 @@ from ferkit.explain.faithfulness import average_drop, insertion_deletion, occlus
 from ferkit.explain.features import PROJECTIONS, features_of, project
 from ferkit.explain.gates import attention_maps, channel_gates, spatial_maps
 from ferkit.explain.randomisation import randomisation_check, shuffle_weights
-from ferkit.explain.scores import HEAT_METHODS, SCORES, centre_prior, chance_scores, estimate, estimates, heat_maps, margins, score_maps, score_network
+from ferkit.explain.scores import (
+    HEAT_METHODS,
+    SCORES,
+    centre_prior,
+    chance_scores,
+    estimate,
+    estimates,
+    heat_maps,
+    margins,
+    score_maps,
+    score_network,
+)
 
 __all__ = [
     "HEAT_METHODS",

@@ -20,7 +20,9 @@ from ferkit.models import FerModel
 def occlusion_map(
     model: FerModel, images: np.ndarray | Tensor, *, target: Target = None, patch: int | None = None, stride: int | None = None
 ) -> np.ndarray:
-    """How much the class's probability falls when a grey square hides a place (Zeiler & Fergus, ECCV 2014, arXiv 1311.2901).
+    """How much the class's probability falls when a grey square hides a place.
+
+    Zeiler & Fergus, ECCV 2014 (arXiv 1311.2901), section 4.2, with the fall in place of the probability.
 
     Args:
         model: any network of `create_model`; left as it was.
@@ -30,7 +32,8 @@ def occlusion_map(
         stride: pixels between squares; default half of `patch`. The last square of a row ends at the border.
 
     Returns:
-        (N, H, W) float32 in [-1, 1]: for each pixel, the mean fall over the squares that hid it; negative where hiding helps.
+        (N, H, W) float32 in [-1, 1]: for each pixel, the mean fall over the squares that hid it; negative where hiding
+        helps.
 
     Raises:
         ValueError: what `cam` refuses, a patch that does not fit, or a stride that leaves gaps.

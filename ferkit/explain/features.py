@@ -57,9 +57,9 @@ def project(features: np.ndarray, *, method: str = "pca", seed: int = 0) -> Proj
     """Features (N, D) as points on paper (N, 2).
 
     Only "pca" is a straight view: distances are at most what they are in the full space, its axes say which share of the
-    variance they show, and other vectors can be placed. "tsne" (van der Maaten & Hinton, JMLR 2008; perplexity 30, or (N - 1) / 3
-    for few points) and "umap" (McInnes et al., arXiv 1802.03426; needs umap-learn) keep neighbours together; sizes of groups and distances
-    between them mean nothing. These two are slow, so the last eight layouts are remembered.
+    variance they show, and other vectors can be placed. "tsne" (van der Maaten & Hinton, JMLR 2008; perplexity 30, or
+    (N - 1) / 3 for few points) and "umap" (McInnes et al., arXiv 1802.03426; needs umap-learn) keep neighbours together;
+    sizes of groups and distances between them mean nothing. These two are slow, so the last eight layouts are remembered.
 
     Raises:
         ValueError: unknown method, or fewer than three vectors.

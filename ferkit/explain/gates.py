@@ -6,8 +6,8 @@ network: nothing is stretched, cut off or resized.
 
 About the masks of the Residual Masking Network: the released one is a softmax over the channels, so $\sum_c F_M = 1$ at
 every place, and the channel mean $1/C$ is a constant picture, whatever the face. It cannot show where the network looks.
-What can differ from place to place is shown instead: the channel sums of $F_R$, $F_R \odot F_M$ and $F_N$ (all at least 0, since
-$F_R$ leaves a ReLU), and the channel maximum of $F_M$, which says how much one channel is preferred at a place.
+What can differ from place to place is shown instead: the channel sums of $F_R$, $F_R \odot F_M$ and $F_N$ (all at least
+0, since $F_R$ leaves a ReLU), and the channel maximum of $F_M$, which says how much one channel is preferred at a place.
 """
 
 import re
@@ -37,11 +37,11 @@ def attention_maps(model: FerModel, images: np.ndarray | Tensor, *, batch_size: 
     from their output stands behind a colon:
 
     - squeeze-and-excitation, CBAM: `X.gate`, `X.channel_gate` (N, C) and `X.spatial_gate` (N, h, w), in (0, 1).
-    - a gate (C, h, w) per picture, as of BAM (before 1 is added) and the Residual Attention Network: `X.gate: channel mean`
-      (N, h, w) and `X.gate: place mean` (N, C).
+    - a gate (C, h, w) per picture, as of BAM (before 1 is added) and the Residual Attention Network:
+      `X.gate: channel mean` (N, h, w) and `X.gate: place mean` (N, C).
     - coordinate attention: `X.height_gate` (N, h, 1) and `X.width_gate` (N, 1, w), channel means, and of their outer
-      product `X.product: channel mean` (N, h, w) and `X.product: place mean` (N, C). The mean of the products is not the
-      product of the means.
+      product `X.product` (N, h, w) and `X.product: place mean` (N, C). The mean of the products is not the product of the
+      means.
     - masking blocks: `maskK: F_R`, `maskK: F_R*F_M`, `maskK: F_N` (channel sums), `maskK: max F_M`, `maskK: mean F_M`, all
       (N, h, w), and `maskK: place mean` (N, C). With a channel softmax `mean F_M` is constant, see the module's text.
     - spatial bias: `X: channel mean` (N, r, r), any sign.
@@ -114,14 +114,9 @@ def _gate(name: str) -> Reading:
             return {name: gate[:, 0]}  # (B, h, w)
         if gate[0, 0].numel() == 1:
             return {name: gate.flatten(1)}  # (B, C)
-        return _both(name, gate)
+        return {f"{name}: channel mean": gate.mean(1), f"{name}: place mean": gate.mean((2, 3))}  # (B, h, w), (B, C)
 
     return [name], read
-
-
-def _both(name: str, gate: Tensor) -> dict[str, Tensor]:
-    """(B, C, h, w) seen over places (B, h, w) and over channels (B, C)."""
-    return {f"{name}: channel mean": gate.mean(1), f"{name}: place mean": gate.mean((2, 3))}
 
 
 def _coordinate_attention(name: str, dot: str) -> Reading:
@@ -129,8 +124,13 @@ def _coordinate_attention(name: str, dot: str) -> Reading:
 
     def read(seen: dict[str, Tensor]) -> dict[str, Tensor]:
         height, width = (seen[n] for n in names)  # (B, C, h, 1), (B, C, 1, w)
-        strips = {n: gate.mean(1) for n, gate in zip(names, (height, width), strict=True)}  # (B, h, 1), (B, 1, w)
-        return {**strips, **_both(f"{dot}product", height * width)}
+        product = f"{dot}product"
+        return {
+            names[0]: height.mean(1),  # (B, h, 1)
+            names[1]: width.mean(1),  # (B, 1, w)
+            product: (height * width).mean(1),  # (B, h, w)
+            f"{product}: place mean": (height * width).mean((2, 3)),  # (B, C)
+        }
 
     return names, read
 

@@ -28,8 +28,9 @@ class Randomised(NamedTuple):
 def shuffle_weights(module: nn.Module, *, seed: int = 0) -> None:
     """Shuffle the values of each parameter in place: their distribution stays, what was learnt goes.
 
-    That keeps activations of the usual size, which fresh initial values need not: a BatchNorm that has forgotten its statistics, or one
-    whose weight starts at 0 as in the masking blocks, would make maps flat instead of random. What holds one value, or equal ones, stays.
+    That keeps activations of the usual size, which fresh initial values need not: a BatchNorm that has forgotten its
+    statistics, or one whose weight starts at 0 as in the masking blocks, would make maps flat instead of random. What
+    holds one value, or equal ones, stays.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -52,9 +53,10 @@ def randomisation_check(
     stages: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[Randomised]:
-    """Cascading randomisation (Adebayo et al., NeurIPS 2018, arXiv 1810.03292): shuffle the last stage, then the one below as well ...
+    """Shuffle the last stage, then the one below as well, and so on down to the input, and compare the maps.
 
-    A map that stays the same explains the picture, not the network. The class explained is fixed: that of the trained network.
+    Cascading randomisation (Adebayo et al., NeurIPS 2018, arXiv 1810.03292). A map that stays the same explains the
+    picture, not the network. The class explained is fixed: that of the trained network.
 
     Args:
         model: any network of `create_model`; a copy is shuffled, the model is left as it was.

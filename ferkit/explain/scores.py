@@ -4,9 +4,9 @@ On synthetic faces (`ferkit.data.synthetic.make_faces(..., masks=True)`) the pla
 means something only beside its baselines: faces are centred, so a map that points at the middle of any picture does well.
 That a score beats a baseline is a statement about the differences per picture: `margins`.
 
-All three scores take what they compare, heat (N, H, W) and masks bool (N, H, W), and give one value in [0, 1] per picture (N,);
-NaN where the mask is empty (say, hidden by an occluder), and such pictures are left out of means. Where values of the heat are tied,
-each of the tied places counts in proportion, so a map without contrast gets exactly what chance gets.
+All three scores take what they compare, heat (N, H, W) and masks bool (N, H, W), and give one value in [0, 1] per picture
+(N,); NaN where the mask is empty (say, hidden by an occluder), and such pictures are left out of means. Where values of the
+heat are tied, each of the tied places counts in proportion, so a map without contrast gets exactly what chance gets.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def pointing_game(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def energy_in_mask(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Share of the heat that lies in the mask (Wang et al., CVPRW 2020, arXiv 1910.01279, section 4.3); negative heat counts as 0."""
+    """Share of the heat that lies in the mask (Wang et al., CVPRW 2020, arXiv 1910.01279); negative heat counts as 0."""
     h, m = _flat(heats, masks)
     h = np.maximum(h, 0)
     h[~h.any(1)] = 1  # nothing is hot, so everything is as hot as the rest
@@ -107,7 +107,7 @@ def score_network(
     target: Target = None,
     layer: str | None = None,
 ) -> dict[str, Scored]:
-    """Scores per picture of a network's maps, and of the baselines: {method: {score: (N,)}} with "chance" and "centre prior".
+    """Scores per picture of a network's maps and of the baselines "chance" and "centre prior": {method: {score: (N,)}}.
 
     Args:
         model: any network of `create_model`; left as it was.

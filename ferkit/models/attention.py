@@ -1,6 +1,6 @@
 """Blocks that re-weight a map: gates over channels, places, or both. Each says which paper it comes from."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -133,36 +133,67 @@ class CoordinateAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        rows, columns = _means(x)  # (B, C, H, 1), (B, C, W, 1)
-        strip = self.act(self.bn1(self.conv1(torch.cat([rows, columns], dim=2))))  # (B, m, H + W, 1)
+        # The hand-written gradients compute the same numbers in fewer and faster passes over the map.
+        train = self.training and torch.is_grad_enabled()
+        rows, columns = _Means.apply(x) if train else _means(x)  # (B, C, H, 1), (B, C, 1, W)
+        strip = self.act(self.bn1(self.conv1(torch.cat([rows, columns.transpose(2, 3)], dim=2))))  # (B, m, H + W, 1)
         rows, columns = strip.split([x.shape[2], x.shape[3]], dim=2)
         height = self.height_gate(self.conv_height(rows).sigmoid())  # (B, C, H, 1)
         width = self.width_gate(self.conv_width(columns.transpose(2, 3)).sigmoid())  # (B, C, 1, W)
-        return _gated(x, height, width)
+        return _Gated.apply(x, height, width) if train else x * height * width
+
+
+class _Means(torch.autograd.Function):
+    """Means over the width (B, C, H, 1) and over the height (B, C, 1, W)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.sides = x.shape[2:]
+        return _means(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        rows, columns = grads
+        return rows / ctx.sides[1] + columns / ctx.sides[0]
+
+
+class _Gated(torch.autograd.Function):
+    """A map times a gate per row (B, C, H, 1) and a gate per column (B, C, 1, W)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        ctx.save_for_backward(x, rows, columns)
+        return x * rows * columns
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (grad,) = grads
+        x, rows, columns = ctx.saved_tensors
+        product = grad * x
+        return grad * rows * columns, _sum(product * columns, 3), _sum(product * rows, 2)
 
 
 def _means(x: Tensor) -> tuple[Tensor, Tensor]:
-    ones = torch.ones((), device=x.device, dtype=x.dtype)
-    if not _channels_last(x):
-        return x.mean(3, keepdim=True), x.mean(2).unsqueeze(3)
+    if _contiguous(x):
+        return x.mean(3, keepdim=True), x.mean(2, keepdim=True)
+    pool = nn.functional.adaptive_avg_pool2d  # several times faster than mean in channels_last, slower otherwise
+    return pool(x, (x.shape[2], 1)), pool(x, (1, x.shape[3]))
+
+
+def _sum(x: Tensor, axis: int) -> Tensor:
+    """Sum over an axis of places, which stays with length 1: in channels_last as a product with ones, ten times faster."""
+    if _contiguous(x):
+        return x.sum(axis, keepdim=True)
     batch, channels, height, width = x.shape
+    ones = torch.ones(1, x.shape[axis], device=x.device, dtype=x.dtype)
     places = x.permute(0, 2, 3, 1)  # (B, H, W, C)
-    rows = (ones / width).expand(1, width) @ places  # (B, H, 1, C)
-    columns = (ones / height).expand(1, height) @ places.reshape(batch, height, -1)  # (B, 1, W * C)
-    return rows.permute(0, 3, 1, 2), columns.view(batch, width, 1, channels).permute(0, 3, 1, 2)
+    if axis == 3:
+        return (ones @ places).permute(0, 3, 1, 2)  # (B, C, H, 1)
+    return (ones @ places.reshape(batch, height, -1)).view(batch, 1, width, channels).permute(0, 3, 1, 2)  # (B, C, 1, W)
 
 
-def _gated(x: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    if not _channels_last(x):
-        return x * height * width
-    ones = torch.ones((), device=x.device, dtype=x.dtype)
-    rows = ones.expand(x.shape[3], 1) @ height.permute(0, 2, 3, 1)  # (B, H, W, C)
-    columns = ones.expand(x.shape[2], 1) @ width.permute(0, 2, 3, 1).flatten(1).unsqueeze(1)  # (B, H, W * C)
-    return x * rows.permute(0, 3, 1, 2) * columns.view_as(rows).permute(0, 3, 1, 2)
-
-
-def _channels_last(x: Tensor) -> bool:
-    return not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+def _contiguous(x: Tensor) -> bool:
+    return x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last)
 
 
 class SpatialBias(nn.Module):

@@ -107,6 +107,14 @@ class ResNet34(_ResNetChain):
     block, layers = resnet.BasicBlock, (3, 4, 6, 3)
 
 
+@register("resnet101")
+class ResNet101(_ResNetChain):
+    """torchvision's ResNet-101, 42,514,503 parameters: in no table, but in the paper's ensemble (script/gen_ensemble.py@9141618)."""
+
+    imagenet = "resnet101"
+    block, layers = resnet.Bottleneck, (3, 4, 23, 3)
+
+
 @register("resnet152")
 class ResNet152(_ResNetChain):
     """torchvision's ResNet-152, 58,158,151 parameters; the paper's text calls it Resnet151."""

@@ -137,12 +137,20 @@ class MixedDepthwise(nn.Module):
         if even:
             raise ValueError(f"kernels must be odd for the maps of all groups to agree, found {even[0]}")
         self.channels = [channels for _, channels in splits]
+        # oneDNN has no fast bfloat16 gradients for these depthwise convolutions: up to forty times float32's time.
+        self.in_float32 = stride > 1 or max(kernel for kernel, _ in splits) > 3
         self.convs = nn.ModuleList(
             nn.Conv2d(c, c, kernel, stride, kernel // 2, groups=c, bias=False) for kernel, c in splits
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), C = sum of the splits."""
+        if not (self.in_float32 and torch.is_grad_enabled() and x.dtype == torch.bfloat16 and x.device.type == "cpu"):
+            return self._convolve(x)
+        with torch.autocast("cpu", enabled=False):
+            return self._convolve(x.to(next(self.convs.parameters()).dtype)).to(x.dtype)
+
+    def _convolve(self, x: Tensor) -> Tensor:
         if len(self.convs) == 1:
             return self.convs[0](x)
         parts = zip(self.convs, x.split(self.channels, dim=1), strict=True)

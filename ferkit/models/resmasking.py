@@ -14,6 +14,7 @@ constant 1/C: it tells channels apart, not places.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,25 @@ def nearest_legal_sizes(side: int, depths: Sequence[int] = DEPTHS) -> tuple[int,
     below = next((n for n in range(side, 0, -1) if legal_size(n, depths)), None)
     above = next(n for n in range(max(side, 1), side + _period(depths) + 1) if legal_size(n, depths))
     return tuple(sorted({n for n in (below, above) if n is not None}))
+
+
+class BlockSides(NamedTuple):
+    """Sides of the maps in one masking block: those of the encoder, and (what comes up, the skip it must meet) from the bottom."""
+
+    down: tuple[int, ...]
+    up: tuple[tuple[int, int], ...]
+
+
+def block_sides(side: int, depths: Sequence[int] = DEPTHS) -> list[BlockSides | None]:
+    """Sides of all maps in the masking blocks for pictures of `side`; None for a block of depth 0.
+
+    Behind a pair that does not match the list goes on with the skip's side, as size_policy="resize" does.
+    """
+    rows: list[BlockSides | None] = []
+    for k, depth in enumerate(depths, 1):
+        down = tuple(_grid(side, k) // 2**i for i in range(depth))
+        rows.append(BlockSides(down, tuple((2 * below, here) for here, below in zip(down[-2::-1], down[::-1], strict=False))) if depth else None)
+    return rows
 
 
 def _grid(side: int, stage: int) -> int:

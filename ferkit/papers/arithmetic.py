@@ -83,6 +83,37 @@ def confusion_implied_accuracy(
     return low, high
 
 
+def confusion_implied_accuracy_by_prediction(
+    cells: Sequence[Sequence[float]], counts: Sequence[int], half_width: float = 0.005
+) -> tuple[float, float]:
+    """Return the least and greatest accuracy if the rows of a printed confusion matrix are the *predicted* classes.
+
+    `cells` (K, K) are shares of the rows as printed, each off by `half_width` at most; `counts` the images per true class, in the
+    same order. How often each class was predicted is not known, so a linear programme looks for the numbers of images that fit all
+    cells and counts. Where rows are the true classes, `confusion_implied_accuracy` is the answer.
+
+    Raises ValueError if no numbers fit, or for shapes that do not belong together.
+    """
+    import numpy as np
+    from scipy.optimize import linprog
+
+    k = len(counts)
+    shares = np.asarray(cells, dtype=float)
+    if shares.shape != (k, k):
+        raise ValueError(f"Expected one row and one column per class ({k}), found {shares.shape}.")
+    eye, each, none = np.eye(k), np.eye(k * k), np.zeros((k, k))
+    row_of = np.repeat(eye, k, axis=0)  # (K*K, K); unknowns are the images of each cell, then those of each row
+    below, above = np.maximum(shares.ravel() - half_width, 0), shares.ravel() + half_width
+    limits = np.vstack([np.hstack([each, -above[:, None] * row_of]), np.hstack([-each, below[:, None] * row_of])])
+    sums = np.vstack([np.hstack([row_of.T, -eye]), np.hstack([np.tile(eye, k), none])])
+    totals = np.concatenate([np.zeros(k), counts])
+    hits = np.concatenate([eye.ravel(), np.zeros(k)])
+    ends = [linprog(sign * hits, limits, np.zeros(len(limits)), sums, totals) for sign in (1, -1)]
+    if any(end.status for end in ends):
+        raise ValueError("No numbers of images fit these cells and counts with the predicted classes as rows; check both for misprints.")
+    return float(ends[0].fun) / sum(counts), float(-ends[1].fun) / sum(counts)
+
+
 def binomial_half_width(p: float, n: int) -> float:
     r"""Return the half-width $1.96\sqrt{p(1-p)/n}$ of the normal 95 % interval of an accuracy `p` measured on n images."""
     _fraction(p)

@@ -4,8 +4,11 @@ Figures are made without pyplot, so there is no global state, nothing is drawn t
 notebook the last expression of a cell shows itself; `to_png` gives the same bytes.
 """
 
+from ferkit.plots.data import number_table, vote_rules, votes_below, word_columns
 from ferkit.plots.explanations import curve_with_band, feature_map2d, mask_grid, scores_bars
 from ferkit.plots.house import COLOURS, EMOTION_COLOURS, STYLE, Figure, colour, style, to_png
+from ferkit.plots.light import cost_steps, footprint, matrices, stacked_costs
+from ferkit.plots.masking import mask_sizes, reweighted, schedule_replay
 from ferkit.plots.networks import chain, feature_maps, gate_bars, stage_bars
 from ferkit.plots.pictures import cam_grid, error_gallery, face_grid, overlay, probability_bars
 from ferkit.plots.results import ablation, class_counts, compare_curves, confusion, curves, intervals, recall_bars
@@ -22,20 +25,31 @@ __all__ = [
     "colour",
     "compare_curves",
     "confusion",
+    "cost_steps",
     "curve_with_band",
     "curves",
     "error_gallery",
     "face_grid",
     "feature_map2d",
     "feature_maps",
+    "footprint",
     "gate_bars",
     "intervals",
     "mask_grid",
+    "mask_sizes",
+    "matrices",
+    "number_table",
     "overlay",
     "probability_bars",
     "recall_bars",
+    "reweighted",
+    "schedule_replay",
     "scores_bars",
+    "stacked_costs",
     "stage_bars",
     "style",
     "to_png",
+    "vote_rules",
+    "votes_below",
+    "word_columns",
 ]

@@ -57,9 +57,9 @@ def error_gallery(
     wrong = np.flatnonzero(answer != y)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:maximum]
     if len(worst) == 0:
-        figure, axes = new_figure(1, 1, (4.2, 0.6))
+        figure, axes = new_figure(1, 1, (4.2, 1.1))
         axes[0, 0].axis("off")
-        axes[0, 0].text(0, 0.5, f"No wrong answer among {len(y)} faces.", va="center")
+        axes[0, 0].text(0, 0.5, f"0 of {len(y)} answers are wrong.", va="center")
         return figure
     titles = [f"{names[y[i]]}\n→ {names[answer[i]]} {sure[i]:.0%}" for i in worst]
     figure = face_grid([images[i] for i in worst], titles, columns=columns)

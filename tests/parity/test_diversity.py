@@ -14,8 +14,8 @@ KINDS = {"spatial": pool_channels, "channel": pool_space}
 
 def maps() -> torch.Tensor:
     """phi_l[n, c, h, w] = sin(0.1 n + 0.2 c + 0.3 h + 0.4 w + 0.9 l), L=4, N=3, C=5, H=6, W=7."""
-    l, n, c, h, w = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in (4, 3, 5, 6, 7)), indexing="ij")
-    return torch.sin(0.1 * n + 0.2 * c + 0.3 * h + 0.4 * w + 0.9 * l)
+    member, n, c, h, w = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in (4, 3, 5, 6, 7)), indexing="ij")
+    return torch.sin(0.1 * n + 0.2 * c + 0.3 * h + 0.4 * w + 0.9 * member)
 
 
 def close(found: torch.Tensor | float, expected: list | float, tolerance: float = 1e-8) -> bool:

@@ -108,6 +108,20 @@ def test_confusion_bounds_contain_the_truth_and_are_no_wider_than_the_rounding()
     assert a.confusion_implied_accuracy([1.0, 0.0], [5, 5]) == pytest.approx((0.4975, 0.5025))  # clipped at 0 and 1
 
 
+def test_rows_of_predictions_bound_the_accuracy_too():
+    images = [[30, 5, 1], [4, 40, 6], [2, 10, 20]]  # rows predicted, columns true
+    cells = [[round(k / sum(row), 2) for k in row] for row in images]
+    true = [sum(row[j] for row in images) for j in range(3)]
+    low, high = a.confusion_implied_accuracy_by_prediction(cells, true)
+    assert low <= 90 / 118 <= high and 0.005 < high - low < 0.05
+    low, high = a.confusion_implied_accuracy_by_prediction([[1, 0], [0, 1]], [6, 4], half_width=0.0)
+    assert (low, high) == pytest.approx((1, 1))
+    with pytest.raises(ValueError, match="No numbers of images fit"):
+        a.confusion_implied_accuracy_by_prediction([[0.9, 0.1], [0.9, 0.1]], [1, 9])  # the first class is answered far too often
+    with pytest.raises(ValueError, match=r"per class \(3\), found \(2, 2\)"):
+        a.confusion_implied_accuracy_by_prediction([[1, 0], [0, 1]], [1, 2, 3])
+
+
 def test_fractions_and_lengths_are_checked():
     for function in (
         a.minimal_cross_entropy,

@@ -74,6 +74,7 @@ def test_parameters_beside_the_papers():
     differs = {r: (ledger.cell(r, "printed"), n) for r, n in truncated.items() if n != ledger.cell(r, "printed")}
     assert differs == {"ResAttNet56": (29.0, 29.7), "CBAM_ResNet50": (28.5, 26.0), "Inception_v3": (25.1, 21.7)}
     assert count_parameters(meta("resnet18")) == 11_180_103
+    assert count_parameters(meta("resnet101")) == 42_514_503
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ def test_result_is_what_the_returned_network_does(done, recipe):
         found = {k: v for k, v in done.result[key].items() if k != "duplicate_clean"}
         assert json.dumps(found) == json.dumps(expected)
     stored = np.load(done.folder / "predictions.npz")
-    assert {k: v.shape for k, v in stored.items()} == {"test": (60, 7), "validation": (14, 7), "test_labels": (60,), "validation_labels": (14,)}
+    assert {k: v.shape for k, v in stored.items()} == {"test": (60, 7), "validation": (14, 7), "test_labels": (60,), "validation_labels": (14,), "test_clean": (60,)}
+    assert stored["test_clean"].sum() == 48 and stored["test_clean"][12:].all()
     assert (stored["test"].argmax(1) == stored["test_labels"]).mean() == done.result["test"]["accuracy"]
 
 
@@ -203,6 +204,40 @@ def test_validation_is_carved_or_the_data_s_own(recipe, monkeypatch):
     assert load_faces(recipe) is not None and load_faces(recipe.overlay({"split_seed": 5})).split.tolist() == faces.split.tolist()
     with pytest.raises(ValueError, match="own brings its own"):
         load_faces(recipe.overlay({"drop_leaked": True}))
+
+
+def test_validation_on_a_named_split(recipe):
+    named = recipe.overlay({"data": "synthetic", "data_path": None, "data_options": {"n_train": 20, "n_test": 10, "size": 32}, "test_split": "test"})
+    faces = load_faces(recipe)
+    own = dataclasses.replace(faces, split=np.where(np.arange(len(faces)) % 5 == 0, "private_test", faces.split.astype("<U12")))
+    own = dataclasses.replace(own, split=np.where(own.split == "validation", "train", own.split))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment.data, "load", lambda *_args, **_options: own)
+        chosen = load_faces(recipe.overlay({"test_split": "private_test", "validation_split": "public_test"}))
+        assert chosen.splits() == {"train": own.splits()["train"], "validation": own.splits()["public_test"], "private_test": own.splits()["private_test"]}
+        assert np.array_equal(chosen.select("validation").images, own.select("public_test").images)
+        for wrong in ("train", "public_test"):
+            with pytest.raises(ValueError, match=f"validation_split='{wrong}' is trained on or tested on"):
+                load_faces(recipe.overlay({"validation_split": wrong}))
+        patch.setattr(experiment.data, "load", lambda *_args, **_options: faces)
+        with pytest.raises(ValueError, match="fer2013 brings a validation split of its own"):
+            load_faces(recipe.overlay({"test_split": "train", "validation_split": "public_test"}))
+    with pytest.raises(ValueError, match="found 'public_test'"):
+        load_faces(named.overlay({"validation_split": "public_test"}))
+
+
+def test_a_wrong_augmentation_of_the_test_is_refused_before_training(recipe, tmp_path):
+    with pytest.raises(ValueError, match="no test-time augmentation 'crops'"):
+        run(recipe.overlay({"tta": "crops"}), out=tmp_path, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_random_copies_of_the_test_come_from_the_recipe_s_seed(recipe, tmp_path):
+    done = run(recipe.overlay({"tta": "resmasking_random_2", "epochs": 1, "seed": 3}), out=tmp_path, progress=False)
+    test = load_faces(recipe).select("public_test")
+    stored = np.load(done.folder / "predictions.npz")["test"]
+    assert np.array_equal(stored, predict_probabilities(done.model, test.images, tta="resmasking_random_2", seed=3))
+    assert not np.array_equal(stored, predict_probabilities(done.model, test.images, tta="resmasking_random_2", seed=0))
 
 
 def test_smoke_profile_runs_every_recipe_s_kind(tmp_path):

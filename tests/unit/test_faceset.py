@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ferkit import data
-from ferkit.data import FaceSet
+from ferkit.data import FaceSet, faceset
+from ferkit.data.faceset import Rows
 
 NAMES = ("anger", "fear", "neutral")
 
@@ -103,7 +106,7 @@ def test_colour_images_are_channels_first() -> None:
 
 
 def test_load_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(data.list_datasets()) >= {"synthetic", "fer2013", "ferplus", "rafdb", "affectnet7", "affectnet8", "expw"}
+    assert set(data.list_datasets()) >= {"synthetic", "fer2013", "ferplus", "rafdb", "affectnet7", "affectnet8", "expw", "folder"}
     with pytest.raises(ValueError, match="'fer2014'. Known: synthetic, fer2013, ferplus"):
         data.load("fer2014")
     with pytest.raises(ValueError, match="'ferplus' among votes_path, mode, found modus"):
@@ -118,3 +121,62 @@ def test_load_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
         data.load("synthetic", n=5)
     with pytest.raises(ValueError, match="no path for 'synthetic'"):
         data.load("synthetic", "a/path")
+
+
+# ---- scattered rows of a memory map ----
+
+
+@pytest.fixture
+def mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaceSet:
+    monkeypatch.setattr(faceset, "LAZY_BYTES", 100)
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (40, 3, 6, 5), dtype=np.uint8))
+    images = np.load(tmp_path / "images.npy", mmap_mode="c")
+    return FaceSet(images=images, labels=np.arange(40) % 3, names=NAMES, split=np.array(["train", "test"] * 20))
+
+
+def test_scattered_rows_of_a_memory_map_are_read_when_used(mapped: FaceSet) -> None:
+    train = mapped.select("train")
+    rows, wanted = train.images, np.array(mapped.images)[::2]
+    assert isinstance(rows, Rows) and rows.source is mapped.images
+    assert len(rows) == 20 and rows.shape == (20, 3, 6, 5) and rows.dtype == np.uint8 and rows.ndim == 4 and rows.nbytes == 20 * 90
+    assert np.array_equal(np.asarray(rows), wanted) and np.array_equal(np.stack(list(rows)), wanted)
+    mask = np.arange(20) % 3 == 0
+    for index in (0, -1, slice(3, 9), slice(None, None, -2), [4, 1, 1], np.array([-1, 5]), mask, ..., (slice(None), 1), (3, 0, 2), (mask, slice(None), 2), (slice(2), ..., 1)):
+        assert type(rows[index]) is not Rows and np.array_equal(rows[index], wanted[index]), index
+    assert type(rows[2:5]) is np.ndarray
+    rows[2:5][:] = 0  # of a copy
+    assert np.array_equal(np.asarray(rows), wanted)
+    with pytest.raises(IndexError):
+        rows[20]
+
+
+def test_rows_of_rows_stay_unread(mapped: FaceSet) -> None:
+    wanted = np.array(mapped.images)
+    train = mapped.select("train")
+    for pick in (slice(5, 15), [9, 3, 3, 0, -1, 2], np.arange(20) % 2 == 0):
+        part = train.subset(np.arange(20)[pick])
+        assert isinstance(part.images, Rows) and part.images.source is mapped.images
+        assert np.array_equal(np.asarray(part.images), wanted[::2][pick]) and np.array_equal(part.labels, train.labels[pick])
+    both = mapped.subset(np.arange(40)[::-1])
+    again = both.subset(np.arange(40)[::-1])  # neighbours in the file once more
+    assert isinstance(both.images, Rows) and isinstance(again.images, np.memmap) and np.shares_memory(again.images, mapped.images)
+    assert isinstance(mapped.subset(np.arange(3, 30)).images, np.memmap)
+    with pytest.raises(IndexError):
+        mapped.subset([1, 40, 3])
+
+
+def test_rows_work_where_images_are_used(mapped: FaceSet) -> None:
+    train = mapped.select("train")
+    plain = replace(train, images=np.asarray(train.images))
+    assert np.array_equal(data.image_hashes(train.images), data.image_hashes(plain.images))
+    assert np.array_equal(data.carve_validation(train, 0.2).split, data.carve_validation(plain, 0.2).split)
+    assert repr(train) == repr(plain)
+    twice = mapped.subset(np.r_[np.arange(0, 40, 2), np.arange(1, 40, 2)[:5]])
+    assert not data.duplicate_mask(twice, "test", "train").any()
+
+
+def test_small_parts_and_ordinary_arrays_are_copied_as_before(mapped: FaceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert type(make(40).subset(np.arange(0, 40, 2)).images) is np.ndarray
+    assert not isinstance(mapped.subset([7]).images, Rows)
+    monkeypatch.setattr(faceset, "LAZY_BYTES", 1 << 28)
+    assert not isinstance(mapped.select("train").images, Rows)

@@ -8,7 +8,7 @@ from ferkit.explain import capture
 from ferkit.labels import order
 from ferkit.models import FerModel, count_parameters, create_model, summarise
 from ferkit.models.attention import CoordinateAttention, SpatialBias
-from ferkit.models.layers import ConvBN, MixedDepthwise, RepVGGDW
+from ferkit.models.layers import ConvBN, MixedDepthwise, PReLU, RepVGGDW
 from ferkit.models.lfnsb import HEADS, LfnsbParts
 from ferkit.models.mobilefacenet import FaceEmbedding
 
@@ -283,3 +283,58 @@ def test_conv_bn_without_activation_is_linear():
     assert isinstance(ConvBN(3, 4).act, nn.Identity) and isinstance(ConvBN(3, 4, activation=True).act, nn.PReLU)
     assert ConvBN(3, 4, activation=True).act.weight.shape == (4,)
     assert count_parameters(RepVGGDW(256)) == 3_840
+
+
+FORMATS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+
+
+@FORMATS
+def test_hand_written_gradients_are_those_of_the_formulas(memory_format):
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 4, 3, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
+    for block in (PReLU(5).double(), CoordinateAttention(5, hidden=3).double()):
+        parameters = list(block.parameters())
+        weights = torch.randn(2, 5, 4, 3, dtype=torch.float64)
+        trained = torch.autograd.grad((block(x) * weights).sum(), [x, *parameters])
+        for module in block.modules():  # plain formulas in evaluation mode, with the batch's statistics all the same
+            module.training = isinstance(module, nn.BatchNorm2d)
+        plain = torch.autograd.grad((block(x) * weights).sum(), [x, *parameters])
+        for a, b in zip(trained, plain, strict=True):
+            assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
+        assert trained[0].abs().max() > 0.01
+        block.train()
+        assert torch.autograd.gradcheck(block, x)
+
+
+def test_prelu_takes_the_slope_at_zero_as_torch_does():
+    x = torch.zeros(1, 1, 2, 2, requires_grad=True)
+    ours, torchs = PReLU(1), nn.PReLU(1)
+    assert torch.equal(*(torch.autograd.grad(m(x).sum(), x)[0] for m in (ours, torchs)))
+
+
+@FORMATS
+def test_a_step_in_bfloat16_is_near_the_one_in_float32(memory_format):
+    model = small().to(memory_format=memory_format)
+    images = noise(8).contiguous(memory_format=memory_format)
+    losses, gradients = [], []
+    for half in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            loss = nn.functional.cross_entropy(model(images), torch.arange(8) % 7)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(torch.cat([p.grad.flatten() for p in model.fc.parameters()]))
+    assert 0 < abs(losses[0] - losses[1]) < 0.05
+    assert nn.functional.cosine_similarity(*gradients, dim=0) > 0.95
+    assert all(p.grad.dtype == torch.float32 and torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_formats_give_the_same_logits():
+    model = small().double()
+    images = noise(4).double()
+    wanted = model(images)
+    found = model.to(memory_format=torch.channels_last)(images.contiguous(memory_format=torch.channels_last))
+    assert 0 <= (found - wanted).abs().max() < 1e-10
+    model.eval()
+    with torch.no_grad():
+        assert torch.allclose(model(images), model(images.contiguous(memory_format=torch.channels_last)), atol=1e-12)

@@ -178,6 +178,40 @@ def test_plateau_schedule_remembers_across_a_checkpoint():
     assert run([0.6])[0] == 2.0
 
 
+def test_plateau_does_not_go_below_its_floor():
+    optimizer = torch.optim.SGD([{"params": [parameter(1.0)]}, {"params": [parameter(1.0)], "lr": 1e-3}], lr=1e-4)
+    schedule = Schedule(optimizer, name="plateau", epochs=99, patience=2, floor=0.01)
+    found = []
+    for _ in range(20):
+        schedule.after_epoch(0.5)
+        found.append([group["lr"] for group in optimizer.param_groups])
+    assert sorted({round(math.log10(lr), 6) for lr, _ in found}) == [-6, -5, -4]
+    assert found[-1] == pytest.approx([1e-6, 1e-5]), "of each group's own first rate"
+    free = torch.optim.SGD([parameter(1.0)], lr=1e-4)
+    unbounded = Schedule(free, name="plateau", epochs=99, patience=2)
+    for _ in range(20):
+        unbounded.after_epoch(0.5)
+    assert free.param_groups[0]["lr"] < 1e-7
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_plateau_is_the_residual_masking_network_s(seed):
+    """Its trainer steps on 100 - accuracy with a relative threshold of 1e-4; one picture of 3,589 is always more than that."""
+    rng = np.random.default_rng(seed)
+    right = np.clip(2000 + 200 * np.log1p(np.arange(60)) + rng.normal(0, 40, 60), 0, 3589).astype(int)
+    theirs = torch.optim.SGD([parameter(1.0)], lr=1e-4)
+    released = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, mode="min", factor=0.1, patience=2, min_lr=1e-6, threshold=1e-4, threshold_mode="rel")
+    mine = torch.optim.SGD([parameter(1.0)], lr=1e-4)
+    schedule = Schedule(mine, name="plateau", epochs=60, factor=0.1, patience=2, floor=0.01)
+    rates = []
+    for k in right.tolist():
+        released.step(100 - 100 * k / 3589)
+        schedule.after_epoch(k / 3589)
+        rates.append((theirs.param_groups[0]["lr"], mine.param_groups[0]["lr"]))
+    assert [a for a, _ in rates] == pytest.approx([b for _, b in rates], rel=1e-9)
+    assert rates[-1][0] < 1e-4
+
+
 def test_schedules_reach_the_optimizer_inside_sam():
     for name in SCHEDULES:
         optimizer = make_optimizer([parameter(1.0)], name="sgd", lr=1.0, sam_rho=0.1)

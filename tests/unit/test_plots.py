@@ -26,6 +26,10 @@ ROWS = [
     {"epoch": i, "lr": 0.1, "train_loss": 2 / i, "val_loss": 1 + 0.1 * i, "train_accuracy": 1 - 1 / i, "val_accuracy": 0.4}
     for i in range(1, 9)
 ]
+MASKS = {f"mask{k}: {what}": np.full((2, 16 >> k, 16 >> k), k / 9) * RNG.random((2, 1, 1)) for k in (1, 2, 3) for what in ("F_R", "F_R*F_M", "F_N", "mean F_M")}
+CURVES = np.sort(RNG.random((20, 5)))
+SCORES = {name: {score: (v, v - 0.1, v + 0.1, 48) for score in ("pointing", "energy", "iou")} for name, v in (("gradcam", 0.6), ("centre prior", 0.4), ("chance", 0.2))}
+POINTS = RNG.normal(size=(80, 2))
 
 
 def stages() -> list:
@@ -53,6 +57,17 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
     "stage_bars": lambda: plots.stage_bars(stages(), title="ResEmoteNet, 64 x 64"),
     "ablation": lambda: plots.ablation({"C1": [0.6, 0.61, 0.62], "C2": [0.5, 0.52, 0.51]}, {"C1": 3.4e8, "C2": 1e8}),
     "ablation one seed": lambda: plots.ablation({"C1": [0.6]}),
+    "mask_grid": lambda: plots.mask_grid(MASKS, image=GREY[0], index=1, title="masks"),
+    "mask_grid ten long names": lambda: plots.mask_grid({f"branches.{i}.attention4.spatial_gate": HEAT[:, :8, :8] for i in range(10)}, scale="range"),
+    "mask_grid strips": lambda: plots.mask_grid({"a.height_gate": HEAT[:, :8, :1], "a.width_gate": HEAT[:, :1, :8], "a.product": HEAT[:, :8, :8]}),
+    "curve_with_band": lambda: plots.curve_with_band(np.linspace(0, 1, 5), {"Grad-CAM": CURVES, "random": 1 - CURVES}, title="deletion"),
+    "curve_with_band one": lambda: plots.curve_with_band([0, 1], {"": CURVES[:1, :2]}),
+    "scores_bars": lambda: plots.scores_bars(SCORES, title="easy faces"),
+    "scores_bars margins": lambda: plots.scores_bars({"gradcam": SCORES["gradcam"]}, reference=None),
+    "error_gallery": lambda: plots.error_gallery(GREY, np.arange(10) % 7, np.roll(np.eye(7), 1, 1)[np.arange(10) % 7], NAMES),
+    "error_gallery none": lambda: plots.error_gallery(GREY, np.arange(10) % 7, np.eye(7)[np.arange(10) % 7], NAMES),
+    "feature_map2d": lambda: plots.feature_map2d(POINTS, np.arange(80) % 7, NAMES, axes=("component 1: 40% of the variance", "component 2"), title="before"),
+    "feature_map2d centres": lambda: plots.feature_map2d(POINTS, np.arange(80) % 3, NAMES, centres=POINTS[:7]),
 }
 
 
@@ -191,5 +206,93 @@ def test_feature_maps_share_one_scale_around_zero() -> None:
     ],
 )
 def test_what_does_not_fit_is_said(draw: Callable, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        draw()
+
+
+def test_mask_grid_shares_one_scale_before_and_after_a_block_and_begins_at_zero() -> None:
+    maps = {"mask1: F_R": np.full((1, 2, 2), 3.0), "mask1: F_N": np.full((1, 2, 2), 4.0), "mask1: F_R*F_M": np.full((1, 2, 2), 1.0)}
+    figure = plots.mask_grid({**maps, "mask2: F_R": np.full((1, 2, 2), 7.0), "b.signed": np.array([[[-2.0, 1.0]]])})
+    limits = {ax.get_title(loc="center") or i: [(m.norm.vmin, m.norm.vmax) for m in ax.images] for i, ax in enumerate(figure.axes)}
+    assert limits["F_R"] == limits["F_N"] == [(0, 4)] and limits["F_R · F_M"] == [(0, 1)]
+    assert [(0, 7)] in limits.values() and [(-2, 2)] in limits.values()
+    assert {"0", "4", "7", "-2", "mask1", "mask2"} <= set(texts(figure))
+
+
+def test_mask_grid_keeps_a_constant_map_constant() -> None:
+    nearly = 0.125 + 1e-9 * RNG.random((1, 4, 4))
+    varied = 0.48 + 1e-3 * RNG.random((1, 4, 4))
+    for scale, low, high in (("zero", 0, varied.max()), ("range", varied.min(), varied.max())):
+        constant, gate = (plots.mask_grid({"x": m}, scale=scale).axes[0].images[0].norm for m in (nearly, varied))
+        assert (constant.vmin, constant.vmax) == pytest.approx((0, 0.125))  # never stretched
+        assert (gate.vmin, gate.vmax) == pytest.approx((low, high))
+    said = [t for t in texts(plots.mask_grid({"x": varied}, scale="range")) if t.startswith("0.4")]
+    assert len(set(said)) == 2  # the bar says how little it varies
+
+
+def test_mask_grid_shows_the_picture_asked_for() -> None:
+    stack = np.stack([np.zeros((2, 2)), np.arange(4.0).reshape(2, 2)])
+    assert plots.mask_grid({"x": stack}, index=1).axes[0].images[0].get_array().tolist() == [[0, 1], [2, 3]]
+
+
+def test_curve_with_band_says_mean_interval_and_area() -> None:
+    values = np.array([[1.0, 0.5, 0.0], [0.8, 0.3, 0.0]])
+    figure = plots.curve_with_band([0, 0.5, 1], {"deletion": values})
+    assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([0.9, 0.4, 0])
+    assert f"deletion: area {0.25 * 0.9 + 0.5 * 0.4:.3f}" in texts(figure)
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    half = 12.706 * 0.1  # Student t of one degree of freedom, times the standard error of 0.8 and 1.0
+    assert (band.min(), band.max()) == pytest.approx((0.4 - half, 0.9 + half), abs=0.01)
+
+
+def test_scores_bars_have_a_panel_per_score_and_the_reference() -> None:
+    figure = plots.scores_bars(SCORES)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["pointing", "energy", "iou"]
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["gradcam", "centre prior", "chance"]
+    assert figure.axes[0].lines[0].get_xdata() == pytest.approx([0.5, 0.7])
+    assert set(figure.axes[1].lines[-1].get_xdata()) == {0.2}
+    assert set(plots.scores_bars(SCORES, reference=None).axes[1].lines[-1].get_xdata()) == {0.0}
+
+
+def test_error_gallery_shows_the_surest_mistakes_first() -> None:
+    p = np.array([[0.9, 0.1], [0.3, 0.7], [0.05, 0.95], [0.4, 0.6], [0.2, 0.8]])
+    figure = plots.error_gallery(GREY[:5], [0, 0, 0, 1, 0], p, ["fear", "anger"], maximum=2)
+    assert [ax.get_title() for ax in figure.axes] == ["fear\n→ anger 95%", "fear\n→ anger 80%"]
+    assert [ax.images[0].get_array().tolist() for ax in figure.axes] == [GREY[2].tolist(), GREY[4].tolist()]
+    assert "3 of 5 wrong, the surest 2: truth → answer" in texts(figure)
+    assert texts(plots.error_gallery(GREY[:1], [0], p[:1], ["fear", "anger"])) == ["0 of 1 answers are wrong."]
+
+
+def test_feature_map2d_draws_means_or_given_centres() -> None:
+    labels = [0, 0, 1]
+    points = np.array([[0.0, 0], [2, 2], [5, 1]])
+    rings = [line.get_xydata()[0].tolist() for line in plots.feature_map2d(points, labels, NAMES).axes[0].lines if line.get_marker() == "o"]
+    assert rings == [[1, 1], [5, 1]]  # classes without points have no mean
+    given = plots.feature_map2d(points, labels, NAMES[:2], centres=np.array([[9.0, 9], [8, 8]]))
+    assert [line.get_xydata()[0].tolist() for line in given.axes[0].lines if line.get_marker() == "o"] == [[9, 9], [8, 8]]
+    drawn = given.axes[0].collections[0]
+    for (x, _), ink in zip(drawn.get_offsets(), drawn.get_facecolors(), strict=True):
+        assert ink[:3].tolist() == list(matplotlib.colors.to_rgb(plots.colour(NAMES[1 if x == 5 else 0])))
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda: plots.mask_grid({}), "no gates or masks"),
+        (lambda: plots.mask_grid({"x": HEAT[0]}), r"maps \(N, h, w\).*'x', found \(64, 64\)"),
+        (lambda: plots.mask_grid({"x": HEAT}, index=3), "picture 3"),
+        (lambda: plots.mask_grid({"x": HEAT}, scale="log"), "found 'log'"),
+        (lambda: plots.mask_grid({f"{i}.x": HEAT for i in range(11)}), "at most 10 blocks, choose some, found 11"),
+        (lambda: plots.curve_with_band([0, 1], {"a": CURVES}), r"\(N, 2\), under 'a', found \(20, 5\)"),
+        (lambda: plots.scores_bars(SCORES, reference="centre"), "among gradcam, centre prior, chance, found centre"),
+        (lambda: plots.scores_bars({}), "at least one method"),
+        (lambda: plots.error_gallery(GREY, [0], np.eye(7)[:1], NAMES), "each of 10 pictures"),
+        (lambda: plots.error_gallery(GREY[:1], [7], np.eye(7)[:1], NAMES), "labels of 0 to 6, found 7 to 7"),
+        (lambda: plots.feature_map2d(POINTS, [0], NAMES), r"points \(1, 2\)"),
+        (lambda: plots.feature_map2d(POINTS[:1], [7], NAMES), "labels of 0 to 6"),
+        (lambda: plots.feature_map2d(POINTS[:1], [0], NAMES, centres=POINTS[:3]), r"centres \(7, 2\), found \(3, 2\)"),
+    ],
+)
+def test_explanations_that_do_not_fit_are_said(draw: Callable, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         draw()

@@ -1,11 +1,13 @@
-"""predict_probabilities: raw pictures in, probabilities out, whatever the batch size."""
+"""predict_probabilities: raw pictures in, probabilities out, whatever the batch size; test-time augmentation."""
 
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
 
 from ferkit.models import FerModel, create_model
-from ferkit.predict import predict_logits, predict_probabilities, prepare_for
+from ferkit.predict import View, look, predict_logits, predict_probabilities, prepare_for, tta_views
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (7, 48, 48), dtype=np.uint8)
@@ -103,3 +105,112 @@ def test_errors(model):
         predict_probabilities(model, np.zeros((48, 48, 3), np.uint8))
     with pytest.raises(ValueError, match="found list"):
         predict_probabilities(model, list(GREY))
+
+
+# --- test-time augmentation -------------------------------------------------------------------------------------------
+
+
+def ones(n: int, value: float) -> torch.Tensor:
+    return torch.full((n,), value)
+
+
+def view(n: int = 3, *, flip: bool = False, angle: float = 0.0, right: float = 0.0, down: float = 0.0) -> View:
+    return View(torch.full((n,), flip), ones(n, angle), ones(n, right), ones(n, down))
+
+
+SQUARE = torch.rand(3, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("angle", [-30.0, 7.5, 30.0])
+def test_turning_is_torchvision_s(angle):
+    found = look(SQUARE, view(angle=angle), black=torch.zeros(1))
+    expected = F.rotate(SQUARE, angle, interpolation=InterpolationMode.BILINEAR)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert not torch.allclose(found, F.rotate(SQUARE, -angle, interpolation=InterpolationMode.BILINEAR), atol=0.1)
+
+
+def test_mirrored_before_turned():
+    found = look(SQUARE, view(flip=True, angle=20.0), black=torch.zeros(1))
+    expected = F.rotate(SQUARE.flip(-1), 20.0, interpolation=InterpolationMode.BILINEAR)
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_moving_by_whole_pixels_copies_them_and_carries_the_edge_on():
+    found = look(SQUARE, view(right=2 / 48, down=-1 / 48))
+    assert torch.allclose(found[..., :-1, 2:], SQUARE[..., 1:, :-2], atol=1e-4)
+    assert torch.allclose(found[..., :-1, 0], SQUARE[..., 1:, 0], atol=1e-4)
+
+
+def test_turned_and_moved_is_turned_first():
+    turned = look(SQUARE, view(angle=90.0), black=torch.zeros(1))
+    both = look(SQUARE, view(angle=90.0, right=3 / 48), black=torch.zeros(1))
+    assert torch.allclose(both[..., 3:], turned[..., :-3], atol=1e-3)
+
+
+def test_black_is_black_after_normalisation():
+    x = torch.zeros(1, 3, 20, 20)
+    found = look(x, view(1, angle=30.0), black=torch.tensor([-2.0, -1.0, 0.5]))
+    assert torch.allclose(found[0, :, 0, 0], torch.tensor([-2.0, -1.0, 0.5]), atol=1e-5)
+    assert torch.allclose(found[0, :, 10, 10], torch.zeros(3), atol=1e-5)
+
+
+def test_each_picture_its_own_copy_and_nothing_changes_what_does_not_move():
+    mixed = View(torch.tensor([False, True, False]), torch.tensor([0.0, 0.0, 25.0]), torch.zeros(3), torch.zeros(3))
+    found = look(SQUARE, mixed, black=torch.zeros(1))
+    assert torch.allclose(found[0], SQUARE[0], atol=1e-5) and torch.allclose(found[1], SQUARE[1].flip(-1), atol=1e-5)
+    assert torch.equal(look(SQUARE, view()), SQUARE) and torch.equal(look(SQUARE, view(flip=True)), SQUARE.flip(-1))
+
+
+@pytest.mark.parametrize(("tta", "copies"), [(None, 1), ("none", 1), ("flip", 2), ("flip_shift", 10), ("flip_rotate", 6)])
+def test_fixed_augmentations_hold_the_picture_and_each_copy_s_mirror_image(tta, copies):
+    views = tta_views(tta, 2)
+    rows = [tuple(float(entry[0]) for entry in v) for v in views]
+    assert len(rows) == len(set(rows)) == copies and rows[0] == (0, 0, 0, 0)
+    assert all(torch.equal(entry[:1], entry[1:]) for v in views for entry in v)
+    if copies > 1:
+        assert {(0.0, *row[1:]) for row in rows} == {row for row in rows if not row[0]}
+        assert max(abs(row[1]) for row in rows) <= 10 and max(abs(m) for row in rows for m in row[2:]) <= 1 / 24 + 1e-6
+
+
+@pytest.mark.parametrize("tta", ["flip_shift", "flip_rotate", "resmasking_random_3"])
+def test_augmented_probabilities_are_the_mean_over_the_copies(model, tta):
+    found = predict_probabilities(model, GREY, tta=tta, seed=5)
+    black = torch.tensor([-m / s for m, s in zip(model.mean, model.std, strict=True)]) if "random" in tta else None
+    model.eval()
+    with torch.no_grad():
+        copies = [model(look(prepare_for(model, GREY), v, black=black)).softmax(1) for v in tta_views(tta, len(GREY), seed=5)]
+    assert np.allclose(found, torch.stack(copies).mean(0).numpy(), atol=1e-6)
+    assert np.allclose(found.sum(1), 1, atol=1e-6) and found.dtype == np.float32
+    assert np.abs(found - predict_probabilities(model, GREY)).max() > 1e-4
+    assert np.allclose(found, predict_probabilities(model, GREY, tta=tta, seed=5, batch_size=2), atol=1e-5)
+
+
+def test_random_copies_are_those_of_the_released_code():
+    """Mirrored half of the time, turned by any angle in [-30, 30] every time, never moved."""
+    views = tta_views("resmasking_random_8", 2000, seed=1)
+    assert len(views) == 8
+    flips, angles = torch.stack([v.flip for v in views]), torch.stack([v.angle for v in views])
+    assert 0.48 < flips.float().mean() < 0.52
+    assert -30 <= angles.min() < -29.9 and 29.9 < angles.max() <= 30
+    assert abs(angles.mean()) < 0.5 and angles.std() == pytest.approx(60 / 12**0.5, abs=0.2)
+    assert abs(torch.corrcoef(torch.stack([flips.float().flatten(), angles.flatten()]))[0, 1]) < 0.03
+    assert all(not v.right.any() and not v.down.any() for v in views)
+    assert (angles.abs() > 1e-6).all(), "there is no clean copy"
+    assert len(tta_views("resmasking_random_10", 3)) == 10
+
+
+def test_random_copies_come_from_the_seed_and_the_picture_alone(model):
+    first, again, other = (predict_probabilities(model, GREY, tta="resmasking_random_8", seed=s) for s in (0, 0, 1))
+    assert np.array_equal(first, again) and np.abs(first - other).max() > 1e-4
+    assert np.array_equal(first, predict_probabilities(model, GREY, tta="resmasking_random_8"))
+    fewer = predict_probabilities(model, GREY[:3], tta="resmasking_random_8")
+    assert np.allclose(fewer, first[:3], atol=1e-5)
+    state = torch.get_rng_state()
+    predict_probabilities(model, GREY, tta="resmasking_random_8")
+    assert torch.equal(torch.get_rng_state(), state), "a test does not disturb the training's random numbers"
+
+
+@pytest.mark.parametrize("name", ["crops", "resmasking_random", "resmasking_random_0", "resmasking_random_100", "resmasking_random_x"])
+def test_unknown_augmentations_are_refused(model, name):
+    with pytest.raises(ValueError, match=f"no test-time augmentation '{name}'; known: none, flip, flip_shift, flip_rotate, resmasking_random_K"):
+        predict_probabilities(model, GREY, tta=name)

@@ -1,5 +1,7 @@
 """fit(): what it computes, keeps and reports. Interruptions are in test_resume.py, several processes in test_distributed.py."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -178,6 +180,24 @@ def test_plateau_schedule_lowers_the_rate(monkeypatch):
     recipe = RECIPE.overlay({"schedule": "plateau", "plateau_patience": 1, "epochs": 6, "lr": 0.01})
     _, history = trained(recipe, small_faces(32))
     assert history.column("lr") == pytest.approx([0.01] * 5 + [0.001])
+
+
+def test_residual_masking_recipe_lowers_on_the_third_bad_epoch_and_stops_after_nine(monkeypatch):
+    """trainers/tta_trainer.py@9141618 of the Residual Masking Network: 1e-4, 1e-5, 1e-6 and no lower; "more than 8 steps" is nine."""
+    recipes = Path(__file__).parents[2] / "notebooks" / "recipes" / "resmasking"
+    rules = ("optimizer", "lr", "weight_decay", "schedule", "lr_factor", "plateau_patience", "lr_floor", "early_stopping", "epochs")
+
+    def replay(file: str, values: list[float]) -> list[float]:
+        scripted(monkeypatch, values)
+        recipe = Recipe.load(recipes / file)
+        return trained(RECIPE.overlay({key: getattr(recipe, key) for key in rules}), small_faces(32))[1].column("lr")
+
+    peak_in_the_third = [0.5, 0.6, 0.7] + [0.69, 0.7] * 10
+    assert replay("released.yaml", peak_in_the_third) == pytest.approx([1e-4] * 6 + [1e-5] * 3 + [1e-6] * 3)
+    assert replay("printed.yaml", peak_in_the_third)[:9] == pytest.approx([1e-4] * 5 + [1e-5] * 2 + [1e-6] * 2)
+    relieved = [0.5] * 9 + [0.6] + [0.5] * 20  # the tenth epoch comes just in time
+    assert len(replay("released.yaml", relieved)) == 19
+    assert len(replay("released.yaml", [k / 100 for k in range(50)])) == 50
 
 
 def test_gradient_clipping_bounds_the_step():

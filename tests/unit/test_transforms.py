@@ -114,7 +114,8 @@ def test_augmentations_keep_type_and_shape_and_only_draw_from_torch(preset, chan
     first = [change(picture) for _ in range(8)]
     torch.manual_seed(3)
     second = [change(picture) for _ in range(8)]
-    assert all(x.shape == (channels, 48, 48) and x.dtype == torch.uint8 for x in first)
+    side = 224 if preset == "resmasking" else 48
+    assert all(x.shape == (channels, side, side) and x.dtype == torch.uint8 for x in first)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert torch.equal(picture, before)
     different = len({x.numpy().tobytes() for x in first})
@@ -129,5 +130,37 @@ def test_the_released_augmentation_mirrors_one_half():
 
 
 def test_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match="no augmentation 'heavy'; known: none, resemotenet, mild"):
+    with pytest.raises(ValueError, match="no augmentation 'heavy'; known: none, resemotenet, resmasking, mild"):
         augmentation("heavy")
+
+
+def test_resmasking_enlarges_then_mirrors_and_turns_with_black_outside():
+    white = torch.full((1, 48, 48), 255, dtype=torch.uint8)
+    torch.manual_seed(0)
+    turned = [augmentation("resmasking")(white) for _ in range(40)]
+    corners = torch.stack([x[0, [0, 0, -1, -1], [0, -1, 0, -1]] for x in turned])
+    assert (corners.amax(1) == 0).float().mean() > 0.9, "turned nearly always: the corners are black"
+    assert all((x[0, 60:164, 60:164] == 255).all() for x in turned), "the middle is inside at any angle up to 30 degrees"
+    # A white square turned by a keeps the area of itself cut with the unturned one; at 30 degrees 0.845 of it.
+    shares = torch.stack([(x > 127).float().mean() for x in turned])
+    assert 0.84 < shares.min() < 0.88 and shares.max() > 0.95
+
+
+def test_resmasking_is_resize_then_mirror_then_rotate(monkeypatch):
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as F
+
+    picture = torch.from_numpy(GREY[:1])
+    torch.manual_seed(2)
+    found = augmentation("resmasking")(picture)
+    large = F.resize(picture, [224, 224])
+    candidates = {
+        (flip, angle): F.rotate(large.flip(-1) if flip else large, float(angle), interpolation=InterpolationMode.BILINEAR)
+        for flip in (False, True)
+        for angle in np.arange(-30, 30.1, 0.25)
+    }
+    distance = {key: (found.float() - x.float()).abs().mean().item() for key, x in candidates.items()}
+    best = min(distance, key=distance.get)
+    torch.manual_seed(2)
+    assert best[0] == bool(torch.rand(1) < 0.5)
+    assert distance[best] < 0.15 * np.median(list(distance.values()))

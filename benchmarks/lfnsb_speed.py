@@ -1,0 +1,181 @@
+"""LFNSB beside a direct transcription of its layers: a training step and inference, same weights, same numbers.
+
+    python benchmarks/lfnsb_speed.py [--size 64] [--batch 64] [--width 1] [--repeats 7] [--profile]
+
+The transcription says what the paper's layers say in the shortest way: torch's PReLU, means and products by broadcasting.
+Ours has the same layers (tests/parity); its inference is fused (`ferkit.models.fuse`). All ways run in turns, one step
+each; medians of CPU seconds of one thread count, so a busy machine does not spoil them much. Targets: twice as fast.
+
+On a CPU with AVX512-BF16 (one thread of a busy machine, width 1, 64 px, batch 64, torch 2.14.1), in images a second:
+
+                                training step      inference
+    transcription, float32              36.6          149.2
+    ferkit, float32, channels_last      67.0 (1.8)    266.8 (1.8)
+    ferkit, bfloat16, channels_last     90.3 (2.5)    410.2 (2.75)
+
+So twice as fast is reached in bfloat16 with channels_last and not in float32. The transcription's step loses its time in
+PReLU's gradient (not vectorised), in the attention's reductions and broadcasts, and in depthwise gradients: strided or
+larger than 3 x 3 they are the slowest of all in bfloat16. What remains is bounded by oneDNN's convolutions, two thirds of
+fused float32 inference and half of a float32 step, and by passes over the maps of BatchNorm, PReLU and gates; `--profile`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ferkit.models import create_model
+from ferkit.models.attention import CoordinateAttention
+from ferkit.models.fuse import fuse
+from ferkit.models.layers import MixedDepthwise, PReLU
+
+
+class PlainAttention(nn.Module):
+    def __init__(self, ours: CoordinateAttention) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.act = ours.conv1, ours.bn1, ours.act
+        self.conv_height, self.conv_width = ours.conv_height, ours.conv_width
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        rows = nn.functional.adaptive_avg_pool2d(x, (height, 1))
+        columns = nn.functional.adaptive_avg_pool2d(x, (1, width)).permute(0, 1, 3, 2)
+        strip = self.act(self.bn1(self.conv1(torch.cat([rows, columns], dim=2))))
+        rows, columns = torch.split(strip, [height, width], dim=2)
+        return x * self.conv_width(columns.permute(0, 1, 3, 2)).sigmoid() * self.conv_height(rows).sigmoid()
+
+
+class PlainDepthwise(nn.Module):
+    def __init__(self, ours: MixedDepthwise) -> None:
+        super().__init__()
+        self.convs, self.channels = ours.convs, ours.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = torch.split(x, self.channels, dim=1)
+        return torch.cat([conv(part) for conv, part in zip(self.convs, parts, strict=True)], dim=1)
+
+
+def transcribed(model: nn.Module) -> nn.Module:
+    """A copy with torch's own layers and the two blocks above; the other blocks of ferkit are plain already."""
+    model = copy.deepcopy(model)
+    for owner in list(model.modules()):
+        for name, child in list(owner.named_children()):
+            if isinstance(child, CoordinateAttention):
+                setattr(owner, name, PlainAttention(child))
+            elif isinstance(child, MixedDepthwise):
+                setattr(owner, name, PlainDepthwise(child))
+            elif isinstance(child, PReLU):
+                plain = nn.PReLU(child.num_parameters)
+                plain.weight = child.weight
+                setattr(owner, name, plain)
+    return model
+
+
+WAYS = {
+    "transcription, float32": (True, False, torch.contiguous_format),
+    "transcription, float32, channels_last": (True, False, torch.channels_last),
+    "transcription, bfloat16, channels_last": (True, True, torch.channels_last),
+    "ferkit, float32": (False, False, torch.contiguous_format),
+    "ferkit, float32, channels_last": (False, False, torch.channels_last),
+    "ferkit, bfloat16, channels_last": (False, True, torch.channels_last),
+}
+
+
+def training_step(model: nn.Module, images: Tensor, half: bool) -> Callable[[], Tensor]:
+    optimizer = torch.optim.SGD(model.train().parameters(), lr=1e-3, momentum=0.9)
+    targets = torch.arange(len(images)) % 7
+
+    def step() -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            loss = nn.functional.cross_entropy(model(images), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def inference(model: nn.Module, images: Tensor, half: bool) -> Callable[[], Tensor]:
+    model.eval()
+
+    def run() -> Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            return model(images).float()
+
+    return run
+
+
+def compare(title: str, runs: dict[str, Callable[[], Tensor]], images: int, repeats: int) -> None:
+    """Print rates, ratios to the first way, and how far the first result is from the first way's."""
+    first = {name: run() for name, run in runs.items()}
+    wanted = next(iter(first.values()))
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.process_time()
+            run()
+            seconds[name].append(time.process_time() - start)
+    base = statistics.median(next(iter(seconds.values())))
+    print(f"\n{title:40} images/s   ratio   spread of seconds   deviation of the first result")
+    for name, values in seconds.items():
+        middle, gap = statistics.median(values), (first[name] - wanted).abs().max() / wanted.abs().max()
+        print(f"{name:40} {images / middle:8.1f} {base / middle:7.2f}   {min(values):6.3f} - {max(values):6.3f}   {gap:14.1e}")
+
+
+def gradient_gap(a: nn.Module, b: nn.Module, images: Tensor) -> float:
+    """Largest difference of gradients, relative to the largest gradient of the tensor, in float64."""
+    gradients = []
+    for model in (a, b):
+        model = copy.deepcopy(model).double().train()
+        nn.functional.cross_entropy(model(images.double()), torch.arange(len(images)) % 7).backward()
+        gradients.append([p.grad for p in model.parameters() if p.ndim > 1])
+    return max(((x - y).abs().max() / x.abs().max()).item() for x, y in zip(*gradients, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--profile", action="store_true", help="print the ten most expensive operations of each training step")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    ours = create_model("lfnsb", width=options.width)
+    images = torch.randn(options.batch, 3, options.size, options.size)
+    with torch.no_grad():
+        ours(images)  # statistics of BatchNorm that fit the pictures
+    plain = transcribed(ours)
+    print(f"LFNSB, width {options.width:g}, {options.size} px, batch {options.batch}, one thread, torch {torch.__version__}")
+    print(f"gradients agree to {gradient_gap(plain, ours, images[:8]):.0e} in float64")
+
+    steps, inferences = {}, {}
+    for name, (direct, half, memory_format) in WAYS.items():
+        pictures = images.contiguous(memory_format=memory_format)
+        model = copy.deepcopy(plain if direct else ours).to(memory_format=memory_format)
+        steps[name] = training_step(model, pictures, half)
+        model = copy.deepcopy(plain if direct else ours).eval()
+        inferences[name] = inference((model if direct else fuse(model)).to(memory_format=memory_format), pictures, half)
+    compare("training step", steps, options.batch, options.repeats)
+    compare("inference (ferkit fused)", inferences, options.batch, options.repeats)
+    if options.profile:
+        for name, step in steps.items():
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+                step()
+            events = sorted(profile.key_averages(), key=lambda e: -e.self_cpu_time_total)
+            total = sum(e.self_cpu_time_total for e in events)
+            print(f"\n{name}: {total / 1e3:,.0f} ms")
+            for event in events[:10]:
+                print(f"  {event.key:36} {event.self_cpu_time_total / 1e3:8.1f} ms {100 * event.self_cpu_time_total / total:5.1f} % {event.count:6} calls")
+
+
+if __name__ == "__main__":
+    main()
