@@ -375,9 +375,10 @@ for title in list(recipes)[1:]:
 plots.compare_curves({title: h for title, (_, h) in trained.items()})
 
 # %% [markdown]
-# A quarter is the share of the largest class: a curve that stays there names happiness every time. This does not say that the
-# released recipe is bad. It was made for 80 epochs at full width, and we gave it a few at a fraction of it; thin layers under a
-# dropout of one half are one suspect, the learning rate another, and we did not separate them.
+# A quarter is the share of the largest class: a curve that stays there names happiness every time. The run in between tells why:
+# the same four layers without their dropouts learn nearly as our single layer does, so here it is the dropout of one half on thin
+# layers that stops them, not their number. This does not say that the released recipe is bad. It was made for 80 epochs at full
+# width, and we gave it a few at a fraction of it, one seed each.
 #
 # What did the gate learn? Mean gates over the validation faces of two emotions:
 
@@ -451,7 +452,8 @@ for configuration, values in scores.items():
     pair = mcnemar(correct["C1"], correct[configuration])
     low, high = max(low, 0), min(high, 1)  # a t-interval of few seeds does not know that accuracies end at 0 and 1
     print(f"{configuration}: {mean:.1%} (95 % interval over {len(values)} seeds {low:.1%} to {high:.1%})", end=", ")
-    print(f"cross entropy {np.mean(losses[configuration]):.2f} ({min(losses[configuration]):.2f} to {max(losses[configuration]):.2f})", end=", ")
+    nats = losses[configuration]
+    print(f"cross entropy {np.mean(nats):.2f} (seeds from {min(nats):.2f} to {max(nats):.2f})", end=", ")
     print(f"{macs[configuration] / macs['C1']:.2f} x the work; first seeds: right only in C1 {pair['only_a']},", end=" ")
     print(f"only here {pair['only_b']}, p {'< 0.001' if pair['p'] < 0.001 else '= ' + format(pair['p'], '.3f')}")
 record("c1_accuracy_frac", float(np.mean(scores["C1"])))
@@ -464,7 +466,7 @@ print(f"ones to +-{100 * half * 2**0.5:.2f}; the printed effect of the gate on a
 
 # %% [markdown]
 # Read the intervals before the means. The p value compares two trained networks, not two designs. Of the gate (C2) we can say
-# nothing: seeds differ more than C1 and C2 do. In our run the networks with fewer stages do better, the reverse of the paper's table: with
+# nothing: seeds differ more than C1 and C2 do, in accuracy and in cross entropy, where the paper's table sees its effect. In our run the networks with fewer stages do better, the reverse of the paper's table: with
 # their larger maps they do several times the work on each picture, and a few epochs suffice for them, while the deep and narrow
 # full network has only begun to learn and its seeds lie far apart. What a short training of small networks on drawings shows is
 # not what the full networks would show on photographs. What carries over is the method, and the arithmetic of how much one run
@@ -546,8 +548,8 @@ plots.probability_bars(p, real.labels, image=crop)
 plots.cam_grid(crops, {f"conv3, for {top}": cam(real, crops, layer="official"), f"gate, for {top}": cam(real, crops)})
 
 # %% [markdown]
-# The bars are clear, the heat is not: two layers of one network point at different places, and one of them at the edge of the
-# picture. That the answer is plausible does not make the map an explanation, and a probability of nine tenths does not come from a
+# The bars are clear, the heat is less so: two layers of one network point at different places, each of them a place one could make a
+# story of. That the answer is plausible does not make the map an explanation, and a probability of nine tenths does not come from a
 # network that is right nine times in ten: on FER2013 it is right in less than two thirds of the cases, as we shall see.
 #
 # ## 9 · Can this number be true?
