@@ -101,7 +101,8 @@ def refuse_unlike(members: Sequence[Member]) -> None:
         pair = f"{first.recipe.name} and {other.recipe.name}"
         mine, its = first.result["data"], other.result["data"]
         if mine["name"] != its["name"] or mine["sha256"] != its["sha256"]:
-            raise ValueError(f"{pair} were trained on different data ({_data(mine)}; {_data(its)})")
+            data = "; ".join(f"{d['name']} {d['sha256'][:12]}" for d in (mine, its))
+            raise ValueError(f"{pair} were trained on different data ({data})")
         if first.recipe.test_split != other.recipe.test_split:
             raise ValueError(f"{pair} were tested on different splits: {first.recipe.test_split} and {other.recipe.test_split}")
         if first.names != other.names:
@@ -120,10 +121,6 @@ def refuse_unlike(members: Sequence[Member]) -> None:
         if member.sha256 in seen:
             raise ValueError(f"{seen[member.sha256]} and {member.recipe.name} hold the same probabilities; name every run once")
         seen[member.sha256] = member.recipe.name
-
-
-def _data(data: dict[str, Any]) -> str:
-    return f"{data['name']} {data['sha256'][:12]}"
 
 
 def ensemble(members: Sequence[Member], weights: Sequence[float] | None = None) -> dict[str, np.ndarray]:
@@ -213,12 +210,7 @@ def diversity(members: Sequence[Member]) -> dict[str, Any]:
 def assess(members: Sequence[Member], *, name: str, searched: Sequence[Member] | None = None, max_size: int | None = None) -> dict[str, Any]:
     """Everything a record says of an ensemble with equal weights; the one place that reads test results.
 
-    Args:
-        members: of the ensemble.
-        name: of the ensemble.
-        searched: the candidates that `members` were chosen from on validation, if they were.
-        max_size: of the subsets that were looked at.
-
+    If `members` were chosen on validation, `searched` are the candidates, in subsets of at most `max_size`.
     """
     candidates = list(searched or members)
     refuse_unlike(candidates)
@@ -278,21 +270,10 @@ def _clean(member: Member) -> np.ndarray:
 
 
 def run(folders: Sequence[str | Path], *, name: str, out: str | Path = "runs", choosing: bool = False, max_size: int | None = None) -> dict[str, Any]:
-    """Read runs, combine them, and write `out/<name>/ensemble.json`.
+    """Read two finished runs or more, combine all of them or, `choosing`, the best subset on validation of at most `max_size`.
 
-    Args:
-        folders: two finished runs or more.
-        name: of the new folder.
-        out: folder of the runs.
-        choosing: take the best subset on validation instead of all.
-        max_size: of that subset.
-
-    Returns:
-        What was written, see `assess`.
-
-    Raises:
-        FileNotFoundError, ValueError: runs that are not finished or do not fit together, or a folder that holds a training.
-
+    Writes `out/<name>/ensemble.json` and returns it, see `assess`. Raises FileNotFoundError or ValueError for runs that are
+    not finished or do not fit together, and for a folder that holds a training.
     """
     if len(folders) < 2:
         raise ValueError(f"an ensemble needs two runs or more, found {len(folders)}")

@@ -6,8 +6,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ferkit import labels
+from ferkit.doctor.published import official_tables
 from ferkit.doctor.report import Finding
-from ferkit.doctor.survey import Survey, official_tables
+from ferkit.doctor.survey import Survey
 
 #: An inferred order is believed where its numbers are exactly the published ones, or where every class is this close to its
 #: published share and some class under the claimed order is at least `_FAR` times too frequent or too rare.

@@ -11,15 +11,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ferkit import labels
-from ferkit.data import affectnet, affectnet_lists, cache, expw, fer2013, ferplus, folder, folders, lists, rafdb
+from ferkit.data import affectnet_lists, cache, expw, fer2013, ferplus, folder, folders, lists, rafdb
 from ferkit.data.archives import csv_rows, is_packed
 from ferkit.data.pictures import Listing
+from ferkit.doctor.published import ORDERS, official_tables
 from ferkit.doctor.report import Finding, some
 
 #: Data sets that can be named; FER+ is FER2013 with its votes, which are looked for beside it.
 SETS = ("fer2013", "rafdb", "affectnet", "expw", "folder")
 _ALIASES = {"ferplus": "fer2013", "affectnet7": "affectnet", "affectnet8": "affectnet"}
-_ORDERS = {"fer2013": "fer2013", "rafdb": "rafdb", "affectnet": "affectnet8", "expw": "expw"}
 #: Most of one kind of wrong rows that are spelt out.
 _SHOWN = 3
 
@@ -281,7 +281,7 @@ def _by_counts(rows: folder.Listed) -> str | None:
     found: dict[str, Counter[str]] = {}
     for label, split in zip(rows.labels, rows.splits, strict=True):
         found.setdefault(split, Counter())[label] += 1
-    for set_name in _ORDERS:
+    for set_name in ORDERS:
         tables = official_tables(set_name, set(found))
         pairs = [(sorted(found[split].values()), sorted(counts.values())) for split, counts in tables.items() if split in found]
         if pairs and all(len(a) in (len(b), len(b) - 1) and all(abs(x - y) <= 0.02 * y for x, y in zip(a, b[-len(a) :], strict=True)) for a, b in pairs):
@@ -309,9 +309,9 @@ def _classes(rows: folder.Listed, set_name: str, order: str | None) -> tuple[tup
         if numbers:
             sentence = f"Expected classes that are all words or all numbers, found {', '.join(numbers[:5])} beside {next(iter(emotions))!r}; name them all by emotions."
             findings.append(Finding(severity="error", code="mixed_classes", sentence=sentence, count=len(numbers)))
-        own = labels.order(_ORDERS[set_name]) if set_name in _ORDERS else labels.EMOTIONS
+        own = labels.order(ORDERS[set_name]) if set_name in ORDERS else labels.EMOTIONS
         present = set(emotions.values())
-        names = own if present <= set(own) and set_name in _ORDERS else tuple(name for name in labels.EMOTIONS if name in present)
+        names = own if present <= set(own) and set_name in ORDERS else tuple(name for name in labels.EMOTIONS if name in present)
         return (*names, *numbers), emotions | {label: label for label in numbers}, True, findings
     codes = [int(label) for label in numbers]
     key = order or ("rafdb" if set_name == "rafdb" and codes and min(codes) == 1 else None)
@@ -325,24 +325,3 @@ def _classes(rows: folder.Listed, set_name: str, order: str | None) -> tuple[tup
         "tell the order (--order KEY here, order=KEY in load), or rename them."
     )
     return tuple(numbers), {label: label for label in numbers}, False, [Finding(severity="error", code="order_unknown", sentence=sentence)]
-
-
-def official_tables(set_name: str, splits: set[str]) -> dict[str, dict[str, int]]:
-    """Return the published images per split and class of a set, as far as it has these splits; {} where there are none."""
-    tables: dict[str, tuple[int, ...]] = {}
-    if set_name == "fer2013":
-        train, public, private = (fer2013.OFFICIAL_COUNTS[split] for split in ("train", "public_test", "private_test"))
-        tables = {"train": train, "public_test": public, "private_test": private}
-        if "test" in splits:  # class folders name the contest's test sets otherwise, or merge them
-            apart = {"train": train, "validation": public, "test": private}
-            tables = apart if "validation" in splits else {"train": train, "test": tuple(a + b for a, b in zip(public, private, strict=True))}
-    elif set_name == "rafdb":
-        tables = dict(rafdb.OFFICIAL_COUNTS)
-    elif set_name == "affectnet":
-        tables = dict(affectnet.OFFICIAL_COUNTS)
-    elif set_name == "expw":
-        tables = {"all": expw.OFFICIAL_COUNTS}
-    else:
-        return {}
-    names = labels.order(_ORDERS[set_name])
-    return {split: dict(zip(names, counts, strict=True)) for split, counts in tables.items()}

@@ -50,7 +50,7 @@ def cost_steps(steps: Sequence[tuple[str, Cost]], *, printed: Cost | None = None
         for i, (before, after) in enumerate(zip(level, level[1:], strict=False)):
             ax.barh(i, after - before, left=before, color=COLOURS[k], height=0.66)
             end = min(before, after)
-            ax.annotate(f"{after - before:+.1f}", (end, i), xytext=(-4, 0), textcoords="offset points", ha="right", va="center", fontsize=8)
+            ax.annotate(f"{after - before:+.1f}", (end, i), xytext=(-4, 0), textcoords="offset points", ha="right", va="center", fontsize=8, bbox=dict(facecolor="white", edgecolor="none", pad=0.6))
         if printed is not None:
             ax.axvline(printed[k], color="0.35", linestyle=":", linewidth=1.2)
             ax.annotate(f"printed {printed[k]:g}", (printed[k], -0.5), xytext=(3, 0), textcoords="offset points", fontsize=7.5, color="0.35")
@@ -73,7 +73,7 @@ def matrices(
     check(bool(arrays) and all(a.ndim == 2 for a in arrays.values()), "matrices (rows, columns)", {n: a.shape for n, a in arrays.items()})
     limit = max(float(np.abs(a).max()) for a in arrays.values()) or 1.0
     cells = [max(2.2, a.shape[1]) for a in arrays.values()]
-    unit = min(0.5, 8.6 / (sum(cells) + 0.9 * len(cells)))
+    unit = min(0.36, 8.6 / (sum(cells) + 0.9 * len(cells)))
     high = max(a.shape[0] for a in arrays.values())
     figure, axes = new_figure(1, len(arrays), (unit * (sum(cells) + 1.1 * len(cells)) + 0.2, unit * high + (0.9 if title else 0.6)), widths=cells)
     for i, (ax, (name, a)) in enumerate(zip(axes[0], arrays.items(), strict=True)):

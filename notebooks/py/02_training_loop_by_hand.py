@@ -12,8 +12,9 @@
 # *Work out the shapes of a small network on paper, then write the training loop that `fit` is.*
 #
 # A neural network is a function with many adjustable numbers, its **parameters**. Training means: show pictures, measure how wrong
-# the answers are, and turn every parameter a little in the direction that makes them less wrong. There is no more to it, and
-# this notebook hides none of it. Each step comes twice, **by hand** and **by the layer**, and the two are compared.
+# the answers are, and turn every parameter a little in the direction that makes them less wrong. There is no more to it. Each
+# step comes twice, **by hand** and **by the layer**, and the two are compared; what is taken from ferkit, this workbook's package,
+# gets a line that says what it does.
 #
 # ## Objectives
 #
@@ -51,6 +52,7 @@ from ferkit.metrics import evaluate, mean_interval
 from ferkit.models import FerModel, count_parameters, summarise
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
+from ferkit.plots.house import new_figure, show
 from ferkit.predict import predict_probabilities, prepare_for
 from ferkit.recipe import Recipe
 from ferkit.train import Task, fit
@@ -58,16 +60,9 @@ from ferkit.widgets import explore
 
 S = profile(
     PROFILE,
-    smoke=dict(n_train=700, n_test=200, epochs=4, few=40, few_epochs=12, sweep_train=160, sweep_epochs=2, seeds=2),
-    teach=dict(n_train=2000, n_test=800, epochs=8, few=100, few_epochs=30, sweep_train=600, sweep_epochs=5, seeds=3),
+    smoke=dict(n_train=700, n_test=200, epochs=4, few=36, few_epochs=16, sweep_train=160, sweep_epochs=2, seeds=2),
+    teach=dict(n_train=2000, n_test=800, epochs=8, few=100, few_epochs=64, sweep_train=600, sweep_epochs=5, seeds=3),
 )
-
-
-def canvas(columns, width, height, rows=1):
-    """A figure in the workbook's style and its panels."""
-    figure = plots.Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False).ravel()
-
 
 # %% [markdown]
 # ## 1 · A convolution, on paper
@@ -75,16 +70,16 @@ def canvas(columns, width, height, rows=1):
 # A **convolution** slides a small table of numbers, the **kernel**, over the picture. Wherever the kernel lies, the pixels under
 # it are multiplied with its numbers, and the products are added. One place, one number.
 #
-# **By hand.** A picture of 4 × 4 pixels, dark on the left, bright on the right, and a kernel of 3 × 3 that subtracts the left
-# neighbour from the right one. The kernel fits in 2 × 2 places:
+# **By hand.** A picture of 4 × 6 pixels, dark on the left, bright on the right, and a kernel of 3 × 3 that subtracts the left
+# neighbour from the right one. The kernel fits in 2 × 4 places:
 
 # %% tags=["nbval-check-output"]
-picture = torch.tensor([[0.0, 0, 9, 9]] * 4)
+picture = torch.tensor([[0.0, 0, 9, 9, 9, 9]] * 4)
 kernel = torch.tensor([[-1.0, 0, 1]] * 3)
 
-by_hand = torch.zeros(2, 2)
+by_hand = torch.zeros(2, 4)
 for i in range(2):
-    for j in range(2):
+    for j in range(4):
         by_hand[i, j] = (picture[i : i + 3, j : j + 3] * kernel).sum()
 
 by_layer = F.conv2d(picture[None, None], kernel[None, None])[0, 0]
@@ -108,10 +103,10 @@ def filtered(expression="surprise", person=3):
     """A drawn face and what each kernel makes of it."""
     face = torch.tensor(face_from_action_units(PROTOTYPES[expression], seed=person, size=64)) / 255
     with plots.style():
-        figure, (first, *axes) = canvas(5, 9.4, 2.1)
-        first.imshow(face, cmap="gray", vmin=0, vmax=1)
-        first.set_title(expression)
-        for ax, (name, numbers) in zip(axes, KERNELS.items(), strict=True):
+        figure, axes = new_figure(1, 5, (9.4, 2.1))
+        show(axes[0, 0], face)
+        axes[0, 0].set_title(expression)
+        for ax, (name, numbers) in zip(axes[0, 1:], KERNELS.items(), strict=True):
             kernel = torch.tensor(numbers, dtype=torch.float32)
             out = F.conv2d(face[None, None], kernel[None, None], padding=1)[0, 0]
             if name == "blur":
@@ -119,7 +114,6 @@ def filtered(expression="surprise", person=3):
             else:
                 ax.imshow(out, cmap="RdBu_r", vmin=-2, vmax=2)
             ax.set_title(name)
-        for ax in (first, *axes):
             ax.axis("off")
     return figure
 
@@ -143,11 +137,11 @@ explore(filtered, expression=list(PROTOTYPES)[:7], person=(0, 9, 1))
 
 # %% tags=["nbval-check-output"]
 x = torch.zeros(1, 1, 48, 48)  # (pictures, channels, height, width)
-for name, numbers, layer in (
-    ("convolution 3, padding 1", dict(kernel=3, padding=1), nn.Conv2d(1, 8, 3, padding=1)),
-    ("max pooling 2", dict(kernel=2, stride=2), nn.MaxPool2d(2)),
+for name, n, k, p, s, layer in (
+    ("convolution 3, padding 1", 48, 3, 1, 1, nn.Conv2d(1, 8, 3, padding=1)),
+    ("max pooling 2", 48, 2, 0, 2, nn.MaxPool2d(2)),
 ):
-    print(f"{name:25} by hand: side {arithmetic.output_side(48, **numbers)}   by the layer: {tuple(layer(x).shape)}")
+    print(f"{name:25} by hand: side {(n + 2 * p - k) // s + 1}   by the layer: {tuple(layer(x).shape)}")
 
 # %% [markdown]
 # A 3 × 3 convolution with padding 1 keeps the side, and pooling halves it. The second number of a shape counts **channels**: this
@@ -164,6 +158,9 @@ for name, numbers, layer in (
 # | batch normalisation [@batchnorm] | brings each channel to mean 0 and spread 1, then scales and shifts it | $2\,c_{out}$ |
 # | ReLU | negative becomes 0 | none |
 # | max pooling 2 × 2 | keeps the largest of four, halves the side | none |
+#
+# After them one **linear layer**: each of its $c_{out}$ outputs is a weighted sum of all $c_{in}$ inputs, plus a bias, which takes
+# $c_{out} \cdot (c_{in} + 1)$ parameters.
 #
 # The steps that are new, by hand on four numbers each:
 
@@ -185,7 +182,9 @@ assert torch.allclose(by_hand, by_layer)
 # average. In **use** it takes the remembered ones, so that an answer does not depend on who else is in the batch. `model.train()`
 # and `model.eval()` switch between the two; forgetting that is a classic mistake.
 #
-# Now the network. It carries its own preprocessing: grey pictures of 48 pixels, values around 0.
+# Now the network. `FerModel` is the workbook's frame for networks: a PyTorch module that also says which pictures it wants (here grey,
+# 48 pixels, values around 0), and that is written in two halves, from the picture to a list of numbers, its **features**, and from
+# these to one number per class.
 
 
 # %%
@@ -217,31 +216,33 @@ class TinyCNN(FerModel):
 
 
 # %% [markdown]
-# **By hand**, with the two formulas of this section and the one of the last. **By the layer**: `summarise` sends a picture of
-# zeros through and writes down what it meets.
+# **By hand**, with the formulas of this section and the one of the last. **By the layer**: `summarise` sends a picture of zeros through
+# and writes down what it meets. It also counts **multiply-adds**, multiplications whose product is added to something: a convolution
+# does $9\,c_{in}$ of them for each of its $c_{out}$ outputs at each place of its map, a linear layer $c_{in} \cdot c_{out}$.
 
 # %% tags=["nbval-check-output"]
 by_hand = []
 side, channels = 48, 1
 for out in (8, 16, 32):
+    work = side * side * out * channels * 9  # the convolution comes before the pooling
     side, parameters = side // 2, out * (channels * 9 + 1) + 2 * out
     channels = out
-    by_hand.append(((channels, side, side), parameters))
-by_hand.append(((7,), 32 * 6 * 6 * 7 + 7))
+    by_hand.append(((channels, side, side), parameters, work))
+by_hand.append(((7,), 7 * (32 * 6 * 6 + 1), 7 * 32 * 6 * 6))
 
 torch.manual_seed(SEED)
 model = TinyCNN()
-for (shape, parameters), row in zip(by_hand, summarise(model), strict=True):
-    print(f"{row.name:7} by hand {shape!s:12} {parameters:5,}   by the layer {row.shape!s:12} {row.params:5,} parameters")
-    assert (shape, parameters) == (row.shape, row.params)
+print("by hand and by the layer:")
+for (shape, parameters, work), row in zip(by_hand, summarise(model), strict=True):
+    print(f"{row.name:7} {shape!s:12} {parameters:5,} parameters {work:7,} multiply-adds")
+    assert (shape, parameters, work) == (row.shape, row.params, row.macs)
 record("parameters_n", count_parameters(model))
 
 # %%
 plots.stage_bars(summarise(model))
 
 # %% [markdown]
-# More than half of the parameters sit in the last, linear layer, and most of the work (multiplications followed by an addition) in
-# the second and third stage. Parameters and work are different things; [notebook 10](10_resemotenet.ipynb) meets that again.
+# More than half of the parameters sit in the last, linear layer, and most of the work in the second and third stage. Parameters and work are different things; [notebook 10](10_resemotenet.ipynb) meets that again.
 #
 # ## 3 · How wrong is an answer?
 #
@@ -276,7 +277,8 @@ def price(happiness=1.0, surprise=2.0, others=0.0):
     cost = -p[0].log().item()
     verdict = "right" if p[0] > p[1:].max() else "wrong"
     with plots.style():
-        figure, (left, ax) = canvas(2, 8.2, 2.9)
+        figure, axes = new_figure(1, 2, (8.2, 2.9))
+        left, ax = axes[0]
         left.barh(range(3), p[:3], color=[plots.colour(name) for name in ("happiness", "surprise", "neutral")])
         left.set_yticks(range(3), ["happiness (true)", "surprise", "each of 5 others"])
         left.set(xlim=(0, 1), ylim=(2.6, -0.6), xlabel="probability", title=f"the answer is {verdict}")
@@ -298,10 +300,12 @@ explore(price, happiness=(-3.0, 6.0, 0.5), surprise=(-3.0, 6.0, 0.5), others=(-3
 # The dot is the answer on the left. Wrong answers all lie in the grey half, at $\ln 2$ or above. Right ones can lie there too, when
 # no class gets much. Being *sure and wrong* is what costs most: the curve has no upper end.
 #
-# > **Question.** The network above has random parameters. What will its mean cross entropy on our faces be, about?
+# > **Question.** The network above has random parameters, so its mean cross entropy on our faces should be about $\ln 7$. What would
+# > somebody pay who never looks at a face, but knows that one in four is happy and hardly any disgusted: more or less than that?
 #
 # First the faces. They are drawn, from action units ([notebook 01](01_faces_labels_splits.ipynb)), with the class proportions of
-# FER2013 and the difficulty "easy", so that a small network learns something in a minute.
+# FER2013 and the difficulty "easy", so that a small network learns something in a minute. A `Recipe` is the workbook's list of
+# everything that decides a training; what its keys mean comes below, where they are used.
 
 # %%
 drawing = dict(n_train=S.n_train, n_test=S.n_test, size=48, seed=SEED, imbalance="fer2013", difficulty="easy")
@@ -317,7 +321,7 @@ recipe = Recipe(
     optimizer="sgd",
     lr=0.005,
     momentum=0.9,
-    weight_decay=1e-4,
+    weight_decay=1e-4,  # each step also shrinks all parameters by this part of the rate: large ones have to be worth it
     seed=SEED,
 )
 faceset = load_faces(recipe)  # train, validation and test; validation is carved out of train
@@ -393,27 +397,39 @@ print(f"loss before the step {loss.item():.4f} (ln 2), after it {after.item():.4
 
 
 # %%
+ETAS = [0.02, 0.1, 0.3, 1.0, 1.6, 2.0, 2.2]
+
+
 def descent(learning_rate=0.3):
-    """Twelve steps of gradient descent in the valley w^2 / 2."""
-    path = [-2.0]
-    for _ in range(12):
-        path.append(path[-1] - learning_rate * path[-1])
-    path = np.array(path)
+    """Twelve steps of gradient descent in the valley w^2 / 2, and the loss along the way for this and the other rates."""
+    paths = {rate: [-2.0] for rate in ETAS}
+    for rate, path in paths.items():
+        for _ in range(12):
+            path.append(path[-1] - rate * path[-1])
+    path = np.array(paths[learning_rate])
     with plots.style():
-        figure, (left, right) = canvas(2, 8.2, 2.9)
+        figure, axes = new_figure(1, 2, (8.2, 2.9))
+        left, right = axes[0]
         grid = np.linspace(-4, 4, 200)
         left.plot(grid, grid**2 / 2, color="#B0B0B0")
         left.plot(path, path**2 / 2, "o-", color=plots.COLOURS[1], markersize=4, linewidth=1)
         left.plot(-2, 2, "o", color="black")
         left.set(xlim=(-4, 4), ylim=(-0.3, 8), xlabel="parameter w")
         left.set_title(f"loss; learning rate {learning_rate:g}, black: start")
-        right.semilogy(np.maximum(path**2 / 2, 1e-6), "o-", markersize=4, color=plots.COLOURS[1])
-        right.set(xlabel="step", title="loss", ylim=(1e-6, 1e3))
+        for rate, other in paths.items():
+            losses = np.maximum(np.array(other) ** 2 / 2, 1e-6)
+            chosen = rate == learning_rate
+            right.semilogy(
+                losses, "o-" if chosen else "-", color=plots.COLOURS[1] if chosen else "#B0B0B0", markersize=4
+            )
+            place = dict(xytext=(5, {2.0: 3, 0.02: -4}.get(rate, 0)), textcoords="offset points", va="center")
+            right.annotate(f"{rate:g}", (12, losses[-1]), fontsize=8, **place)
+        right.set(xlabel="step", title="loss, by learning rate", ylim=(5e-7, 1e3), xlim=(0, 13.2))
         right.grid(axis="y")
     return figure
 
 
-explore(descent, learning_rate=[0.02, 0.1, 0.3, 1.0, 1.7, 2.0, 2.2])
+explore(descent, learning_rate=ETAS)
 
 # %% [markdown]
 # Too small crawls; 1 would be perfect in this valley; above 1 the path jumps over the bottom; from 2 on it never comes down. A
@@ -424,7 +440,9 @@ explore(descent, learning_rate=[0.02, 0.1, 0.3, 1.0, 1.7, 2.0, 2.2])
 # ## 5 · The loop, written out
 #
 # All pictures at once would be slow, and one at a time would be shaky: a **batch** of 64 gives a good enough gradient. One round
-# through all training pictures is an **epoch**, and every epoch deals the batches anew. This is the whole of it.
+# through all training pictures is an **epoch**, and every epoch deals the batches anew. `EpochBatches` deals them, `prepare_for`
+# turns pictures into the normalised numbers that the network wants, and `predict_probabilities` asks a network in use. The rest is
+# written out.
 
 
 # %%
@@ -475,19 +493,35 @@ record("by_hand_train_loss_nats", by_hand[-1]["train_loss"])
 # A frequent surprise: validation can be *better* than training in the same row. The training figure is a mean over the epoch, taken
 # while the network was still worse; validation is measured at the epoch's end.
 #
-# What has it learned? Before training the kernels of the first stage were random. Here is what they make of one face now.
+# What has it learned? Here are the eight maps of the first stage for one face: with the random kernels it began with, and with those
+# that training made of them. (Each map has its own scale, from its smallest to its largest value.)
+#
+# > **Question.** Will the upper row show anything of the face?
 
 # %%
-with capture(model, ["stage1", "stage2"]) as seen, torch.no_grad():
-    model(prepare_for(model, face_from_action_units(PROTOTYPES["surprise"], seed=3, size=48)[None]))
-plots.feature_maps(seen["stage1"][0], title="surprise, after stage 1: eight maps of 24 × 24")
+surprised = face_from_action_units(PROTOTYPES["surprise"], seed=3, size=48)
+torch.manual_seed(SEED)
+stages = {"before": TinyCNN(len(names)).eval(), "after": model.eval()}  # the same seed, so the same beginning
+with plots.style():
+    figure, axes = new_figure(2, 9, (9.6, 2.5))
+    for row, (title, network) in zip(axes, stages.items(), strict=True):
+        with capture(network, "stage1") as seen, torch.no_grad():
+            network(prepare_for(network, surprised[None]))
+        show(row[0], surprised)
+        row[0].set_ylabel(title, fontsize=9)
+        for channel, ax in enumerate(row[1:]):
+            ax.imshow(seen["stage1"][0, channel], cmap="gray")
+            ax.axis("off")
+figure
 
 # %% [markdown]
-# Some maps light up at brows, eyes and mouth, as our hand-made kernels did. Nobody told the network to look there.
+# The upper row shows the face, too: random kernels are edge finders of a kind, and a map that lights up at brows and mouth proves no
+# learning. Compare column by column what training changed. Mostly the maps look alike; what has been learned is what the later stages and
+# the linear layer make of them. (Notebook 40 puts such pictures to a test.)
 #
 # ## 6 · `fit` is this loop
 #
-# From here on the workbook uses `ferkit.train.fit`. Same seed for the parameters, same batches, same recipe: if `fit` is the loop
+# From here on the workbook uses `ferkit.train.fit`. It takes a `Task`, a network together with its loss. Same seed for the parameters, same batches, same recipe: if `fit` is the loop
 # above, it must give the same numbers.
 
 # %%
@@ -507,11 +541,11 @@ assert difference < 1e-3
 # | | |
 # |---|---|
 # | selection | after training the network holds the weights of the epoch that was best on **validation** |
-# | schedules | the learning rate can warm up, fall along a cosine, or drop when nothing improves |
-# | averaging | it can keep a moving average of the weights (EMA), which is steadier than the last step |
-# | augmentation | training pictures can be flipped, shifted, dimmed; validation and test pictures never are |
+# | schedules | the learning rate can *warm up* (grow from 0 during the first steps), fall along half a *cosine* wave (slowly, fast, slowly, to 0), or drop when nothing improves |
+# | averaging | it can keep a moving average of the weights over many steps (*EMA*, exponential moving average), which is steadier than the last step |
+# | augmentation | training pictures can be changed at random, as under *mild*: mirrored, turned and moved a little, lighter or darker; validation and test pictures never are |
 # | safety | a loss that is no longer finite stops the run with a sentence; a killed run goes on from its last checkpoint, bit for bit on a CPU |
-# | scale | many GPUs or machines run the same recipe; two processes give the loss curve of one |
+# | scale | many GPUs or machines run the same recipe; a test compares two processes with one |
 #
 # Which of this a paper did is often not written down. For the paper of [notebook 10](10_resemotenet.ipynb), in three voices:
 
@@ -522,11 +556,8 @@ ledger_table("resemotenet", "selection", "test-every-epoch", "scheduler", "seeds
 best = history.best("val_accuracy")
 print(f"kept: epoch {best + 1} of {recipe.epochs}, validation accuracy {history.rows[best]['val_accuracy']:.1%}")
 record("val_accuracy_frac", history.rows[best]["val_accuracy"])
-plots.curves(history, best=best)
 
 # %% [markdown]
-# The dotted line marks the epoch whose weights were kept.
-#
 # ## 7 · Too little, too much
 #
 # > **Question.** We train the same network on only a few of these pictures, for many epochs. What will the training accuracy be at
@@ -549,16 +580,14 @@ plots.curves(over)
 
 # %%
 _, flipped = train_fresh(few, epochs=S.few_epochs, batch_size=20, augmentation="mild")
-middle = train.subset(range(min(len(train), 4 * S.few)))
-_, more = train_fresh(middle, epochs=max(2, S.few_epochs // 3), batch_size=40)
-runs = {
-    f"{len(few)} pictures": over,
-    f"{len(few)} pictures, moved and\nmirrored at random": flipped,
-    f"{len(middle)} pictures": more,
-    f"{len(train)} pictures": history,
-}
+runs = {f"{len(few)} pictures": over, f"{len(few)} pictures, changed\nat random (mild)": flipped}
+for times in (4, 16):  # more pictures, as many fewer epochs: the number of steps stays
+    more = train.subset(range(min(len(train), times * S.few)))
+    _, runs[f"{len(more)} pictures"] = train_fresh(more, epochs=max(1, S.few_epochs // times), batch_size=20)
+steps = S.few_epochs * math.ceil(len(few) / 20)
 with plots.style():
-    figure, (ax,) = canvas(1, 7.2, 2.7)
+    figure, axes = new_figure(1, 1, (7.2, 2.7))
+    ax = axes[0, 0]
     for i, run in enumerate(runs.values()):
         a, b = run.rows[-1]["train_accuracy"], run.rows[-1]["val_accuracy"]
         ax.plot([a, b], [i, i], color="#B0B0B0", linewidth=2, zorder=0)
@@ -566,6 +595,7 @@ with plots.style():
         ax.plot(b, i, "s", color=plots.COLOURS[1], label="validation" if i == 0 else None)
     ax.set_yticks(range(len(runs)), list(runs))
     ax.set(xlim=(0, 1.02), ylim=(len(runs) - 0.5, -0.6), xlabel="accuracy after the last epoch")
+    ax.set_title(f"about {steps} steps of 20 pictures each")
     ax.grid(axis="x")
     ax.legend(loc="lower left")
 record("few_train_accuracy_frac", over.rows[-1]["train_accuracy"])
@@ -578,12 +608,13 @@ figure
 # - **Overfitting**: training accuracy is high and validation is far behind; the grey line is long. The network has learned *these
 #   pictures* by heart. Its training loss goes to 0 while its validation loss stays where it was: on new faces it is often sure and wrong.
 #
-# The best cure is more faces. Moving and mirroring the few we have makes learning by heart harder: training accuracy falls, and
-# the gap shrinks. It is no substitute for faces the network has not seen.
+# The best cure is more faces: the two lower rows take as many steps, with as many pictures in each, and only more of the faces are
+# different ones. Changing the few we have at random makes learning by heart harder: training accuracy falls, and the gap shrinks. It is
+# no substitute for faces the network has not seen.
 #
 # ## 8 · The learning rate
 #
-# The one setting that decides between learning and not learning. We train the network briefly at five rates.
+# One setting that can decide alone between learning and not learning. We train the network briefly at five rates.
 #
 # > **Question.** What does the loss of a rate that is much too high look like: does it grow without end?
 
@@ -601,7 +632,8 @@ for rate in RATES:
 def at_rate(rate="all"):
     """Training loss and validation accuracy of the sweep, one rate brought to the front."""
     with plots.style():
-        figure, axes = canvas(2, 8.6, 3.0)
+        figure, axes = new_figure(1, 2, (8.6, 3.0))
+        axes = axes[0]
         for ax, column in zip(axes, ("train_loss", "val_accuracy"), strict=True):
             for each, run in sweep.items():
                 alpha = 1 if rate in ("all", each) else 0.15
@@ -620,20 +652,28 @@ explore(at_rate, rate=["all", *RATES])
 # %%
 for rate, run in sweep.items():
     reached = run.rows[-1]["train_loss"]
-    print(f"rate {rate:<7g} training loss {reached:.2f}, of the numbers after stage 3 {silent[rate]:.0%} are 0")
+    began = run.rows[0]["train_loss"]
+    print(
+        f"rate {rate:<7g} training loss {began:6.2f} to {reached:.2f}; of the numbers after stage 3 {silent[rate]:.0%} are 0"
+    )
 record("loss_at_0_1_to_0_005_ratio", sweep[0.1].rows[-1]["train_loss"] / sweep[0.005].rows[-1]["train_loss"])
 
 # %% [markdown]
-# Too low: everything moves the right way, and takes for ever. Too high: after a wild start the loss settles near the dotted line, the
-# price of knowing the class frequencies and nothing else (section 3). The last column says why. The large first steps pushed the network
-# to where its ReLUs give 0 for every picture. Where the output is always 0 no gradient flows back, so it stays there, and the last layer
-# can only learn how frequent each class is. That flat line, with the accuracy of the most frequent class, is worth recognising: it is a
-# learning rate, not a hard problem.
+# Too low: everything moves the right way, and takes for ever. Too high, at 0.1: after a wild start (its first epoch lies above the
+# picture) the loss settles near the dotted line, the price of knowing the class frequencies and nothing else (section 3). The last column
+# says why. The large first steps pushed the network to where its ReLUs give 0 for every picture. Where the output is always 0 no gradient
+# flows back, so it stays there, and the last layer can only learn how frequent each class is. The rate below it, 0.02, stands between:
+# a part of the numbers is lost, and the network learns less than at 0.005, or later. That flat line, with the accuracy of the most frequent
+# class, is worth recognising: before you blame data or network, try a smaller rate.
+#
+# One run per rate shows the kind of thing, not the border: with another seed 0.02 may do better or worse. And a rate belongs to a
+# network, a batch size and a schedule. The network of [notebook 40](40_run_one_experiment.ipynb) has another last layer, which gets far
+# fewer numbers, and a rate that warms up; there 0.02 works.
 #
 # ## 9 · The test split, once
 #
-# Everything above was decided on validation pictures: the epoch, and the rate we would choose. So they flatter us. The test pictures
-# were not touched until this line, and nothing will be chosen by them.
+# What was chosen above was chosen on validation pictures: the epoch that is kept. So they flatter us a little. The test pictures were not
+# touched until this line, and nothing will be chosen by them.
 
 # %%
 probabilities = predict_probabilities(model, test.images)
@@ -670,7 +710,8 @@ for tries in (1, 5, 20, 100):
 
 # %% [markdown]
 # Nothing was learned, and the number rose. Looking at the test split after each epoch and reporting the best one is a game of the same
-# kind, with as many tries as epochs.
+# kind. It has as many tries as epochs at most: networks of neighbouring epochs are alike, and so are their errors, so they count for
+# fewer.
 #
 # ## 10 · What a seed changes
 #
@@ -691,8 +732,10 @@ plots.intervals([("other test pictures", accuracies[0], low, high), ("other seed
 
 # %% [markdown]
 # Two different questions, two intervals. The upper one: *had we drawn other test pictures*, where would this network be? (Bootstrap:
-# the test pictures drawn again, with replacement.) The lower one: *had we started from other seeds*, where would the mean be? With so
-# few seeds it is wide, and that is the honest message. A difference between two methods that is smaller than this is no finding.
+# the test pictures drawn again, with replacement.) The lower one: *had we started from other seeds*, where would the mean be? For $n$
+# seeds with mean $m$ and spread $s$ it is $m \pm t\,s/\sqrt{n}$, where Student's $t$ is 4.3 for three seeds and goes down to 2 for
+# many. With so few seeds it is wide, and that is the honest message: a smaller difference between two methods needs more seeds before
+# it is a finding.
 #
 # (We read the test split once per seed here, to *report* the spread. Nothing was chosen by it.)
 #
@@ -759,7 +802,8 @@ check("w after two forgetful steps", answer_3, w.item(), tolerance=1e-3, hint=hi
 # 5. select a model on validation data and read the test split once
 # 6. say how much of a result is the choice of a seed
 #
-# Next, [notebook 10](10_resemotenet.ipynb): a published network, with nothing in it that you have not met, but many more channels.
+# Next, [notebook 10](10_resemotenet.ipynb): a published network. Convolution, batch normalisation, ReLU, pooling and linear layers you
+# know now. New there are residual blocks, dropout, and a gate that weighs channels.
 
 # %%
 footer(faceset)

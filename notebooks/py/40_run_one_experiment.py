@@ -11,9 +11,10 @@
 #
 # *One recipe in, one run out: the notebook that papermill runs for every row of the papers' tables.*
 #
-# A **recipe** is everything that decides a training: network, data, augmentation, optimiser, seed. It is a short YAML file, and
-# its keys are the parameters of this notebook. So one file has three uses: papermill runs this notebook with it, a shell trains
-# by it, and you read in it what was done.
+# A **recipe** is everything that decides a training: network, data, augmentation, optimiser, seed. It is a short file of keys and
+# values (in YAML, one `key: value` to a line; section 2 shows one), and its keys are the parameters of this notebook. So one file has
+# three uses: papermill, a program that runs a notebook with other parameters, runs this one with it; a shell trains by it; and you
+# read in it what was done.
 #
 # ## Objectives
 #
@@ -29,7 +30,7 @@
 #
 # Here: *Run ▸ Run All Cells*. As it stands, the notebook trains a small network on drawn faces; section 2 has its recipe.
 #
-# By papermill, which writes the values of a recipe file into this notebook, runs it, and keeps the result as a report:
+# By papermill, which writes the values of a recipe file over those below, runs the notebook, and keeps the result as a report:
 #
 # ```
 # papermill notebooks/40_run_one_experiment.ipynb report.ipynb \
@@ -43,8 +44,9 @@
 # ```
 #
 # All three do the same and leave the same kind of folder. **A recipe you hand over runs as it is written**: on its own data, at its
-# own size, for as long as it takes. That is what `PROFILE = "paper"` means, and here, unlike in the other notebooks, it is the
-# default. To see first whether a recipe runs at all, add `-p PROFILE smoke` (seconds) or `-p PROFILE teach` (minutes); with
+# size, for as long as it takes. That is what `PROFILE = "paper"` means, and here, unlike in the other notebooks, it is the
+# default, also for the small example that you see here: the footer says *profile paper*, and a few minutes on a CPU. (The hours under
+# the title are those of a paper's recipe on a GPU.) To see first whether a recipe runs at all, add `-p PROFILE smoke` (seconds) or `-p PROFILE teach` (minutes); with
 # `python -m ferkit run` it is `--profile smoke`. Both shrink the recipe and put drawn faces in the place of its data.
 #
 # Real data are never downloaded; [data/README.md](../data/README.md) says where to get them. A recipe that needs them and does
@@ -56,45 +58,62 @@ OUT = "runs"  # folder of all runs; this one gets a folder of its own in it
 RESUME = True  # go on where an earlier start of this run stopped
 
 # The recipe, with the defaults of ferkit.recipe.Recipe: papermill writes the values of a recipe file over these.
-# By hand, rather change the example in section 2.
-name = "experiment"  # folder of the run; every recipe file gives its own
-source = ""  # which row of which table this is, or why it exists
+# Section 2 says what the keys are for. By hand, rather change the example there.
+# what it is called
+name = "experiment"
+source = ""
+# the network and what it starts from
 model = "resemotenet"
-width = 1.0  # factor on every channel count; 1.0 is the released size
-model_options = {}  # what the network takes beside its width
-image_size = None  # side in pixels that the network sees; None is the network's own
-data = "synthetic"  # or "fer2013", "ferplus"
-data_path = None  # where your copy lies
-data_options = {}  # what the loader takes
-test_split = "test"  # read once, at the end; for fer2013 "public_test" or "private_test"
-validation_fraction = 0.1  # carved out of the training images
+width = 1.0
+model_options = {}
+init = None
+image_size = None
+# the pictures and their splits
+data = "synthetic"
+data_path = None
+data_options = {}
+test_split = "test"
+validation_split = None
+validation_fraction = 0.1
 split_seed = 0
-drop_leaked = False  # leave out training images that come back in the test split
-target = "label"  # or "votes": the raters' distribution
-augmentation = "none"  # random changes of training pictures
+drop_leaked = False
+target = "label"
+augmentation = "none"
+# the steps: how many, how large, how that changes
 epochs = 10
 batch_size = 64
 optimizer = "sgd"
-lr = 0.05  # learning rate
+lr = 0.05
 weight_decay = 1e-4
 momentum = 0.9
 nesterov = False
 sam_rho = 0.0
-schedule = "constant"  # how the learning rate changes
+schedule = "constant"
 warmup_epochs = 0.0
 lr_floor = 0.0
 lr_factor = 0.1
 plateau_patience = 10
 step_epochs = 30
+lr_factors = {}
+# what is minimised
+loss = None
+loss_options = {}
 class_weight = "none"
 label_smoothing = 0.0
+flood = 0.0
+# which pictures, how often, in how many rounds
+sampler = "shuffle"
+per_class = None
+stages = []
+# care, and which epoch is kept
 grad_clip = 0.0
 ema_decay = 0.0
 early_stopping = None
-select = "val_accuracy"  # the epoch where this is largest is kept
-precision = "no"  # or "bf16", "fp16"
+select = "val_accuracy"
+# how it is computed
+precision = "no"
 channels_last = False
-tta = None  # or "flip": average over the picture and its mirror image, in the test
+tta = None
 seed = 0
 workers = 0
 threads = None
@@ -103,6 +122,7 @@ checkpoint_steps = 0
 # %%
 import _thread
 import dataclasses
+import inspect
 import re
 import tempfile
 import threading
@@ -116,9 +136,11 @@ from ferkit import papers, plots
 from ferkit.data import duplicate_mask
 from ferkit.data.synthetic import make_faces
 from ferkit.experiment import build_model, load_faces, run
-from ferkit.explain import cam
+from ferkit.explain import cam, margins, score_network
 from ferkit.models import count_parameters, summarise
 from ferkit.notebook import footer, profile, record
+from ferkit.predict import predict_probabilities
+from ferkit.publish import read_record
 from ferkit.recipe import PROFILES, Recipe
 from ferkit.train import newest_checkpoint
 
@@ -137,7 +159,7 @@ example = dict(
     source="ours: a first run, made for a laptop",
     width=0.125,
     model_options={"head": "linear"},
-    data_options={"n_train": 4000, "n_test": 1000, "size": 64, "seed": 0},
+    data_options={"n_train": 4000, "n_test": 1000, "size": 64, "seed": 0, "imbalance": "fer2013"},
     augmentation="resemotenet",  # mirrors half of the training pictures
     epochs=8,
     batch_size=16,
@@ -153,17 +175,46 @@ given = Recipe.of(changed if "name" in changed else {**example, **changed})
 recipe = given.overlay({**S.changes, "name": f"{given.name}-{S.profile}"}) if S.changes else given
 
 # %% [markdown]
-# Most keys of a recipe keep their defaults. These do not. papermill only *warns* of a parameter that it does not know, so look here
-# for what you passed:
+# This is the recipe, as the file that the run will keep. What is not in it keeps its default. papermill only *warns* of a parameter
+# that it does not know, so look here for what you passed.
 
 # %%
-written = given.as_dict()
-lines = ["| key | in this run | default | |", "|---|---|---|---|"]
-for key, value in recipe.as_dict().items():
-    if value != usual[key] and key != "data_path":  # where your files lie need not be in a report
-        note = f"profile {S.profile}; the recipe says `{written[key]!r}`" if value != written[key] else ""
-        lines.append(f"| {key} | `{value!r}` | `{usual[key]!r}` | {note} |")
-Markdown("\n".join(lines))
+with tempfile.TemporaryDirectory() as folder:
+    recipe.overlay({"data_path": None}).save(Path(folder, "recipe.yaml"))  # where your files lie need not be in a report
+    print(Path(folder, "recipe.yaml").read_text(encoding="utf-8"))
+if S.changes:
+    written = given.as_dict()
+    replaced = [key for key, value in recipe.as_dict().items() if value != written[key] and key != "name"]
+    print(f"profile {S.profile} replaced {', '.join(replaced)}")
+
+# %% [markdown]
+# All keys there are, by what they are for; those of this run are printed bold. (`help(...)` of what a line points to says more: what
+# `sam_rho` is, say.)
+
+# %%
+GROUPS = {  # first key of each group: what the group is for
+    "name": "what the run is called, and why it exists",
+    "model": "the network, and what it starts from",
+    "data": "the pictures, how they are split, what is done to them",
+    "epochs": "the steps: how many, by which rule, how far, and how that changes",
+    "loss": "what is made smaller, and how the classes count in it",
+    "sampler": "which pictures come how often, and trainings one after another",
+    "grad_clip": "care on the way, and which epoch is kept",
+    "precision": "how it is computed; no part of the method but for `tta` and `seed`",
+}
+entries = re.findall(r"^    (\w+(?:, \w+)*): (.+?)(?=^    \w|\Z)", inspect.getdoc(Recipe).split("Attributes:")[1], re.M | re.S)
+said = {key: (keys.split(", "), " ".join(text.split())) for keys, text in entries for key in keys.split(", ")}
+assert list(said) == list(dict.fromkeys(said)) and set(said) == set(usual)
+lines, seen = ["| for | keys |", "|---|---|"], set()
+for key in usual:
+    if key in GROUPS:
+        lines.append(f"| {GROUPS[key]} | ")
+    if key not in seen:
+        keys, text = said[key]
+        seen.update(keys)
+        shown = ", ".join(f"**`{k}`**" if recipe.as_dict()[k] != usual[k] else f"`{k}`" for k in keys)
+        lines[-1] += f"<small>{shown}: {text}</small><br>"
+Markdown("\n".join(line.removesuffix("<br>") + " |" * (i > 1) for i, line in enumerate(lines)))
 
 # %% [markdown]
 # ## 3 · The data
@@ -181,7 +232,8 @@ print(f"{copies.sum():,} of {len(test):,} test images are also in training or va
 plots.class_counts({"train": train.counts(), "validation": validation.counts(), recipe.test_split: test.counts()})
 
 # %% [markdown]
-# Look for classes with few test images: their figures will be uncertain, whatever the network does.
+# Look for classes with few test images: their figures will be uncertain, whatever the network does. (The example has FER2013's
+# proportions, by `imbalance` in its recipe.)
 
 # %%
 if drawn:
@@ -193,7 +245,7 @@ figure if drawn else "Pictures of real people are not shown in a report."
 # %% [markdown]
 # ## 4 · Training
 #
-# > **Question.** Before it starts: what accuracy would you get by always naming the commonest class of the test split?
+# > **Question.** Which will be higher in the first epochs, the accuracy on training pictures or on validation pictures?
 
 # %%
 network = build_model(recipe, faceset.names)
@@ -209,9 +261,17 @@ record("val_accuracy_frac", done.history.column("val_accuracy")[kept])
 plots.curves(done.history, best=kept)
 
 # %% [markdown]
-# How to read it: the loss is what training makes smaller. While both lines of the accuracy rise, more epochs would help. Where
-# training goes on rising and validation does not, the network learns its pictures by heart. The dotted line is the epoch whose
-# weights are kept, chosen on validation alone.
+# How to read it: the loss is what training makes smaller. The dotted line is the epoch whose weights are kept, chosen on validation
+# alone. Where training goes on rising and validation does not, the network learns its pictures by heart.
+#
+# **Validation above training** is no miracle. The two lines are not the same measurement: training is counted while the network still
+# changes, on pictures that augmentation has altered, and with *dropout*, which sets a part of the numbers inside the network to 0 at random
+# so that none can rely on a single one. Validation is counted at the end of the epoch with none of this. And with *label smoothing* (0.1
+# in the example) the training loss is another quantity: the true class is asked to get 90 % plus its share of the rest, not all, so even
+# a perfect network pays. The validation loss is the plain cross entropy.
+#
+# **Would more epochs help?** While both lines rise, perhaps; but look at the schedule. Under a cosine the rate reaches 0 in the last
+# epoch, so the lines flatten there whatever is left to learn. The test is a new run with larger `epochs`, not a continued one.
 #
 # ## 5 · The one look at the test split
 
@@ -245,10 +305,14 @@ plots.intervals(points, xlabel="score on the test split, with 95 % interval")
 plots.confusion(result["confusion"], result["names"])
 
 # %% [markdown]
-# Each row is what the pictures are, each column what the network said, with counts. Dark cells off the diagonal are the confusions
-# worth talking about. Row by row, the share recognised, with its interval:
+# Each row is what the pictures are, each column what the network said, with counts. The largest confusions, and the share recognised of
+# each class with its interval:
 
 # %%
+table = np.array(result["confusion"])
+off = table - np.diag(np.diag(table))
+for i, j in zip(*np.unravel_index(np.argsort(-off, axis=None)[:4], off.shape), strict=True):
+    print(f"{result['names'][i]:9} taken for {result['names'][j]:9} {off[i, j]:3} of {table[i].sum()}")
 plots.recall_bars(result["confusion"], result["names"])
 
 # %% [markdown]
@@ -266,6 +330,9 @@ print(f"within a group, claim and accuracy differ by {100 * result['ece']:.1f} p
 record("ece_frac", result["ece"])
 
 # %% [markdown]
+# Label smoothing asks a network not to be sure, so one trained with it claims less; whether that is the cause here, a run with
+# `label_smoothing=0.0` would show.
+#
 # ## 6 · Where it errs, and where it looks
 #
 # Only for drawn faces. First its most confident errors: what it is, what the network said, and how sure it was.
@@ -283,28 +350,53 @@ plots.face_grid(test.images[worst], titles, columns=7, size=1.2) if drawn and le
 # with another expression on purpose.
 #
 # And where it looks (Grad-CAM; [notebook 00](00_start_here.ipynb) says what that is): bright places speak for the class it names. On
-# a drawn face we know the truth: the blue outline is the region that makes the expression.
+# a drawn face we know the truth: the blue outline is the region that makes the expression. (Of a neutral face it is every region, at rest.)
+#
+# > **Question.** How much of the heat must lie inside the outlines before you believe that the map knows the place?
 
 # %%
 if drawn:
-    samples = make_faces(7, size=test.images.shape[-1], seed=recipe.seed + 1000, masks=True)
-    evidence, names = samples.masks["evidence"], [samples.names[k] for k in samples.labels]
+    samples = make_faces(70, size=test.images.shape[-1], seed=recipe.seed + 1000, occluders="none", masks=True)
+    evidence = samples.masks["evidence"]
+    answers = [done.model.labels[k] for k in predict_probabilities(done.model, samples.images).argmax(1)]
     layers = [done.model.cam_layer(done.model.input_size), done.model.official_cam_layer]
-    heats = {f"layer {layer}": cam(done.model, samples.images, layer=layer) for layer in layers if layer}
-    for layer, heat in heats.items():
-        print(f"{layer}: {(heat * evidence).sum() / heat.sum():.0%} of the heat inside the outlines", end="; ")
-    print(f"they are {evidence.mean():.0%} of the pictures")
-    figure = plots.cam_grid(samples.images, heats, outlines=evidence, titles=names)
+    heats = {f"layer {layer}": cam(done.model, samples.images[:7], layer=layer) for layer in layers if layer}
+    titles = [f"{samples.names[k]}\n→ {answer}" for k, answer in zip(samples.labels[:7], answers[:7], strict=True)]
+    figure = plots.cam_grid(samples.images[:7], heats, outlines=evidence[:7], titles=titles)
 figure if drawn else "no drawn face to show"
 
 # %% [markdown]
-# Compare the shares: a map that knows nothing has as much heat inside the outlines as they have of the picture. If there is not
-# clearly more, then the network uses something else, or the map does not show what it uses.
+# Above each face stands what it is and what the network says. A map without any bright place says that nothing in this layer speaks for
+# the class. Seven faces prove nothing, so here are 70. Two rivals know nothing of the network: *chance*, heat spread evenly, and a *guess
+# at the middle* of every picture, which is not bad, because faces are centred.
+
+# %%
+if drawn:
+    scored = {}
+    for layer in layers:
+        if layer:
+            found = score_network(done.model, samples.images, evidence, layer=layer)
+            scored[f"layer {layer}"] = found["gradcam"]
+    scored |= {"a guess at the middle": found["centre prior"], "chance": found["chance"]}
+    over = {rival: margins(scored, rival) for rival in ("chance", "a guess at the middle")}
+    for title, row in scored.items():
+        print(f"{title:20} {np.nanmean(row['energy']):.0%} of the heat inside the outlines")
+        for rival in over if title.startswith("layer") else ():
+            m = over[rival][title]["energy"]
+            verdict = "more than" if m.low > 0 else "less than" if m.high < 0 else "no different from"
+            print(f"{'':24} {verdict} {rival} ({100 * m.low:+.0f} to {100 * m.high:+.0f} points)")
+
+# %% [markdown]
+# (In brackets the 95 % interval of the difference.) A layer that does no better than chance tells you nothing about where this network
+# looks, however convincing single maps are, and it makes no difference who chose the layer: us or the authors. One that beats chance but
+# not the guess at the middle may know no more than that faces are centred. And what is found on drawn faces, for this network, this layer and this method
+# need not hold for photographs. That is why [notebook 00](00_start_here.ipynb) did not call its maps reasons.
 #
 # ## 7 · The paper's number beside ours
 #
 # A recipe that repeats a row of a paper's table says so in its `source`, in the form `Table III, row ResEmoteNet, FER2013`. Then the
-# printed number comes out of the paper's ledger.
+# printed number comes out of the paper's ledger. The last lines are there in every report: a paper's number beside one of ours on the
+# same data set, the network that notebook 00 uses.
 
 # %%
 low, high = result["intervals"]["accuracy"]
@@ -321,9 +413,19 @@ else:
 if S.changes:
     print(f"profile {S.profile} replaced data and size: our number is no answer to any other")
 
+kept_record = read_record("resemotenet-teach-fer2013")
+ours, ledger = kept_record["test"], papers.load("resemotenet")
+table, released = ledger.tables["III"], ledger.tables["widths"].cell("1", "parameters")
+low, high = ours["intervals"]["accuracy"]
+size = f"{kept_record['model']['parameters'] / 1e6:.1f} million parameters"
+print(f"\nfor example:\nwe measured   {100 * ours['accuracy']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %)")
+print(f"              {kept_record['name']}: {size}, {kept_record['protocol']['test_split']}, n = {ours['n']:,}")
+print(f"the paper     {table.cell('ResEmoteNet', 'FER2013')} ({table.place}; the released network: {released / 1e6:.1f} million parameters)")
+
 # %% [markdown]
-# Two such numbers compare two protocols before they compare two networks. [Notebook 10](10_resemotenet.ipynb) shows what can lie
-# between them: another split, another choice of the epoch, another size, copies in the test split.
+# Two such numbers compare two protocols before they compare two networks. In the example the widths differ, the recipes, and the test
+# splits. [Notebook 10](10_resemotenet.ipynb) shows what else can lie between them: another choice of the epoch, copies in the test
+# split, numbers that arithmetic forbids.
 #
 # ## 8 · What a run leaves behind
 
@@ -350,11 +452,12 @@ done.result["protocol"]
 # A checkpoint is written at the end of every epoch (and every `checkpoint_steps` steps, for long epochs), in one move: it is there
 # whole or not at all. So a run may be stopped at any time, by you or by a power cut. Start it again, the same way.
 #
-# > **Question.** A training draws random numbers all the time: order, augmentation, dropout. Will a run that was stopped and resumed
+# > **Question.** A training draws random numbers all the time, for the order, the augmentation, the dropout. Will a run that was stopped and resumed
 # > end with the same figures as one that was not, nearly the same, or others?
 #
 # Let us stop one. A tiny recipe runs to its end in one folder; in another it is interrupted as soon as its first checkpoint exists,
-# as if you had pressed the button *Interrupt the kernel*.
+# as if you had pressed the button *Interrupt the kernel* (that is all that `press_stop` does). Then we ask for another recipe under
+# the same name.
 
 # %%
 tiny = Recipe(name="tiny", augmentation="mild").overlay("smoke").overlay(dict(epochs=3, threads=1))
@@ -376,6 +479,10 @@ with tempfile.TemporaryDirectory() as folder:
     except KeyboardInterrupt:
         print("stopped")
     resumed = run(tiny, out=f"{folder}/stopped").history
+    try:
+        run(tiny.overlay(dict(lr=0.01)), out=f"{folder}/stopped")
+    except ValueError as refusal:
+        print("refused:", str(refusal).replace(f"{folder}/", ""))
 
 # %%
 losses = np.array([straight.column("val_loss"), resumed.column("val_loss")])  # (2, epochs)
@@ -385,8 +492,8 @@ record("resume_difference_nats", np.abs(losses[0] - losses[1]).max())
 
 # %% [markdown]
 # The same, to the last digit, on a CPU with the same number of threads: the checkpoint holds the state of every source of random
-# numbers. A **finished** run is not trained again but loaded. If you change the recipe and keep its `name`, the run refuses, so that
-# two experiments never end up in one folder: choose another name, or set `RESUME = False` to begin afresh.
+# numbers. A changed recipe that keeps its `name` is refused, so that two experiments never end up in one folder: choose another name, or
+# set `RESUME = False` to begin afresh. And a **finished** run is not trained again but loaded:
 
 # %%
 began = time.perf_counter()
@@ -396,7 +503,9 @@ print(f"{time.perf_counter() - began:.1f} s; the same result: {again.result == d
 # %% [markdown]
 # ## 10 · Many GPUs
 #
-# `batch_size` is that of all processes together, so the same recipe does the same on one device or eight. In a shell:
+# `batch_size` is that of all processes together, and batch normalisation takes its mean and spread over all of them, so the recipe need
+# not change with the number of devices. The project's tests train with two processes on one CPU and find the losses of one process, but
+# for rounding; on several GPUs nothing was run for this page. In a shell:
 #
 # ```
 # accelerate launch --num_processes 8 -m ferkit run RECIPE.yaml --data PATH

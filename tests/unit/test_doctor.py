@@ -174,7 +174,7 @@ LISTS = {
         {"order_unknown"}, "found the numbers 0, 1, 2, 3, 4, 5, 6",
     ),
     "csv label": ("csv", lambda root: _edit("faces.csv", "train-fear-0.jpg,fear", "train-fear-0.jpg,angst")(root), {"rows"}, "expected an emotion or a whole number, found 'angst'"),
-    "csv split": ("csv", lambda root: _edit("faces.csv", "train-fear-0.jpg,fear,train", "train-fear-0.jpg,fear,trian")(root), {"rows"}, "found 'trian'"),
+    "csv split": ("csv", lambda root: _edit("faces.csv", "train-fear-0.jpg,fear,train", "train-fear-0.jpg,fear,exam")(root), {"rows"}, "found 'exam'"),
     "csv picture gone": ("csv", lambda root: (root / "pictures/val-fear-2.jpg").unlink(), {"missing"}, "pictures/val-fear-2.jpg (faces.csv, data row"),
     "csv long picture": ("csv", lambda root: pattern(99, (48, 90)).save(root / "pictures/val-fear-2.jpg"), {"not_square"}, "found 1 pictures more than half as long"),
     "csv tiny picture": ("csv", lambda root: pattern(99, (12, 12)).save(root / "pictures/val-fear-2.jpg"), {"tiny"}, "found 1 smaller"),

@@ -115,7 +115,7 @@ def test_missing_pictures_of_a_csv(tmp_path):
         (["a.jpg,happy,train", "a.jpg,sad,train"], "path,label,split", "data row 2: a.jpg is in data row 1 already"),
         (["a.jpg,angst,train"], "path,label,split", "data row 1: expected an emotion or a whole number, found 'angst'"),
         (["a.jpg,1.0,train"], "path,label,split", "found '1.0'"),
-        (["a.jpg,happy,trian"], "path,label,split", "expected a split such as train, val or test, found 'trian'"),
+        (["a.jpg,happy,exam"], "path,label,split", "expected a split such as train, val or test, found 'exam'"),
         (["../a.jpg,happy,train"], "path,label,split", "inside the data set's folder"),
         (["a.jpg,happy,train", "b.jpg,3,train"], "path,label,split", "all words or all numbers"),
         (["a.jpg,happy,train"], "a,b,c", "Expected the columns path, label and perhaps split in faces.csv, found 'a', 'b', 'c'"),

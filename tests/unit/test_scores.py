@@ -48,6 +48,7 @@ def test_values_by_hand() -> None:
     assert by_hand([[4, 3, 2, 1]], mask) == {"pointing": 1, "energy": 0.7, "iou": 1}
     assert by_hand([[1, 2, 3, 4]], mask) == {"pointing": 0, "energy": 0.3, "iou": 0}
     assert by_hand([[4, 0, 3, 3]], mask) == pytest.approx({"pointing": 1, "energy": 0.4, "iou": 1 / 3})  # one place of two, of the tied 3s neither is in the mask
+    assert by_hand([[4, -3, 1, -1]], mask)["energy"] == pytest.approx(4 / 5)  # what speaks against the class is no heat
     assert by_hand([[-9, -1, -5, -5]], mask) == pytest.approx({"pointing": 1, "energy": 0.5, "iou": 1 / 3})  # nothing is hot: energy at chance
 
 
