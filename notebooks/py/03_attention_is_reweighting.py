@@ -42,7 +42,7 @@ from ferkit.data.synthetic import make_faces
 from ferkit.explain import capture
 from ferkit.metrics import mean_interval
 from ferkit.models import count_parameters
-from ferkit.models.attention import BAM, CBAM, ChannelGate, SpatialBias, SpatialGate, SqueezeExcite
+from ferkit.models.attention import BAM, CBAM, ChannelGate, CoordinateAttention, SpatialBias, SqueezeExcite
 from ferkit.models.resmasking import MaskingBlock
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.widgets import explore
@@ -108,33 +108,22 @@ shapes()
 # says everything.
 #
 # > **Question.** Below are the blocks of the papers in this workbook, all for a map of 64 channels and 16 × 16 places. By what
-# > factor do you expect their sizes to differ?
+# > factor do you expect their sizes to differ? (The smallest is written out first.)
 
 
-# %% tags=["same-as:ferkit.models.attention.CoordinateAttention"]
-class CoordinateAttention(nn.Module):
-    """One gate per channel and row, one per channel and column. Section 4 explains it; here it is whole."""
+# %% tags=["same-as:ferkit.models.attention.SpatialGate"]
+class SpatialGate(nn.Module):
+    """CBAM's gate over places, as an example of the family; section 3 works it out by hand."""
 
-    def __init__(self, channels: int, *, hidden: int | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        hidden = max(8, channels // 32) if hidden is None else hidden
-        self.conv1 = nn.Conv2d(channels, hidden, 1)
-        self.bn1 = nn.BatchNorm2d(hidden)
-        self.act = nn.Hardswish()
-        self.conv_height = nn.Conv2d(hidden, channels, 1)
-        self.conv_width = nn.Conv2d(hidden, channels, 1)
-        self.height_gate = nn.Identity()
-        self.width_gate = nn.Identity()
+        self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
+        self.bn = nn.BatchNorm2d(1, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        rows = x.mean(3, keepdim=True)  # (B, C, H, 1)
-        columns = x.mean(2).unsqueeze(3)  # (B, C, W, 1)
-        strip = self.act(self.bn1(self.conv1(torch.cat([rows, columns], dim=2))))  # (B, m, H + W, 1)
-        rows, columns = strip.split([x.shape[2], x.shape[3]], dim=2)
-        height = self.height_gate(self.conv_height(rows).sigmoid())  # (B, C, H, 1)
-        width = self.width_gate(self.conv_width(columns.transpose(2, 3)).sigmoid())  # (B, C, 1, W)
-        return x * height * width
+        """(B, C, H, W) to (B, 1, H, W)."""
+        pair = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)  # (B, 2, H, W)
+        return torch.sigmoid(self.bn(self.conv(pair)))  # (B, 1, H, W)
 
 
 # %%
@@ -278,7 +267,9 @@ assert torch.allclose(by_hand, by_layer, atol=1e-4)
 #
 # $$y = x \cdot \big(1 + \sigma(M_c \cdot M_s)\big)$$
 #
-# $M_c$ has a number per channel, $M_s$ one per place, and a product of the two one per channel and place. From the branches, by hand:
+# $M_c$ has a number per channel, $M_s$ one per place, and a product of the two one per channel and place. (The paper adds the two
+# branches under the sigmoid; the network that the Residual Masking paper compares with multiplies them, and so do we.) From the
+# branches, by hand:
 
 # %%
 torch.manual_seed(SEED)
@@ -301,7 +292,7 @@ ledger_table("resmasking", "T2.bam", "T2.cbam")
 # %% [markdown]
 # ## 4 · Over rows and columns: coordinate attention
 #
-# Coordinate attention [@coordinate] takes two kinds of means: of each row, and of each column. The block stands whole in section 1. Both
+# Coordinate attention [@coordinate] takes two kinds of means: of each row, and of each column. Both
 # go through the same 1 × 1 convolution, normalisation and **h-swish** $v \cdot \min(\max(v+3, 0), 6)/6$, and then each through its
 # own convolution and sigmoid. The factor at a place is its row's gate times its column's gate, for each channel.
 #
@@ -366,7 +357,8 @@ def masks(activation="softmax over channels", strength=1.0):
             ax.imshow(values, cmap="viridis", vmin=0, vmax=8 * strength if title.startswith("z") else 1)
             for (i, j), v in np.ndenumerate(values.numpy()):
                 white = dict(facecolor="white", edgecolor="none", pad=1)
-                ax.text(j, i, f"{v:.3f}" if title[0] == "m" else f"{v:g}", ha="center", va="center", fontsize=7.5, bbox=white)
+                text = f"{v:.3f}" if title[0] == "m" else f"{v:g}"
+                ax.text(j, i, text, ha="center", va="center", fontsize=7.5, bbox=white)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             ax.set_title(title, loc="center", fontsize=9)
@@ -694,7 +686,7 @@ CHANGES = {
 
 
 def reaction(make, change, x, *, inner=slice(None)):
-    """ignores, follows or notices, over several random blocks; `inner` leaves places near the rim out of the comparison."""
+    """ignores, follows or notices, over several random blocks; only `inner` rows and columns are compared."""
 
     def result(block, x):
         y = block(x)
@@ -718,7 +710,8 @@ table = {}
 for name, maker in blocks(n, n).items():
     table[name] = []
     for title, change in CHANGES.items():
-        table[name].append(reaction(maker, change, sample, inner=slice(20, 28) if title == "shift by 4" else slice(None)))
+        inner = slice(20, 28) if title == "shift by 4" else slice(None)
+        table[name].append(reaction(maker, change, sample, inner=inner))
 record("follows_n", sum(word == "follows" for row in table.values() for word in row))
 with plots.style():
     figure, axes = canvas(1, 1, 8.2, 3.4)
@@ -795,7 +788,7 @@ with plots.style():
         k = int((classes == i % 2).nonzero()[0])
         ax.imshow((1 - maps[k].clamp(0, 1).permute(1, 2, 0) @ ink).clamp(0, 1))
         ax.set(xticks=[], yticks=[])
-        ax.set_title(f"{TASKS[i // 2]}, class {'BA'[i % 2] if i > 1 else i % 2}", fontsize=8.5, loc="center")
+        ax.set_title(f"{TASKS[i // 2]}, class {'AB'[i % 2] if i > 1 else i % 2}", fontsize=8.5, loc="center")
 figure
 
 # %% [markdown]
@@ -857,7 +850,8 @@ with plots.style():
     for ax, task in zip(axes[0], TASKS, strict=True):
         for i, name in enumerate(contestants):
             mean, low, high = mean_interval(scores[task, name])
-            ax.plot([max(low, 0), min(high, 1)], [i, i], color=plots.COLOURS[0], linewidth=6, alpha=0.3, solid_capstyle="butt")
+            band = dict(color=plots.COLOURS[0], linewidth=6, alpha=0.3, solid_capstyle="butt")
+            ax.plot([max(low, 0), min(high, 1)], [i, i], **band)
             ax.plot(mean, i, "|", color=plots.COLOURS[0], markersize=11, markeredgewidth=2)
             ax.plot(scores[task, name], [i] * S.seeds, "o", color=plots.COLOURS[1], markersize=3)
         ax.axvline(0.75, color="black", linewidth=0.8, linestyle=":")
@@ -889,8 +883,8 @@ record("bias_above_frac", float(np.mean(scores["above", "spatial bias"])))
 # - **above**: spatial bias, made for it. Coordinate attention, for all its name, does not: it follows every shift of the rows. CBAM's
 #   place gate, BAM and the mask nearly or fully solve it, though they follow shifts too: on 8 × 8 places the zeros of the padding are never
 #   far, and tell them where the rim is. On a larger map they are.
-# - The residual mask cannot erase, and solves all three: a linear layer can subtract what is always there. It has a hundred times the
-#   parameters of the others.
+# - The residual mask cannot erase, and solves all three: a linear layer can subtract what is always there. It has some hundred times the
+#   parameters of the small blocks.
 #
 # No block is best. Each is good at what its shape and its inputs allow, and we could say most of it before the first training step.
 #

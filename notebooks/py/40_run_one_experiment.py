@@ -172,7 +172,7 @@ usual = Recipe().as_dict()
 changed = {key: value for key, value in values.items() if value != usual[key]}
 given = Recipe.of(changed if "name" in changed else {**example, **changed})
 # A shrunk run is another run: it gets another folder.
-recipe = given.overlay({**S.changes, "name": f"{given.name}-{S.profile}"}) if S.changes else given
+recipe = given.overlay(S.profile).overlay({"name": f"{given.name}-{S.profile}"}) if S.changes else given
 
 # %% [markdown]
 # This is the recipe, as the file that the run will keep. What is not in it keeps its default. papermill only *warns* of a parameter
