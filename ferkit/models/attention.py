@@ -199,7 +199,8 @@ def _contiguous(x: Tensor) -> bool:
 class SpatialBias(nn.Module):
     r"""Spatial bias: a coarse, global summary of a map, mixed along its channels.
 
-    Go and Ryu, ICASSP 2022 (github.com/GoJunHyeong/SpatialBias), as in LFNSB2.py (github.com/1chenchen22/LFNSB@caf8fad).
+    Go and Ryu, Expert Systems with Applications (arXiv 2302.12505; github.com/GoJunHyeong/SpatialBias), as in LFNSB2.py
+    (github.com/1chenchen22/LFNSB@caf8fad).
     A 1x1 convolution to n + 2 channels, BatchNorm, ReLU and adaptive average pooling to r x r give $P$ (n + 2 channels,
     r² places). A 1-D convolution of three taps then takes the *places as its channels* and runs *along the channels*:
     $Z_{c,q} = \beta_q + \sum_{p}\sum_{t=0}^{2} W_{q,p,t}\,P_{c+t,p}$, c = 0..n-1.
