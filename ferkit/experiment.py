@@ -180,7 +180,8 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
 def _refuse_another(folder: Path, recipe: Recipe, resume: bool) -> None:
     """Raise ValueError for a folder that holds a run of another recipe, unless it never got anywhere or is to be replaced."""
     file = folder / "recipe.yaml"
-    if resume and file.is_file() and ((folder / "checkpoint").is_dir() or (folder / "history.csv").is_file()):
+    begun = any((folder / trace).exists() for trace in ("checkpoint", "stages", "history.csv"))
+    if resume and file.is_file() and begun:
         other = Recipe.load(file).as_dict()
         differs = [k for k, v in recipe.as_dict().items() if other[k] != v and k not in ("workers", "checkpoint_steps", "data_path")]
         if differs:

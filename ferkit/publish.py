@@ -102,7 +102,7 @@ def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> st
         f"- Selection: {protocol['selection']}.",
         f"- Data: {data['name']}, sha256 of the source `{data['sha256']}`; images per split: "
         + ", ".join(f"{k} {v:,}" for k, v in data["splits"].items())
-        + f"; sha256 of the split `{data['split_sha256'][:16]}…`. Validation is carved from the training images; copies of one image stay on one side.",
+        + f"; sha256 of the split `{data['split_sha256'][:16]}…`. {_validation(recipe)}",
         f"- Cost: {seconds['training'] / 60:.0f} minutes of training on {result['environment']['device']}, {result['environment']['threads']} thread(s); "
         f"torch {result['environment']['torch']}.",
         f"- The whole record, with the curve and the confusion matrix: `data/results/{recipe.name}.json`.",
@@ -117,6 +117,12 @@ def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> st
         "",
     ]
     return "\n".join(lines)
+
+
+def _validation(recipe: Recipe) -> str:
+    if recipe.validation_split is not None:
+        return f"Validation is the data's own {recipe.validation_split}, as the recipe asks; it may hold copies of training images."
+    return "Validation is carved from the training images; copies of one image stay on one side."
 
 
 def _figure(metrics: dict[str, Any], score: str) -> str:

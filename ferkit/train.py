@@ -140,7 +140,7 @@ def fit(
             if state.values.get("data", data) != data:
                 raise ValueError(f"{checkpoints} was written while training on other data; give this run another name, or pass resume=False")
             if not accelerator.is_main_process:  # the sums in a checkpoint are those of all processes
-                state.values["sums"] = {}
+                state.values["sums"] = dict.fromkeys(state.values["sums"], 0.0)
     images = TrainingImages(train, augmentation(recipe.augmentation), seed=recipe.seed, target=recipe.target)
     chances = None if recipe.sampler == "shuffle" else class_balance(torch.as_tensor(train.labels))
     history, now = state.history, state.values
@@ -188,7 +188,8 @@ def fit(
             if checkpoints is not None and recipe.checkpoint_steps and now["step"] % recipe.checkpoint_steps == 0:
                 now["seconds"] = before + time.perf_counter() - began
                 total = _total(now["sums"], accelerator)
-                now["sums"] = total if accelerator.is_main_process else {}
+                # zeros, not nothing: if this was the epoch's last step, the processes add up once more
+                now["sums"] = total if accelerator.is_main_process else dict.fromkeys(total, 0.0)
                 save_checkpoint(accelerator, checkpoints, epoch, now["step"])
 
         judged = cast(FerModel, average.module) if average is not None else model

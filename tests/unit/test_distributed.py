@@ -42,7 +42,8 @@ SCENARIOS: dict[str, dict[str, object]] = {
     "float32": {"n": 77, "batch_size": 32, "image_size": 64, "lr": 0.003},
     "class weights, smoothing": {"double": True, "class_weight": "balanced", "label_smoothing": 0.1},
     "averages, sharpness, clipping": {"double": True, "ema_decay": 0.8, "sam_rho": 0.05, "grad_clip": 1.0},
-    "two images in the last batch, votes": {"double": True, "n": 66, "target": "votes"},
+    # a checkpoint after every step, the last one of an epoch too
+    "two images in the last batch, votes": {"double": True, "n": 66, "target": "votes", "checkpoint_steps": 1},
 }
 
 

@@ -157,6 +157,15 @@ def test_another_recipe_is_refused(recipe, finished, change, named):
     assert (finished / "recipe.yaml").read_bytes() == before
 
 
+def test_another_recipe_is_refused_in_the_first_stage_too(recipe, tmp_path):
+    """A staged training has no history before its first stage is over."""
+    staged = recipe.overlay({"name": "staged", "stages": [{"epochs": 1}]})
+    (tmp_path / "staged" / "stages" / "01").mkdir(parents=True)
+    staged.save(tmp_path / "staged" / "recipe.yaml")
+    with pytest.raises(ValueError, match="holds a run with another lr; give this one another name"):
+        run(staged.overlay({"lr": 0.1}), out=tmp_path, progress=False)
+
+
 def test_what_does_not_change_the_training_may_change(recipe, finished, tmp_path):
     moved = tmp_path / "moved.csv"
     moved.write_bytes(Path(recipe.data_path).read_bytes())

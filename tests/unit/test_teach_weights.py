@@ -9,7 +9,7 @@ from ferkit.metrics import evaluate
 from ferkit.models import count_parameters, create_model, list_weights
 from ferkit.models.registry import weights_folder
 from ferkit.predict import predict_probabilities
-from ferkit.publish import read_record
+from ferkit.publish import _card, read_record
 from ferkit.recipe import Recipe
 
 NAME = "resemotenet-teach-fer2013"
@@ -51,6 +51,9 @@ def test_card_states_the_recorded_figures(record):
     low, high = record["test"]["intervals"]["accuracy"]
     assert f"{100 * record['test']['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in card
     assert record["data"]["sha256"] in card
+    assert "Validation is carved from the training images" in card
+    other = _card(Recipe.of(record["recipe"]).overlay({"validation_split": "private_test"}), record, "x", 1)
+    assert "Validation is the data's own private_test" in other and "carved" not in other
 
 
 @pytest.mark.real_data
