@@ -12,6 +12,7 @@ from ferkit import plots, widgets
 from ferkit.explain import METHODS
 from ferkit.models import FerModel, create_model
 from ferkit.papers.arithmetic import reachable
+from ferkit.widgets import controls
 
 
 class Handle:
@@ -35,7 +36,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         record.append(handle) if display_id else None
         return handle if display_id else None
 
-    monkeypatch.setattr(widgets, "display", display)
+    monkeypatch.setattr(controls, "display", display)
     monkeypatch.delenv("FERKIT_WIDGETS", raising=False)
     return record
 
@@ -200,7 +201,7 @@ def test_sweep_lets_errors_out_also_those_of_drawing(shown: list[Any], monkeypat
     ],
 )
 def test_options_of_each_kind_of_control(control: Any, options: list[Any]) -> None:
-    box = widgets._control(lambda k: None, "k", control)
+    box = controls._control(lambda k: None, "k", control)
     found = [v["k"] for v in widgets.sweep_values({"k": box})]
     assert found == pytest.approx(options) if isinstance(options[0], float) else found == options
 

@@ -1,0 +1,22 @@
+"""Live controls over plain functions. The only importer of ipywidgets.
+
+Every widget here is `explore` over a function that takes values and returns a figure, so each is also usable, and tested,
+without a browser. A reader on GitHub sees the first picture; in JupyterLab the controls below it redraw it.
+"""
+
+from ferkit.widgets.architecture import architecture_explorer, architecture_figure
+from ferkit.widgets.attention import cam_explorer, cam_figure, map_layers
+from ferkit.widgets.claims import claim_checker, claim_figure
+from ferkit.widgets.controls import explore, sweep_values
+
+__all__ = [
+    "architecture_explorer",
+    "architecture_figure",
+    "cam_explorer",
+    "cam_figure",
+    "claim_checker",
+    "claim_figure",
+    "explore",
+    "map_layers",
+    "sweep_values",
+]

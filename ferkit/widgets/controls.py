@@ -1,0 +1,133 @@
+"""explore(): the picture of a function of a few values first, then controls that redraw it."""
+
+import html
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import ipywidgets
+import matplotlib.figure
+import numpy as np
+from IPython.display import HTML, Image, display
+from ipywidgets import interactive
+
+from ferkit import plots
+
+
+class _Shown(NamedTuple):
+    """What a function's result looks like: PNG bytes, or HTML."""
+
+    png: bytes = b""
+    html: str = ""
+
+
+class _Panel(ipywidgets.VBox):
+    """Controls whose text fallback, which GitHub prints, is a sentence and not a dump of widgets."""
+
+    def __repr__(self) -> str:
+        return "(Live controls: run this notebook in JupyterLab.)"
+
+
+def explore(fn: Callable[..., Any], **controls: Any) -> None:
+    """Show `fn` at its initial values as a plain picture, and below it controls that redraw it.
+
+    Args:
+        fn: called with one keyword per control; returns a Figure, or an object that has an HTML or PNG representation.
+        controls: as in ipywidgets.interact: (min, max) or (min, max, step), a list or dict of options, a bool, a number, a
+            text, or a widget. Where `fn` gives a parameter a default, that is the initial value.
+
+    The picture is an ordinary output, so it is there without a running kernel; at the first change the live one takes its
+    place. An error of `fn` at its initial values is raised. Later ones are shown in one line below the picture, which
+    stays, and the controls stay usable. With the environment variable FERKIT_WIDGETS=sweep, which tests set, `fn` is also
+    called once for every option of every control, the others at their initial values, and its errors are raised.
+
+    Raises:
+        ValueError: something that is no control, or a function that returns nothing to show.
+
+    """
+    boxes = {name: _control(fn, name, value) for name, value in controls.items()}
+    first = _render(fn(**{name: box.value for name, box in boxes.items()}))
+    if os.environ.get("FERKIT_WIDGETS") == "sweep":
+        for values in sweep_values(boxes):
+            _render(fn(**values))
+    static = display(Image(data=first.png) if first.png else HTML(first.html), display_id=True)
+    display(_panel(fn, boxes, static))
+
+
+def sweep_values(boxes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every option of every control once, the others at their present values; of a long slider, nine positions."""
+    initial = {name: box.value for name, box in boxes.items()}
+    return [{**initial, name: option} for name, box in boxes.items() for option in _options(box)]
+
+
+def _panel(fn: Callable[..., Any], boxes: Mapping[str, Any], static: Any) -> _Panel:
+    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(display="none", width="max-content"))
+    text = ipywidgets.HTML(layout=ipywidgets.Layout(display="none"))
+    note = ipywidgets.HTML()
+
+    def redraw(_: Any) -> None:
+        note.value = "<i>working …</i>"
+        try:
+            shown = _render(fn(**{name: box.value for name, box in boxes.items()}))
+        except Exception as error:
+            said = (str(error).strip() or "no message").splitlines()[0]
+            note.value = f'<span style="color:#B00020">{type(error).__name__}: {html.escape(said)}</span>'
+            return
+        note.value = ""
+        picture.value, text.value = shown.png, shown.html
+        picture.layout.display = "block" if shown.png else "none"
+        text.layout.display = "block" if shown.html else "none"
+        if static is not None:
+            static.update(HTML(""))  # the live picture stands in its place from now on
+
+    for box in boxes.values():
+        box.observe(redraw, names="value")
+    row = ipywidgets.HBox(list(boxes.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
+    return _Panel([picture, text, note, row])
+
+
+def _control(fn: Callable[..., Any], name: str, value: Any) -> Any:
+    parameter = inspect.signature(fn).parameters.get(name)
+    default = inspect.Parameter.empty if parameter is None else parameter.default
+    box = interactive.widget_from_abbrev(value, default)
+    if not isinstance(box, ipywidgets.ValueWidget):
+        raise ValueError(
+            f"control {name!r}: expected (min, max), (min, max, step), a list or dict of options, a bool, a number, a text "
+            f"or a widget, found {value!r}"
+        )
+    box.description = box.description or name.replace("_", " ")
+    box.style.description_width = "initial"
+    if box.has_trait("continuous_update"):
+        box.continuous_update = False  # otherwise every pixel of a drag would be computed
+    return box
+
+
+def _options(box: Any) -> list[Any]:
+    if isinstance(box, ipywidgets.Checkbox | ipywidgets.ToggleButton):
+        return [False, True]
+    if hasattr(box, "options"):
+        options = list(box.options.items() if isinstance(box.options, Mapping) else box.options)
+        pairs = all(isinstance(o, tuple | list) and len(o) == 2 for o in options)
+        values = [o[1] for o in options] if pairs else options
+        return [(v,) for v in values] if isinstance(box.value, tuple) else values  # a tuple: a control for several
+    if isinstance(box, ipywidgets.IntSlider):
+        every = range(box.min, box.max + 1, box.step)
+        return [every[i] for i in np.linspace(0, len(every) - 1, min(9, len(every))).round().astype(int)]
+    if isinstance(box, ipywidgets.FloatSlider):
+        steps = round((box.max - box.min) / box.step)
+        return [box.min + box.step * int(i) for i in np.linspace(0, steps, min(9, steps + 1)).round()]
+    return [box.value]
+
+
+def _render(result: Any) -> _Shown:
+    if isinstance(result, matplotlib.figure.Figure):
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close(result)  # a figure made by pyplot would be shown a second time
+        return _Shown(png=plots.to_png(result))
+    if hasattr(result, "_repr_html_"):
+        return _Shown(html=result._repr_html_())
+    if hasattr(result, "_repr_png_"):
+        return _Shown(png=result._repr_png_())
+    raise ValueError(f"expected a figure or something with an HTML form, found {type(result).__name__}; return the figure")
