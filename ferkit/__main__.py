@@ -1,10 +1,13 @@
-"""The command line: `python -m ferkit run | ensemble | doctor | weights`."""
+"""The command line: `python -m ferkit run | sweep | kfold | ensemble | doctor | weights`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+
+if TYPE_CHECKING:  # torch takes seconds to import, and `--help` needs none
+    from ferkit.recipe import Recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -14,27 +17,24 @@ def main() -> None:
     """Facial expression recognition, reproducible: the commands beside the notebooks."""
 
 
+RecipeFile = Annotated[Path, typer.Argument(help="a recipe, such as notebooks/recipes/resemotenet/teach-fer2013.yaml")]
+Data = Annotated[Path | None, typer.Option(help="where the recipe's data set lies")]
+Profile = Annotated[str, typer.Option(help="smoke, teach or paper (the recipe as it is)")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe, or one option: loss_options.alpha=0.2")]
+Out = Annotated[Path, typer.Option(help="folder of the runs")]
+Resume = Annotated[bool, typer.Option(help="go on where an interrupted run stopped")]
+
+
 @app.command()
-def run(
-    recipe: Annotated[Path, typer.Argument(help="a recipe, such as notebooks/recipes/resemotenet/teach-fer2013.yaml")],
-    data: Annotated[Path | None, typer.Option(help="where the recipe's data set lies")] = None,
-    profile: Annotated[str, typer.Option(help="smoke, teach or paper (the recipe as it is)")] = "paper",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe")] = None,
-    out: Annotated[Path, typer.Option(help="folder of the runs")] = Path("runs"),
-    resume: Annotated[bool, typer.Option(help="go on where an interrupted run stopped")] = True,
-) -> None:
+def run(recipe: RecipeFile, data: Data = None, profile: Profile = "paper", set_: Set = None, out: Out = Path("runs"), resume: Resume = True) -> None:
     """Train by a recipe and test once; on many GPUs: `accelerate launch -m ferkit run ...`.
 
     Despite its name, accelerate's `--multi_gpu --num_processes 2` also starts two processes on a machine without GPUs.
     """
     from ferkit.experiment import run as run_recipe
-    from ferkit.recipe import Recipe
 
     try:
-        changes = dict(_pair(text) for text in set_ or [])
-        chosen = Recipe.load(recipe).overlay(profile).overlay(changes)
-        if data is not None:
-            chosen = chosen.overlay({"data_path": str(data)})
+        chosen = _recipe(recipe, data, profile, set_)
         done = run_recipe(chosen, out=out, resume=resume)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
@@ -45,6 +45,46 @@ def run(
             f"{done.folder}: {chosen.test_split} accuracy {100 * test['accuracy']:.1f} % (95 % interval {100 * low:.1f} to "
             f"{100 * high:.1f}, n = {test['n']}), macro-F1 {test['macro_f1']:.3f}"
         )
+
+
+@app.command()
+def sweep(
+    recipe: RecipeFile,
+    over: Annotated[list[str] | None, typer.Option(metavar="KEY=[A,B]", help="a list of values for a key: a run for every combination")] = None,
+    data: Data = None,
+    profile: Profile = "paper",
+    set_: Set = None,
+    out: Out = Path("runs"),
+    resume: Resume = True,
+) -> None:
+    """Run a recipe once for every combination of values: those of --over, or else of its own key sweep; resumes run by run."""
+    try:
+        values = dict(_pair(text, "--over") for text in over or [])
+        chosen = _recipe(recipe, data, profile, set_)
+        _series(chosen.overlay({"sweep": values}) if values else chosen, out, resume)
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+
+
+@app.command()
+def kfold(
+    recipe: RecipeFile,
+    folds: Annotated[int | None, typer.Option(min=2, help="how many; default: the recipe's own key folds, or else 10")] = None,
+    data: Data = None,
+    profile: Profile = "paper",
+    set_: Set = None,
+    out: Out = Path("runs"),
+    resume: Resume = True,
+) -> None:
+    """Cross-validate a recipe: stratified folds, copies of a picture in one of them, a run for each; resumes fold by fold.
+
+    `--set fold_pool=train` leaves the official test split out of the folds. One fold alone: run --set folds=10 --set fold=3.
+    """
+    try:
+        chosen = _recipe(recipe, data, profile, set_)
+        _series(chosen.overlay({"folds": folds or chosen.folds or 10, "fold": None}), out, resume)
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
 
 
 @app.command()
@@ -126,10 +166,30 @@ def weights(
         raise SystemExit(f"ferkit: {error}") from None
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def _recipe(file: Path, data: Path | None, profile: str, changes: list[str] | None) -> "Recipe":
+    from ferkit.recipe import Recipe
+
+    chosen = Recipe.load(file).overlay(profile).overlay(dict(_pair(text, "--set") for text in changes or []))
+    return chosen if data is None else chosen.overlay({"data_path": str(data)})
+
+
+def _series(recipe: "Recipe", out: Path, resume: bool) -> None:
+    from ferkit.series import run_all
+
+    done = run_all(recipe, out=out, resume=resume)
+    for group in done.summary["groups"]:  # only the main process has some
+        differs = ", ".join(f"{key} = {value}" for key, value in group["values"].items()) or recipe.name
+        accuracy, f1 = group["test"]["accuracy"], group["test"]["macro_f1"]
+        spread = "" if accuracy["sd"] is None else f" (standard deviation {100 * accuracy['sd']:.2f} over {group['runs']} runs)"
+        typer.echo(f"{differs}: {recipe.test_split} accuracy {100 * accuracy['mean']:.2f} %{spread}, macro-F1 {f1['mean']:.3f}")
+    if done.summary["groups"]:
+        typer.echo(f"{done.folder}: summary.csv, summary.json and {done.summary['finished']} runs")
+
+
+def _pair(text: str, option: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
-        raise ValueError(f"--set takes KEY=VALUE, found {text!r}")
+        raise ValueError(f"{option} takes KEY=VALUE, found {text!r}")
     return key, yaml.safe_load(value)
 
 

@@ -44,11 +44,16 @@ class Run:
 def load_faces(recipe: Recipe) -> FaceSet:
     """The recipe's data with a validation split: the one it names, the data's own, or one carved from train.
 
+    With `fold`, the test split is that fold and train are the others.
+
     Raises:
-        ValueError: the test split is absent, before anything is trained; or a validation split that cannot be one.
+        ValueError: the test split is absent, before anything is trained; a validation split that cannot be one; folds that
+            cannot be dealt.
 
     """
     faces = data.load(recipe.data, recipe.data_path, **recipe.data_options)
+    if recipe.fold is not None:
+        faces = _fold(faces, recipe)
     faces.select(recipe.test_split)
     if recipe.validation_split is not None:
         faces.select(recipe.validation_split)
@@ -63,6 +68,19 @@ def load_faces(recipe: Recipe) -> FaceSet:
     if leaked:
         raise ValueError(f"drop_leaked works on a validation split carved here, but {faces.name} brings its own")
     return faces
+
+
+def _fold(faces: FaceSet, recipe: Recipe) -> FaceSet:
+    """The images dealt to folds; those of the recipe's fold are its test split, all others train."""
+    if recipe.test_split in ("train", "validation") or recipe.validation_split is not None:
+        raise ValueError(
+            "with folds, test_split is the name of the fold tested on (such as test) and validation is carved from the others; "
+            f"found test_split={recipe.test_split!r} and validation_split={recipe.validation_split!r}"
+        )
+    if recipe.fold_pool == "train":
+        faces = faces.subset(faces.split == "train")
+    dealt = data.stratified_folds(faces, recipe.folds or 0, recipe.split_seed)  # (N,)
+    return replace(faces, split=np.where(dealt == (recipe.fold or 0) - 1, recipe.test_split, "train"))
 
 
 def build_model(recipe: Recipe, names: tuple[str, ...]) -> FerModel:
@@ -88,9 +106,12 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     tested again.
 
     Raises:
-        ValueError: the folder holds a run of another recipe, or the recipe does not fit the data.
+        ValueError: the folder holds a run of another recipe, the recipe does not fit the data, or it asks for several runs.
 
     """
+    if recipe.sweep or (recipe.folds and recipe.fold is None):
+        asked = "sweep" if recipe.sweep else "kfold"
+        raise ValueError(f"{recipe.name} asks for several runs ({', '.join(recipe.sweep) or f'{recipe.folds} folds'}); start it with ferkit.series.run_all or python -m ferkit {asked}")
     folder = Path(out) / recipe.name
     if recipe.threads:
         torch.set_num_threads(recipe.threads)

@@ -28,6 +28,9 @@ class Recipe:
         validation_split: split to select epochs on, such as "public_test"; None for the data's own, or one carved from train.
         validation_fraction, split_seed: validation carved from train where there is none otherwise.
         drop_leaked: leave out training images that reappear in the test split.
+        folds, fold: cross-validation in so many folds, dealt by `split_seed`; this run tests on fold number `fold` (from 1),
+            under the name of `test_split`, and trains on the others. All folds: `ferkit.series.run_all`.
+        fold_pool: what is dealt to folds: "all" images, or those of "train" alone, so that the official test split stays unseen.
         target: "label", or "votes" for distributions over the classes.
         augmentation: preset of `ferkit.data.transforms.AUGMENTATIONS`.
         epochs, batch_size: batch over all processes together.
@@ -52,6 +55,8 @@ class Recipe:
         workers: processes that prepare batches.
         threads: torch threads per process; None leaves them.
         checkpoint_steps: write a checkpoint every so many steps, besides at the end of each epoch; 0 for never.
+        sweep: key to list of values, such as `{loss_options.alpha: [0.1, 0.2], seed: [0, 1]}`: a run for every combination,
+            see `ferkit.series.run_all`.
 
     """
 
@@ -70,6 +75,9 @@ class Recipe:
     validation_fraction: float = 0.1
     split_seed: int = 0
     drop_leaked: bool = False
+    folds: int | None = None
+    fold: int | None = None
+    fold_pool: str = "all"
     target: str = "label"
     augmentation: str = "none"
     epochs: int = 10
@@ -106,6 +114,7 @@ class Recipe:
     workers: int = 0
     threads: int | None = None
     checkpoint_steps: int = 0
+    sweep: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -114,6 +123,7 @@ class Recipe:
             "precision": ("no", "bf16", "fp16"),
             "target": ("label", "votes"),
             "sampler": ("shuffle", "balanced"),
+            "fold_pool": ("all", "train"),
             "select": ("val_accuracy", "val_macro_f1", "val_balanced_accuracy"),
         }
         for key, known in choices.items():
@@ -123,6 +133,10 @@ class Recipe:
             raise ValueError(f"recipe key name is that of the run's folder, without slashes; found {self.name!r}")
         if self.sam_rho and self.precision == "fp16":
             raise ValueError("SAM needs two backward passes per step, which fp16 loss scaling does not allow; use bf16")
+        if self.fold is not None and not 1 <= self.fold <= (self.folds or 0):
+            raise ValueError(f"recipe key fold counts from 1 to folds, found fold={self.fold} and folds={self.folds}")
+        if no_lists := [key for key, values in self.sweep.items() if not isinstance(values, list) or not values]:
+            raise ValueError(f"recipe key sweep holds a list of values for each key, found {no_lists[0]}={self.sweep[no_lists[0]]!r}")
         if self.epochs < 1 or self.batch_size < 2:
             raise ValueError(f"a recipe needs epochs >= 1 and batch_size >= 2, found {self.epochs} and {self.batch_size}")
 
@@ -155,6 +169,8 @@ class Recipe:
     def overlay(self, changes: str | dict[str, Any]) -> "Recipe":
         """The recipe with some values replaced: those of a profile, by name, or those given.
 
+        A key with dots, such as `loss_options.alpha`, replaces one option and leaves the others.
+
         A profile asks no network for a width or a picture size it does not come in (`EXCEPTIONS`); values given are taken as
         they are, and refused later by a network that does not have them.
         """
@@ -162,7 +178,16 @@ class Recipe:
             if changes not in PROFILES:
                 raise ValueError(f"no profile {changes!r}; known: {', '.join(PROFILES)}")
             changes = PROFILES[changes] and {**PROFILES[changes], **EXCEPTIONS.get(self.model, {})}
-        return Recipe.of({**self.as_dict(), **changes})
+        values = self.as_dict()
+        for key, value in changes.items():
+            *outer, last = key.split(".")
+            place = values
+            for part in outer:
+                place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    raise ValueError(f"{key} names an option of {part}, which is {place!r} and has none")
+            place[last] = value
+        return Recipe.of(values)
 
     def as_dict(self) -> dict[str, Any]:
         """All keys and values, in order."""

@@ -15,7 +15,14 @@ from ferkit.data.fer2013 import load_fer2013
 from ferkit.data.ferplus import load_ferplus
 from ferkit.data.folder import load_folder
 from ferkit.data.rafdb import load_rafdb
-from ferkit.data.splits import cap_per_class, carve_validation, duplicate_mask, duplicates_across, image_hashes
+from ferkit.data.splits import (
+    cap_per_class,
+    carve_validation,
+    duplicate_mask,
+    duplicates_across,
+    image_hashes,
+    stratified_folds,
+)
 
 __all__ = [
     "SPLITS",
@@ -33,6 +40,7 @@ __all__ = [
     "load_ferplus",
     "load_folder",
     "load_rafdb",
+    "stratified_folds",
 ]
 
 # The synthetic faces are drawn with torch, which takes seconds to import: only when asked for.

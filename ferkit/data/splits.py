@@ -1,4 +1,4 @@
-"""Splits that do not leak: exact duplicates, and a validation split carved from the training data.
+"""Splits that do not leak: exact duplicates, a validation split carved from the training data, folds.
 
 FER2013 holds many exact copies inside and across its splits, some of them with different labels. An image whose copy
 was trained on says nothing about new faces, so copies stay on one side of every split made here.
@@ -7,6 +7,7 @@ was trained on says nothing about new faces, so copies stay on one side of every
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -101,13 +102,9 @@ def carve_validation(
         leaked = np.isin(hashes, hashes[np.isin(faceset.split, leaked_from)]) & (faceset.split == "train")
         faceset, hashes = faceset.subset(~leaked), hashes[~leaked]
     train = np.flatnonzero(faceset.split == "train")
-    # group: one distinct image; votes[group, class] counts its copies
-    _, group = np.unique(hashes[train], return_inverse=True)
-    votes = np.zeros((group.max() + 1, len(faceset.names)), np.int64)
-    np.add.at(votes, (group, faceset.labels[train]), 1)
-    group_class, group_size = votes.argmax(1), votes.sum(1)
+    group, group_class, group_size = _distinct(hashes[train], faceset.labels[train], len(faceset.names))
     generator = np.random.default_rng(seed)
-    moved = np.zeros(len(votes), bool)
+    moved = np.zeros(len(group_size), bool)
     for code, name in enumerate(faceset.names):
         mine = np.flatnonzero(group_class == code)
         if not len(mine):
@@ -127,6 +124,50 @@ def carve_validation(
     split = faceset.split.astype("<U12")
     split[train[moved[group]]] = "validation"
     return replace(faceset, split=split)
+
+
+def stratified_folds(faceset: FaceSet, folds: int, seed: int = 0) -> np.ndarray:
+    """Deal images to folds for cross-validation: every class evenly, copies of one image into one fold.
+
+    Args:
+        faceset: images of any split; which of them are dealt is the caller's choice.
+        folds: how many, at least 2.
+        seed: decides which image goes where.
+
+    Returns:
+        (N,) int64, the fold of each image, 0 to folds - 1. Two folds differ by one image of a class at most, or by as many as
+        its most frequent copies: the largest groups are dealt first, each to the fold that has least of their class. Copies
+        with different labels count as the class that most of them have.
+
+    Raises:
+        ValueError: fewer than two folds, or a class with fewer distinct images than folds.
+    """
+    if folds < 2:
+        raise ValueError(f"Expected two folds at least, found {folds}.")
+    group, group_class, group_size = _distinct(image_hashes(faceset.images), faceset.labels, len(faceset.names))
+    generator = np.random.default_rng(seed)
+    fold_of = np.zeros(len(group_size), np.int64)
+    total = np.zeros(folds, np.int64)
+    for code, name in enumerate(faceset.names):
+        mine = generator.permutation(np.flatnonzero(group_class == code))
+        if 0 < len(mine) < folds:
+            raise ValueError(f"Expected {folds} distinct images of {name} at least, one for each fold, found {len(mine)}; ask for fewer folds.")
+        dealt = [(0, int(total[fold]), fold) for fold in range(folds)]  # least of this class first, then least of all
+        heapq.heapify(dealt)
+        for candidate in mine[np.argsort(-group_size[mine], kind="stable")]:
+            here, all_before, fold = dealt[0]
+            fold_of[candidate] = fold
+            total[fold] += group_size[candidate]
+            heapq.heapreplace(dealt, (here + int(group_size[candidate]), all_before, fold))
+    return fold_of[group]
+
+
+def _distinct(hashes: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Copies together: the group (N,) of each image, and each group's class (the most frequent) and size, (G,)."""
+    _, group = np.unique(hashes, return_inverse=True)
+    votes = np.zeros((group.max(initial=-1) + 1, classes), np.int64)  # copies by group and class
+    np.add.at(votes, (group, labels), 1)
+    return group, votes.argmax(1), votes.sum(1)
 
 
 def cap_per_class(faceset: FaceSet, cap: int, seed: int = 0) -> FaceSet:

@@ -58,6 +58,14 @@ def prepare(
     return F.normalize(x.float().div_(255), list(mean), list(std))
 
 
+IMAGENET_MEAN_COLOUR = [124, 116, 104]  # of 255: what networks that normalise with ImageNet's mean see as zero
+
+
+def _at_112() -> list[nn.Module]:
+    """How LFNSB's two scripts begin: colour, 112 px, mirrored with a chance of one half."""
+    return [v2.RGB(), v2.Resize((112, 112)), v2.RandomHorizontalFlip()]
+
+
 # What each recipe does to a training picture. Sources: the papers' training scripts and texts; "mild" is ours.
 AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
     "none": lambda: v2.Identity(),
@@ -72,6 +80,23 @@ AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
             v2.Resize((224, 224), interpolation=v2.InterpolationMode.BILINEAR),
             v2.RandomHorizontalFlip(),
             v2.RandomRotation(30, interpolation=v2.InterpolationMode.BILINEAR, fill=None),
+        ]
+    ),
+    # LFNSB: main.py@caf8fad on RAF-DB, whose kinds are those of the paper's section 3.2 and whose values the paper leaves out; fill and
+    # interpolation (nearest) are torchvision's defaults. There a hole is 0 after normalisation, which is ImageNet's mean colour.
+    "lfnsb_rafdb": lambda: v2.Compose(
+        [
+            *_at_112(),
+            v2.RandomApply([v2.RandomRotation(5), v2.RandomCrop(112, padding=8)], p=0.2),
+            v2.RandomErasing(p=0.5, scale=(0.02, 0.25), value=IMAGENET_MEAN_COLOUR),
+        ]
+    ),
+    # LFNSB: affectnet.py@caf8fad
+    "lfnsb_affectnet": lambda: v2.Compose(
+        [
+            *_at_112(),
+            v2.RandomApply([v2.RandomAffine(degrees=20, translate=(0.2, 0.2), scale=(0.8, 1.0))], p=0.7),
+            v2.RandomErasing(value=IMAGENET_MEAN_COLOUR),
         ]
     ),
     # ours: what a head does in front of a camera, and no more

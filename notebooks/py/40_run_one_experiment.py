@@ -77,6 +77,9 @@ validation_split = None
 validation_fraction = 0.1
 split_seed = 0
 drop_leaked = False
+folds = None
+fold = None
+fold_pool = "all"
 target = "label"
 augmentation = "none"
 # the steps: how many, how large, how that changes
@@ -118,6 +121,8 @@ seed = 0
 workers = 0
 threads = None
 checkpoint_steps = 0
+# several runs by one recipe
+sweep = {}
 
 # %%
 import _thread
@@ -142,6 +147,7 @@ from ferkit.notebook import footer, profile, record
 from ferkit.predict import predict_probabilities
 from ferkit.publish import read_record
 from ferkit.recipe import PROFILES, Recipe
+from ferkit.series import asks_for_several, run_all
 from ferkit.train import newest_checkpoint
 
 values = {f.name: globals()[f.name] for f in dataclasses.fields(Recipe)}  # before anything else takes these names
@@ -201,6 +207,7 @@ GROUPS = {  # first key of each group: what the group is for
     "sampler": "which pictures come how often, and trainings one after another",
     "grad_clip": "care on the way, and which epoch is kept",
     "precision": "how it is computed; no part of the method but for `tta` and `seed`",
+    "sweep": "several runs by one recipe",
 }
 entries = re.findall(r"^    (\w+(?:, \w+)*): (.+?)(?=^    \w|\Z)", inspect.getdoc(Recipe).split("Attributes:")[1], re.M | re.S)
 said = {key: (keys.split(", "), " ".join(text.split())) for keys, text in entries for key in keys.split(", ")}
@@ -215,6 +222,34 @@ for key in usual:
         shown = ", ".join(f"**`{k}`**" if recipe.as_dict()[k] != usual[k] else f"`{k}`" for k in keys)
         lines[-1] += f"<small>{shown}: {text}</small><br>"
 Markdown("\n".join(line.removesuffix("<br>") + " |" * (i > 1) for i, line in enumerate(lines)))
+
+# %% [markdown]
+# **Several runs by one recipe.** One run says nothing about how much a figure would move with another seed, other pictures, or another
+# setting. A recipe can ask for several:
+#
+# - `sweep` holds lists of values, such as `{"loss_options.alpha": [0.1, 0.5], "seed": [0, 1, 2]}`: one run for every combination, six here.
+# - `folds: 10` deals the pictures to ten parts, evenly by class and copies of one picture into the same part. Ten networks are trained,
+#   each tested on the part it has not seen (*K-fold cross-validation*).
+#
+# The next cell makes them all, each in a folder of its own, and sums them up; the rest of the notebook shows the first. In a shell,
+# `python -m ferkit sweep RECIPE.yaml --over "seed=[0, 1, 2]"` and `python -m ferkit kfold RECIPE.yaml --folds 10` do the same for any
+# recipe. Stopped, they go on in the run they had reached.
+
+# %%
+folder_of_runs, resume, figure = OUT, S.resume, None
+if asks_for_several(recipe):
+    several = run_all(recipe, out=OUT, resume=S.resume)
+    for group in several.summary["groups"]:
+        accuracy = group["test"]["accuracy"]
+        spread = "" if accuracy["sd"] is None else f", standard deviation {100 * accuracy['sd']:.2f} points over {group['runs']} runs"
+        print(f"{', '.join(f'{key} = {value}' for key, value in group['values'].items())}: mean accuracy {accuracy['mean']:.2%}{spread}".removeprefix(": "))
+    points = [
+        (", ".join(f"{key.split('.')[-1]} = {value}" for key, value in row["values"].items()), row["test"]["accuracy"], *row["test"]["accuracy_interval"])
+        for row in several.summary["runs"]
+    ]
+    figure = plots.intervals(points, xlabel="accuracy on the test split, with 95 % interval over its images")
+    recipe, folder_of_runs, resume = several.recipes[0], several.folder, True
+figure if figure is not None else "This recipe is a single run."
 
 # %% [markdown]
 # ## 3 · The data
@@ -255,7 +290,7 @@ work = sum(row.macs for row in summarise(network))
 print(f"{recipe.model}: {count_parameters(network):,} parameters, {work:,} multiply-adds at {network.input_size} px")
 
 # %%
-done = run(recipe, out=OUT, resume=S.resume)
+done = run(recipe, out=folder_of_runs, resume=resume)
 kept = done.history.best(recipe.select)
 record("val_accuracy_frac", done.history.column("val_accuracy")[kept])
 plots.curves(done.history, best=kept)
@@ -497,7 +532,7 @@ record("resume_difference_nats", np.abs(losses[0] - losses[1]).max())
 
 # %%
 began = time.perf_counter()
-again = run(recipe, out=OUT)
+again = run(recipe, out=folder_of_runs)
 print(f"{time.perf_counter() - began:.1f} s; the same result: {again.result == done.result}")
 
 # %% [markdown]

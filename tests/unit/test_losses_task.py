@@ -81,6 +81,15 @@ def test_flooding_turns_the_gradient_round():
         assert torch.sign(logits.grad[0, 1]).item() == sign  # plain cross entropy always pushes other logits down
 
 
+def test_lfnsb_s_flooding_is_plain_flooding_at_one_half():
+    """main.py@caf8fad floods batches below 0.52 only; from 0.5 on there is nothing to flood."""
+    for logits in torch.linspace(0, 6, 61)[:, None, None] * torch.eye(4):
+        total = nn.functional.cross_entropy(logits, torch.arange(4))
+        released = (total - 0.5).abs() + 0.5 if total < 0.52 else total
+        found = Flooding(CrossEntropy(), level=0.5)(Parts(logits, logits), torch.arange(4))["flooded"]
+        assert found.item() == pytest.approx(released.item(), abs=1e-6)
+
+
 def test_lr_factors():
     task = Task(network(), make_criterion("center", network(), num_classes=7))
     groups = parameter_groups(task, 0.1, {"res_block1": 0.1, "res_block1.conv2": 0.0, "criterion": 5.0})

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
+from torch.optim import lr_scheduler as schedules
 
 from ferkit.labels import index_map
 from ferkit.optim import CLASS_WEIGHTS, OPTIMIZERS, SAM, SCHEDULES, Schedule, averaged, class_weights, make_optimizer
@@ -148,6 +150,21 @@ def test_warm_up_rises_from_zero_and_then_the_schedule_begins():
 
 def test_step_schedule():
     assert rates([0, 2.99, 3, 5.99, 6, 9], name="step", every=3, factor=0.1) == pytest.approx([2, 2, 0.2, 0.2, 0.02, 0.002])
+
+
+def test_lfnsb_s_schedules_are_torch_s():
+    """At the beginning of each epoch: cosine from 0.01 to 0.004 (main.py@caf8fad), times 0.98 (affectnet.py@caf8fad)."""
+    for options, kind, kind_options in (
+        ({"name": "cosine", "floor": 0.4}, schedules.CosineAnnealingLR, {"T_max": 40, "eta_min": 2.0 * 0.4}),
+        ({"name": "step", "every": 1, "factor": 0.98}, schedules.ExponentialLR, {"gamma": 0.98}),
+    ):
+        optimizer = SGD([nn.Parameter(torch.ones(1))], lr=2.0)
+        theirs, expected = kind(optimizer, **kind_options), []
+        for _ in range(40):
+            expected.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            theirs.step()
+        assert rates(range(40), epochs=40, **options) == pytest.approx(expected)
 
 
 def test_plateau_schedule_waits_and_counts_only_real_improvements():

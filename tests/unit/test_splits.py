@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ferkit.data import FaceSet, carve_validation, duplicate_mask, duplicates_across, image_hashes
+from ferkit.data import FaceSet, carve_validation, duplicate_mask, duplicates_across, image_hashes, stratified_folds
 
 NAMES = ("anger", "disgust", "fear")
 
@@ -123,3 +123,35 @@ def test_what_cannot_be_carved_is_refused() -> None:
         carve_validation(make([0, 0], ["test"] * 2, [0, 1]))
     with pytest.raises(ValueError, match="two distinct training images of disgust"):
         carve_validation(make([0, 0, 1, 1], ["train"] * 4, [0, 1, 2, 2]))
+
+
+@pytest.mark.parametrize("folds", [2, 5, 10])
+def test_folds_are_stratified_and_keep_copies_together(folds: int) -> None:
+    faces = big()
+    fold = stratified_folds(faces, folds, seed=3)
+    assert fold.shape == (len(faces),) and set(fold.tolist()) == set(range(folds))
+    hashes = image_hashes(faces.images)
+    for value in np.unique(hashes):
+        assert len(set(fold[hashes == value].tolist())) == 1
+    counts = np.array([np.bincount(faces.labels[fold == k], minlength=3) for k in range(folds)])
+    # labels of copies may differ from the class they were dealt as: the classes are even but for those
+    assert np.ptp(counts.sum(1)) <= 3
+    assert (np.abs(counts - counts.mean(0)) <= 0.25 * counts.mean(0) + 2).all()
+    assert np.array_equal(fold, stratified_folds(faces, folds, seed=3))
+    assert not np.array_equal(fold, stratified_folds(faces, folds, seed=4))
+
+
+def test_without_copies_folds_differ_by_one_image_of_a_class() -> None:
+    labels = np.repeat([0, 1, 2], [101, 47, 12])
+    faces = make(labels.tolist(), ["train"] * 160, list(range(160)))
+    fold = stratified_folds(faces, 5)
+    counts = np.array([np.bincount(labels[fold == k], minlength=3) for k in range(5)])
+    assert np.ptp(counts, axis=0).tolist() == [1, 1, 1] and np.ptp(counts.sum(1)) <= 1, "what is left over goes to the smallest fold"
+
+
+def test_folds_refuse_what_cannot_be_dealt() -> None:
+    faces = make([0, 0, 0, 1, 1], ["train"] * 5, [0, 1, 2, 3, 3])
+    with pytest.raises(ValueError, match="Expected two folds at least, found 1"):
+        stratified_folds(faces, 1)
+    with pytest.raises(ValueError, match="Expected 2 distinct images of disgust at least, one for each fold, found 1; ask for fewer folds"):
+        stratified_folds(faces, 2)

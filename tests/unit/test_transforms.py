@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ferkit.data.transforms import AUGMENTATIONS, as_batch, augmentation, prepare
+from ferkit.data.transforms import AUGMENTATIONS, IMAGENET_MEAN_COLOUR, as_batch, augmentation, prepare
 from ferkit.models.base import IMAGENET_MEAN, IMAGENET_STD
 
 RNG = np.random.default_rng(0)
@@ -114,12 +114,14 @@ def test_augmentations_keep_type_and_shape_and_only_draw_from_torch(preset, chan
     first = [change(picture) for _ in range(8)]
     torch.manual_seed(3)
     second = [change(picture) for _ in range(8)]
-    side = 224 if preset == "resmasking" else 48
-    assert all(x.shape == (channels, side, side) and x.dtype == torch.uint8 for x in first)
+    side = {"resmasking": 224, "lfnsb_rafdb": 112, "lfnsb_affectnet": 112}.get(preset, 48)
+    seen = 3 if preset.startswith("lfnsb") else channels  # a grey picture in colour: holes have ImageNet's mean colour
+    assert all(x.shape == (seen, side, side) and x.dtype == torch.uint8 for x in first)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert torch.equal(picture, before)
     different = len({x.numpy().tobytes() for x in first})
-    assert different == {"none": 1, "resemotenet": 2}.get(preset, 8)
+    low, high = {"none": (1, 1), "resemotenet": (2, 2), "lfnsb_rafdb": (5, 8)}.get(preset, (8, 8))
+    assert low <= different <= high
 
 
 def test_the_released_augmentation_mirrors_one_half():
@@ -129,8 +131,25 @@ def test_the_released_augmentation_mirrors_one_half():
     assert 0.4 < np.mean(flipped) < 0.6
 
 
+@pytest.mark.parametrize(("preset", "moved", "largest"), [("lfnsb_rafdb", 0.2, 0.25), ("lfnsb_affectnet", 0.7, 1 / 3)])
+def test_lfnsb_moves_and_erases_as_often_and_as_much_as_released(preset, moved, largest):
+    """On white: black came from outside, ImageNet's mean colour is a hole."""
+    white = torch.full((3, 112, 112), 255, dtype=torch.uint8)
+    torch.manual_seed(0)
+    pictures = torch.stack([augmentation(preset)(white) for _ in range(400)])
+    hole = (pictures == torch.tensor(IMAGENET_MEAN_COLOUR, dtype=torch.uint8).view(3, 1, 1)).all(1)  # (400, 112, 112)
+    share = hole.float().mean((1, 2))
+    assert 0.43 < (share > 0).float().mean() < 0.57
+    assert 0.015 < share[share > 0].min() < 0.05 and 0.8 * largest < share.max() < 1.05 * largest
+    outside = (pictures == 0).all(1).flatten(1).any(1)
+    # a crop by chance in the middle, or a hole over the only black corner, shows nothing
+    assert moved - 0.1 < outside.float().mean() < moved + 0.06
+    seen = prepare(torch.tensor(IMAGENET_MEAN_COLOUR, dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8), size=8, mean=IMAGENET_MEAN, std=IMAGENET_STD, colour="rgb")
+    assert seen.abs().max() < 0.5 / 255 / min(IMAGENET_STD) + 1e-6, "0 after normalisation, but for rounding to whole grey levels"
+
+
 def test_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match="no augmentation 'heavy'; known: none, resemotenet, resmasking, mild"):
+    with pytest.raises(ValueError, match="no augmentation 'heavy'; known: none, resemotenet, resmasking, lfnsb_rafdb, lfnsb_affectnet, mild"):
         augmentation("heavy")
 
 
