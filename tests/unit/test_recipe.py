@@ -1,6 +1,8 @@
 """Recipes: what is read, refused, overlaid and written."""
 
 import dataclasses
+import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,13 @@ from ferkit.data import list_datasets
 from ferkit.data.transforms import augmentation
 from ferkit.experiment import build_model
 from ferkit.labels import order
-from ferkit.models import list_models
+from ferkit.models import FerModel, list_models
 from ferkit.optim import Schedule, class_weights, make_optimizer
 from ferkit.papers import load as ledger
 from ferkit.predict import tta_views
 from ferkit.recipe import EXCEPTIONS, PROFILES, Recipe
+from ferkit.series import asks_for_several, recipes_of
+from ferkit.task import make_task
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "recipes"
 FILES = sorted(FOLDER.rglob("*.yaml"))
@@ -28,16 +32,26 @@ def write(tmp_path: Path, text: str) -> Path:
     return file
 
 
+@functools.cache
+def network(**_of: str) -> FerModel:
+    """A recipe's network without numbers, with a forward pass at the recipe's size behind it; built once for many recipes."""
+    recipe = Recipe(**{key: json.loads(value) for key, value in _of.items()})
+    with torch.device("meta"):
+        model = build_model(recipe, order("fer2013")).eval()
+        side = recipe.image_size or model.input_size
+        assert model(torch.zeros(2, 1 if model.colour == "grey" else 3, side, side)).shape == (2, 7)
+    return model
+
+
 def everything_exists(recipe: Recipe) -> None:
     """Every name in the recipe is one that the library knows, and the options fit."""
     assert recipe.data in list_datasets()
     augmentation(recipe.augmentation)
     tta_views(recipe.tta, 1)
     class_weights(np.ones(7), recipe.class_weight)
+    model = network(**{key: json.dumps(getattr(recipe, key)) for key in ("model", "width", "model_options", "image_size")})
     with torch.device("meta"):
-        model = build_model(recipe.overlay({"init": None}), order("fer2013")).eval()
-        side = recipe.image_size or model.input_size
-        assert model(torch.zeros(2, 1 if model.colour == "grey" else 3, side, side)).shape == (2, 7)
+        make_task(model, recipe, dict.fromkeys(order("fer2013"), 10))
     assert recipe.init in (None, "imagenet") and (recipe.init is None or (recipe.width == 1 and hasattr(model, "load_imagenet")))
     optimizer = make_optimizer(
         model.parameters(), name=recipe.optimizer, lr=recipe.lr, nesterov=recipe.nesterov, momentum=recipe.momentum, sam_rho=recipe.sam_rho
@@ -54,6 +68,8 @@ def test_recipe_files(file):
     recipe = Recipe.load(file)
     assert recipe.name == f"{file.parent.name}-{file.stem}", "a run is found by its recipe's name"
     assert recipe.source, "a recipe says which row it is"
+    if asks_for_several(recipe):
+        everything_exists(recipes_of(recipe)[-1][1])
     for profile in PROFILES:
         everything_exists(recipe.overlay(profile))
 
@@ -114,6 +130,10 @@ def test_every_field_is_documented():
         ("- lr", "must hold keys and values, found list"),
         ("", "must hold keys and values, found NoneType"),
         ("a: [1", "is not YAML"),
+        ("fold_pool: test", "recipe key fold_pool='test'; known: all, train"),
+        ("{folds: 5, fold: 6}", "fold counts from 1 to folds, found fold=6 and folds=5"),
+        ("sweep: {lr: 0.1}", "sweep holds a list of values for each key, found lr=0.1"),
+        ("sweep: {lr: []}", r"sweep holds a list of values for each key, found lr=\[\]"),
     ],
 )
 def test_what_is_no_recipe_is_refused_by_file_name(tmp_path, text, complaint):
@@ -192,6 +212,45 @@ def test_residual_masking_tables_are_complete():
         assert sum(f"row {row} ({percent:.2f} %)" in r.source for r in table4) == 1, row
     members = {"table2-cbam_resnet50", "table2-efficientnet_b2b", "table2-resmasking"} | {name for name in recipes if "member" in name}
     assert len(members) == 6 and len({recipes[name].tta for name in members}) == 1
+
+
+def test_lfnsb_tables_are_complete():
+    """Every row of Tables 2 to 5 and 9 that names a network to train is in a recipe's source, and the headline's three sets."""
+    recipes = {file.stem: Recipe.load(file) for file in FOLDER.glob("lfnsb/*.yaml") if not file.stem.startswith("teach")}
+    tables = ledger("lfnsb").tables
+    rows = [("2", row, "accuracy") for row in tables["2"].rows]
+    rows += [(table, row, column) for table in ("3", "5") for row in tables[table].rows if row != "gain" for column in tables[table].columns]
+    rows += [("9", row, "mean") for row in tables["9"].rows] + [("headline", "AffectNet-8", "accuracy")]
+    for table, row, column in rows:
+        found = [r for r in recipes.values() if f"Table {table}, row {row}, {column}" in r.source]
+        assert found, (table, row, column)
+        data = {"RAF-DB": "rafdb", "AffectNet-7": "affectnet7", "AffectNet-8": "affectnet8"}
+        assert {r.data for r in found} == {data.get(column) or data.get(row) or "rafdb"}
+        network = {"MobileFaceNet": "mobilefacenet", "MFN": "mfn", "CE": "lfn", "CE + CH": "lfn", "LFN": "lfn"}.get(row, "lfnsb")
+        assert {r.model for r in found} == {network}, (table, row)
+        assert {r.loss for r in found} == {None if row == "CE" else "cosine_harmony"}
+    sweep = recipes["table4-alpha"].sweep
+    assert sweep["loss_options.alpha"] == list(tables["4"].column("alpha").values()) and len(sweep["seed"]) >= 3
+    assert {name for name, r in recipes.items() if r.folds} == {"table9-rafdb", "table9-affectnet7"}
+    for name, r in recipes.items():
+        assert r.width == 1 and r.image_size == 112 and r.epochs == 40 and r.lr == (0.01 if r.data == "rafdb" else 1e-4), name
+        printed = name.endswith("printed")
+        assert (r.batch_size, r.schedule != "constant") == (256 if printed or r.data != "rafdb" else 128, not printed)
+        assert (r.flood, r.sam_rho, r.sampler) == {
+            (True, True): (0.0, 0.0, "shuffle"), (True, False): (0.0, 0.0, "shuffle"), (False, True): (0.5, 0.0, "shuffle"), (False, False): (0.0, 0.05, "balanced"),
+        }[printed, r.data == "rafdb"]  # fmt: skip
+        assert r.loss is None or r.loss_options["variant"] == "released"
+
+
+def test_an_option_can_be_replaced_alone():
+    recipe = Recipe(loss_options={"variant": "released", "alpha": 0.1})
+    assert recipe.overlay({"loss_options.alpha": 0.5, "lr": 0.1}).loss_options == {"variant": "released", "alpha": 0.5}
+    assert recipe.overlay({"loss_options.diversity.spatial": 2.0}).loss_options["diversity"] == {"spatial": 2.0}
+    assert recipe.loss_options == {"variant": "released", "alpha": 0.1}
+    with pytest.raises(ValueError, match="lr.alpha names an option of lr, which is 0.05 and has none"):
+        recipe.overlay({"lr.alpha": 1})
+    with pytest.raises(ValueError, match="a recipe has no key 'los_options'"):
+        recipe.overlay({"los_options.alpha": 1})
 
 
 def test_overlay_refuses_what_a_recipe_refuses():
