@@ -13,16 +13,19 @@ On a CPU with AVX512-BF16 (one thread of a busy machine, width 1, 64 px, batch 6
     ferkit, float32, channels_last      67.0 (1.8)    266.8 (1.8)
     ferkit, bfloat16, channels_last     90.3 (2.5)    410.2 (2.75)
 
-So twice as fast is reached in bfloat16 with channels_last and not in float32. The transcription's step loses its time in
+So twice as fast is reached in bfloat16 with channels_last and not in float32. The last lines of every run say what bounds it:
+how much of ours is convolution, which is oneDNN's, and how fast all would be if the rest took no time. The transcription's step loses its time in
 PReLU's gradient (not vectorised), in the attention's reductions and broadcasts, and in depthwise gradients: strided or
 larger than 3 x 3 they are the slowest of all in bfloat16. What remains is bounded by oneDNN's convolutions, two thirds of
-fused float32 inference and half of a float32 step, and by passes over the maps of BatchNorm, PReLU and gates; `--profile`.
+fused float32 inference and half of a float32 step, and by passes over the maps of BatchNorm, PReLU and gates; `--profile`
+lists the operations.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -112,8 +115,8 @@ def inference(model: nn.Module, images: Tensor, half: bool) -> Callable[[], Tens
     return run
 
 
-def compare(title: str, runs: dict[str, Callable[[], Tensor]], images: int, repeats: int) -> None:
-    """Print rates, ratios to the first way, and how far the first result is from the first way's."""
+def compare(title: str, runs: dict[str, Callable[[], Tensor]], images: int, repeats: int) -> dict[str, float]:
+    """Print rates, ratios to the first way, and how far the first result is from the first way's; median seconds of each."""
     first = {name: run() for name, run in runs.items()}
     wanted = next(iter(first.values()))
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -127,6 +130,30 @@ def compare(title: str, runs: dict[str, Callable[[], Tensor]], images: int, repe
     for name, values in seconds.items():
         middle, gap = statistics.median(values), (first[name] - wanted).abs().max() / wanted.abs().max()
         print(f"{name:40} {images / middle:8.1f} {base / middle:7.2f}   {min(values):6.3f} - {max(values):6.3f}   {gap:14.1e}")
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def operations(run: Callable[[], Tensor]) -> list[tuple[str, float, int]]:
+    """Name, CPU seconds of its own and calls of every operation of one run, the most expensive first."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run()
+    return sorted(((e.key, e.self_cpu_time_total / 1e6, e.count) for e in profile.key_averages()), key=lambda found: -found[1])
+
+
+def bound(title: str, runs: dict[str, Callable[[], Tensor]], seconds: dict[str, float]) -> None:
+    """Print whether ours is twice as fast as the first way, and what bounds it: the share that is convolution."""
+    base = next(iter(seconds.values()))
+    for name in (n for n in runs if n.startswith("ferkit") and "channels_last" in n):
+        found = operations(runs[name])
+        share = sum(s for key, s, _ in found if "conv" in key) / sum(s for _, s, _ in found)
+        ratio = base / seconds[name]
+        rest = base / 2 - share * seconds[name]  # what all other operations may take together for twice as fast
+        others = (1 - share) * seconds[name]
+        verdict = "reached" if ratio >= 2 else f"would need all other operations in {rest / others:.0%} of their time" if rest > 0 else "is out of reach while convolutions take this long"
+        print(
+            f"{title}, {name.removeprefix('ferkit, ')}: {ratio:.2f} times as fast; {share:.0%} of it is convolution, and "
+            f"{ratio / share:.1f} times would be all if nothing else took time; twice as fast {verdict}"
+        )
 
 
 def gradient_gap(a: nn.Module, b: nn.Module, images: Tensor) -> float:
@@ -147,6 +174,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--profile", action="store_true", help="print the ten most expensive operations of each training step")
     options = parser.parse_args()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler otherwise reports its own starts and stops
     torch.set_num_threads(1)
     torch.manual_seed(0)
     ours = create_model("lfnsb", width=options.width)
@@ -164,17 +192,18 @@ def main() -> None:
         steps[name] = training_step(model, pictures, half)
         model = copy.deepcopy(plain if direct else ours).eval()
         inferences[name] = inference((model if direct else fuse(model)).to(memory_format=memory_format), pictures, half)
-    compare("training step", steps, options.batch, options.repeats)
-    compare("inference (ferkit fused)", inferences, options.batch, options.repeats)
+    step_seconds = compare("training step", steps, options.batch, options.repeats)
+    inference_seconds = compare("inference (ferkit fused)", inferences, options.batch, options.repeats)
+    print("\nwhat bounds it")
+    bound("training step", steps, step_seconds)
+    bound("fused inference", inferences, inference_seconds)
     if options.profile:
-        for name, step in steps.items():
-            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-                step()
-            events = sorted(profile.key_averages(), key=lambda e: -e.self_cpu_time_total)
-            total = sum(e.self_cpu_time_total for e in events)
-            print(f"\n{name}: {total / 1e3:,.0f} ms")
-            for event in events[:10]:
-                print(f"  {event.key:36} {event.self_cpu_time_total / 1e3:8.1f} ms {100 * event.self_cpu_time_total / total:5.1f} % {event.count:6} calls")
+        for name, run in [*steps.items(), *((f"inference, {name}", run) for name, run in inferences.items())]:
+            found = operations(run)
+            total = sum(s for _, s, _ in found)
+            print(f"\n{name}: {1e3 * total:,.0f} ms")
+            for key, own, calls in found[:10]:
+                print(f"  {key:36} {1e3 * own:8.1f} ms {100 * own / total:5.1f} % {calls:6} calls")
 
 
 if __name__ == "__main__":

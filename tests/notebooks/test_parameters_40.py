@@ -53,3 +53,22 @@ def test_a_recipe_file_over_the_cell_is_the_recipe(values, file):
 
 def test_there_are_recipes():
     assert RECIPES
+
+
+def test_a_recipe_that_asks_for_several_runs_makes_them_all(tmp_path, capsys):
+    """The cells up to the data, as papermill would start them: the parameters, then the recipe's values over them."""
+    entries = build.read_manifest()
+    (entry,) = (e for e in entries if e.number == "40")
+    space = {}
+    for cell in build.assemble(entry, entries).cells:
+        if cell.source.startswith("## 3"):
+            break
+        if cell.cell_type == "code":
+            exec(compile(cell.source, "40", "exec"), space)  # the notebook's own code
+        if "parameters" in tags(cell):
+            space |= {"PROFILE": "smoke", "OUT": str(tmp_path), "name": "several", "sweep": {"label_smoothing": [0.0, 0.2], "seed": [0, 1]}}
+    folder = tmp_path / "several-smoke"
+    assert {p.name for p in folder.iterdir() if p.is_dir()} == {f"several-smoke-label_smoothing={s}-seed={k}" for s in (0.0, 0.2) for k in (0, 1)}
+    assert space["folder_of_runs"] == folder and space["recipe"].name == "several-smoke-label_smoothing=0.0-seed=0"
+    assert len(space["figure"].axes[0].get_yticklabels()) == 4
+    assert "label_smoothing = 0.2: mean accuracy" in (said := capsys.readouterr().out) and "over 2 runs" in said
