@@ -1,4 +1,4 @@
-"""The command line: `python -m ferkit run | sweep | kfold | ensemble | doctor | weights`."""
+"""The command line: `python -m ferkit run | sweep | kfold | ensemble | cross | doctor | data | noise | weights`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -141,6 +141,107 @@ def doctor(
         raise typer.Exit(130) from None
     typer.echo(str(report))
     raise typer.Exit(report.exit_status)
+
+
+@app.command()
+def cross(
+    runs: Annotated[list[Path], typer.Argument(help="folders of finished runs of one network on different data")],
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="write the record")] = None,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="draw the matrix")] = None,
+) -> None:
+    """Test every run on every run's test data, on the emotions they share."""
+    from ferkit.cross import cross as cross_runs
+    from ferkit.experiment import write_json
+
+    try:
+        record = cross_runs(runs)
+        if json is not None:
+            json.parent.mkdir(parents=True, exist_ok=True)
+            write_json(json, record)
+        if figure is not None:
+            from ferkit.plots import cross_matrix, to_png
+
+            figure.parent.mkdir(parents=True, exist_ok=True)
+            figure.write_bytes(to_png(cross_matrix(record)))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+    typer.echo(f"accuracy in percent (95 % interval) on {', '.join(record['labels'])}")
+    for name, line in zip(record["runs"], record["cells"], strict=True):
+        typer.echo(f"{name}:")
+        for column, cell in zip(record["sets"], line, strict=True):
+            low, high = (100 * value for value in cell["intervals"]["accuracy"])
+            copies = f", {cell['copies']:,} of them trained on" if cell["copies"] else ""
+            typer.echo(f"  on {column}: {100 * cell['accuracy']:.1f} ({low:.1f} to {high:.1f}), n = {cell['n']:,}{copies}")
+
+
+@app.command()
+def noise(
+    path: Annotated[Path, typer.Argument(help="FER2013 as csv, with fer2013new.csv beside it")],
+    weights: Annotated[Path, typer.Option(help=".safetensors of a network trained on another split")],
+    split: Annotated[str, typer.Option(help="rows to look at")] = "public_test",
+    tta: Annotated[str, typer.Option(help="test-time augmentation, see predict_probabilities")] = "flip",
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="write the record")] = None,
+) -> None:
+    """Hold FER2013's labels against FER+'s crowd, and a network's doubts about them against both."""
+    from ferkit.experiment import write_json
+    from ferkit.label_noise import examine_fer2013, plain
+
+    try:
+        record = plain(examine_fer2013(path, weights, split=split, tta=tta))
+        record["command"] = f"python -m ferkit noise fer2013.csv --weights {weights} --split {split} --tta {tta}"
+        if json is not None:
+            json.parent.mkdir(parents=True, exist_ok=True)
+            write_json(json, record)
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+    crowd, found = record["crowd"], record["all"]["issues"]
+    typer.echo(f"{split}: {crowd['n']:,} pictures, {crowd['entropy_bits']['mean']:.2f} bits of disagreement on average")
+    for what, entry in (
+        ("two raters agree", crowd["two_raters"]),
+        ("most that can be expected against one rater", crowd["ceiling"]),
+        ("labels that a majority disputes", found["base_rate"]),
+        ("... among those the network suspects", found["precision"]),
+        ("disputed labels that the network suspects", found["recall"]),
+    ):
+        low, high = (100 * value for value in entry["interval"])
+        typer.echo(f"  {what}: {100 * entry['value']:.1f} % (95 % interval {low:.1f} to {high:.1f})")
+
+
+data_app = typer.Typer(help="Where data sets come from; get one whose terms allow it.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.callback(invoke_without_command=True)
+def sources(context: typer.Context) -> None:
+    """List every data set: where, terms, size, checks."""
+    from ferkit.data.sources import SOURCES
+
+    if context.invoked_subcommand is None:
+        for entry in SOURCES:
+            typer.echo(f"{entry.title} ({entry.name}): {entry.what}\n  {entry.where}\n  {entry.how}\n  terms: {entry.terms}\n  size: {entry.size}\n  check: {entry.check}")
+            typer.echo(f"  {'python -m ferkit data get ' + entry.name if entry.get else 'not fetched by ferkit'}\n")
+
+
+@data_app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="fer2013, ferplus or folder")],
+    to: Annotated[Path, typer.Option(help="folder to put it into")],
+    origin: Annotated[str | None, typer.Option("--from", metavar="hf:OWNER/NAME[@REVISION]", help="a data set repository at Hugging Face")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Fetch a data set after saying from where, on what terms and how much; interrupted transfers go on."""
+    from ferkit.data.download import plan
+
+    try:
+        what = plan(name, to, origin=origin)
+        typer.echo(f"from:  {what.source}\nterms: {what.terms}\nsize:  {what.size}\nto:    {to}")
+        if not (yes or typer.confirm("Fetch it?")):
+            raise typer.Exit(1)
+        for file in what.fetch():
+            typer.echo(str(file))
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+    typer.echo(f"Now look at it: python -m ferkit doctor {to}")
 
 
 @app.command()

@@ -105,6 +105,18 @@ def index_map(source: str | Sequence[str], target: str | Sequence[str]) -> tuple
     return tuple(goal.index(name) if name in goal else -1 for name in _names(source))
 
 
+def shared(*sources: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the emotions that all of the orders have, in the order of `EMOTIONS`.
+
+    Each is a key of `ORDERS` or a sequence of names. Raises ValueError where they have fewer than two in common.
+    """
+    sets = [set(_names(source)) for source in sources]
+    common = tuple(name for name in EMOTIONS if sets and all(name in names for names in sets))
+    if len(common) < 2:
+        raise ValueError(f"Expected two emotions or more in common, found {', '.join(common) or 'none'}; these data cannot be compared.")
+    return common
+
+
 def native_code(key: str, name: str) -> int:
     """Return the number that data set `key` writes for an emotion (RAF-DB 1-7, the others from 0)."""
     names, wanted = order(key), canonical(name)

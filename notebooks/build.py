@@ -376,7 +376,9 @@ def results_table(folder: Path = ROOT / "data" / "results") -> str:
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        test = record["test"]
+        test = record.get("test")
+        if test is None:  # a measurement of data, not of a network
+            continue
         clean = test.get("duplicate_clean")
         cells = [
             f"[{record['name']}](data/results/{path.name})",

@@ -11,7 +11,16 @@ from ferkit.plots.light import cost_steps, footprint, matrices, stacked_costs
 from ferkit.plots.masking import mask_sizes, reweighted, schedule_replay
 from ferkit.plots.networks import chain, feature_maps, gate_bars, stage_bars
 from ferkit.plots.pictures import cam_grid, error_gallery, face_grid, overlay, probability_bars
-from ferkit.plots.results import ablation, class_counts, compare_curves, confusion, curves, intervals, recall_bars
+from ferkit.plots.results import (
+    ablation,
+    class_counts,
+    compare_curves,
+    confusion,
+    cross_matrix,
+    curves,
+    intervals,
+    recall_bars,
+)
 
 __all__ = [
     "COLOURS",
@@ -26,6 +35,7 @@ __all__ = [
     "compare_curves",
     "confusion",
     "cost_steps",
+    "cross_matrix",
     "curve_with_band",
     "curves",
     "error_gallery",

@@ -8,6 +8,7 @@ from ferkit.widgets.architecture import architecture_explorer, architecture_figu
 from ferkit.widgets.attention import cam_explorer, cam_figure, map_layers
 from ferkit.widgets.claims import claim_checker, claim_figure
 from ferkit.widgets.controls import explore, sweep_values
+from ferkit.widgets.data import doctor_panel, doctor_report, source_panel, source_table
 
 __all__ = [
     "architecture_explorer",
@@ -16,7 +17,11 @@ __all__ = [
     "cam_figure",
     "claim_checker",
     "claim_figure",
+    "doctor_panel",
+    "doctor_report",
     "explore",
     "map_layers",
+    "source_panel",
+    "source_table",
     "sweep_values",
 ]
