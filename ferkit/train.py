@@ -269,8 +269,8 @@ class _Best:
 
     def __init__(self, folder: Path | None, select: str, history: History, criterion: nn.Module) -> None:
         self.file = None if folder is None else folder / "best.safetensors"
-        # Centres and the like: the loss's own parameters of the same epoch, so that a run can be looked at afterwards.
-        self.criterion = criterion if any(True for _ in criterion.parameters()) else None
+        # Centres, trained or fixed, of the same epoch: what the loss itself holds, so that a run can be looked at afterwards.
+        self.criterion = criterion if criterion.state_dict() else None
         self.select = select
         self.value = max(history.column(select), default=float("-inf")) if history.rows else float("-inf")
         self.state: dict[str, Tensor] = {}

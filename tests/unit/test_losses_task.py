@@ -42,6 +42,17 @@ def test_every_feature_loss_trains_and_reports_itself(loss, tmp_path):
     assert saved and all(torch.equal(saved[k], v) for k, v in task.criterion.state_dict().items())
 
 
+def test_fixed_centres_are_kept_with_the_run_too(tmp_path):
+    """The released code's random centres are in no checkpoint of its own, so that its loss cannot be computed again."""
+    task = make_task(network(), RECIPE.overlay({"loss": "cosine_harmony", "loss_options": {"variant": "released"}, "flood": 0.5}), TRAIN.counts())
+    before = task.criterion.criterion.term.centres.clone()
+    fit(task, TRAIN, VALIDATION, RECIPE, folder=tmp_path, progress=False)
+    (saved,) = load_file(tmp_path / "criterion.safetensors").values()
+    assert torch.equal(saved, before) and not saved.requires_grad
+    fit(make_task(network(), RECIPE, TRAIN.counts()), TRAIN, VALIDATION, RECIPE, folder=tmp_path / "plain", progress=False)
+    assert not (tmp_path / "plain" / "criterion.safetensors").exists(), "cross entropy holds nothing"
+
+
 def test_centres_move_only_when_trained():
     moved = {}
     for variant in ("ours", "released"):
