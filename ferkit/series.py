@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 
 from ferkit.experiment import run, write_json
 from ferkit.recipe import Recipe
+from ferkit.train import make_accelerator
 
 #: Keys whose values are repetitions of one experiment: means and standard deviations are taken over these.
 REPETITIONS = ("seed", "split_seed", "fold")
@@ -78,12 +78,13 @@ def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, pr
     folder = Path(out) / recipe.name
     if (folder / "recipe.yaml").exists():
         raise ValueError(f"{folder} holds a single run; give the series another name")
+    main = make_accelerator(recipe).is_main_process
     rows: list[dict[str, Any]] = []
     for number, (differs, each) in enumerate(made, 1):
-        if progress:
+        if progress and main:
             print(f"run {number} of {len(made)}: {each.name}", flush=True)
         result = run(each, out=folder, resume=resume, progress=progress).result
-        if PartialState().is_main_process:  # the others have no result
+        if main:  # the others have no result
             rows.append({"name": each.name, "values": differs, "seconds": result["seconds"]["training"]} | {part: _scores(result[part]) for part in ("test", "validation")})
             _write(folder, _summary(recipe, made, rows))
     return Series(folder, [each for _, each in made], _summary(recipe, made, rows))
