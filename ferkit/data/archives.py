@@ -15,6 +15,7 @@ from typing import IO, cast
 
 MAX_BYTES = 2 << 30  # FER2013's csv is about 0.3 GB
 MAX_LINE = 1 << 17  # a row of 48x48 values takes 9.3 kB at most; and the limit of a field in Python's csv module
+MAX_BLANK = 1_000_000
 
 
 # RuntimeError: a zip with a password or an unknown compression
@@ -35,12 +36,14 @@ def csv_rows(path: Path, prefer: Sequence[str]) -> Iterator[Iterator[list[str]]]
     Raises ValueError, also from the iterator, where the file is damaged, cut off, too large or no csv.
     """
     name = path.name.lower()
+    whole: IO[bytes] | None = None
     with ExitStack() as stack:
         try:
             if name.endswith((".tar.gz", ".tgz", ".tar")):
                 archive = stack.enter_context(tarfile.open(path))
                 sizes = _tar_sizes(archive, path)
                 stream: IO[bytes] | None = archive.extractfile(_member(sizes, prefer, path))
+                whole = cast("IO[bytes]", archive.fileobj)
                 assert stream is not None  # a regular file, by the line above
             elif name.endswith(".zip"):
                 pack = stack.enter_context(zipfile.ZipFile(path))
@@ -51,18 +54,23 @@ def csv_rows(path: Path, prefer: Sequence[str]) -> Iterator[Iterator[list[str]]]
             stack.enter_context(stream)
         except _DAMAGE as error:
             raise ValueError(_damaged(path, error)) from None
-        yield _rows(_lines(stream, path))
+        # a tar ends before the checksum of what packs it, so that is read on to
+        yield _rows(_lines(stream, path, whole))
 
 
 def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
+    blank = 0
     for line in lines:
         text = line.rstrip("\r\n")
+        blank = 0 if text else blank + 1
+        if blank > MAX_BLANK:  # two gigabytes of them would take an hour
+            raise ValueError(f"Expected rows of a csv, found {blank:,} blank lines one after the other.")
         if text:  # csv's reader goes letter by letter, which takes as long as reading all the numbers
             yield next(csv.reader([text])) if '"' in text else text.split(",")
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    return f"Expected {path.name} whole, but it is damaged or cut off ({error}). Download or copy it again."
+    return f"Expected {path.name} whole, but it is damaged or cut off ({(str(error) or type(error).__name__).splitlines()[0].rstrip(':')}). Download or copy it again."
 
 
 def _tar_sizes(archive: tarfile.TarFile, path: Path) -> dict[str, int]:
@@ -99,7 +107,7 @@ def _rank(name: str, prefer: Sequence[str]) -> int:
     return prefer.index(base) if base in prefer else len(prefer)
 
 
-def _lines(stream: IO[bytes], path: Path) -> Iterator[str]:
+def _lines(stream: IO[bytes], path: Path, whole: IO[bytes] | None) -> Iterator[str]:
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
     read = 0
     try:
@@ -110,5 +118,9 @@ def _lines(stream: IO[bytes], path: Path) -> Iterator[str]:
             if read > MAX_BYTES:
                 raise ValueError(f"Expected at most {MAX_BYTES:,} bytes of csv in {path.name}, found more.")
             yield line
+        while whole is not None and (rest := len(whole.read(1 << 20))):
+            read += rest
+            if read > 2 * MAX_BYTES:
+                raise ValueError(f"Expected at most {MAX_BYTES:,} bytes of csv in {path.name}, found more.")
     except _DAMAGE as error:
         raise ValueError(_damaged(path, error)) from None

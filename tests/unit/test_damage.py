@@ -1,12 +1,19 @@
-"""Lists, csv files, trees and pictures damaged in thousands of ways: each is read right, or refused in one sentence.
+"""Lists, csv files, trees and pictures damaged in hundreds of ways: each is read right, or refused in one sentence.
+
+FERKIT_CASES=30 makes thirty times as many cases, other ones each time: thousands, in some minutes.
 
 What is read is compared with a second, naive reading of the same damaged bytes, so that nothing can be taken up wrongly in
 silence: every row must be literally there, and none may be passed over.
 """
 
+import csv
+import gzip
 import io
+import os
 import shutil
+import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +23,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ferkit import labels
-from ferkit.data import affectnet_lists, expw, fer2013, folder, lists, rafdb
+from ferkit.data import affectnet_lists, expw, fer2013, ferplus, folder, lists, rafdb
 from ferkit.data.crops import cut_face, open_picture
 from ferkit.data.pictures import Listing
 from ferkit.doctor import NotRecognised, examine, scan
 from ferkit.doctor.survey import survey
 from tests.support import doctor_trees, trees
 
-FEW = settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-MANY = settings(FEW, max_examples=500)
+TIMES = int(os.environ.get("FERKIT_CASES", "1"))
+FEW = settings(max_examples=15 * TIMES, deadline=None, derandomize=TIMES == 1, database=None, suppress_health_check=list(HealthCheck))
+MANY = settings(FEW, max_examples=60 * TIMES)
 JUNK = [b"\0", b"\xef\xbb\xbf", b"\r\n", b"\r", b"\n\n", b" ", b"\t", b",", b";", b'"', b"-1", b"7", b"0", b"1e9", b"nan", b"../", b"/", b"\xc3\xa9", b"\xff", b"\xe2\x80\xa8", b"x" * 400, b"1" * 70]
 
 damages = st.lists(
@@ -168,10 +176,10 @@ def _fer(n):
     return ("emotion,pixels,Usage\n" + "".join(f"{i % 7},{' '.join(map(str, rng.integers(0, 256, 2304)))},{usage[i % 3]}\n" for i in range(n))).encode()
 
 
-FER = _fer(3)
+FER, FER7 = _fer(3), _fer(7)
 
 
-@settings(MANY, max_examples=250)
+@settings(MANY, max_examples=40 * TIMES)
 @given(steps=damages)
 def test_fer2013_csv(place, steps):
     data = damaged(FER, steps)
@@ -185,20 +193,160 @@ def test_fer2013_csv(place, steps):
             assert [int(word) for word in row[names.index("pixels")].split()] == image.ravel().tolist()
 
 
-@settings(MANY, max_examples=150)
-@given(steps=damages, kind=st.sampled_from(["gz", "zip"]))
+@settings(MANY, max_examples=60 * TIMES)
+@given(steps=damages, kind=st.sampled_from(["gz", "zip", "tar.gz"]))
 def test_packed_csv(place, steps, kind):
-    import gzip
-
-    stream = io.BytesIO()
-    if kind == "zip":
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as pack:
-            pack.writestr("fer2013.csv", FER)
-    data = stream.getvalue() if kind == "zip" else gzip.compress(FER, mtime=0)
-    data = damaged(data, [step for step in steps if step[0] != "encode"])
+    data = damaged(packed(kind, "fer2013.csv", FER), [step for step in steps if step[0] != "encode"])
     found, _, _ = both(fer2013.read_csv, place / f"fer2013.csv.{kind}", data)
     if found is not None:  # a checksum guards the content
         assert found.labels.tolist() == [0, 1, 2]
+        assert found.images.tobytes() == fer2013.read_csv(_written(place / "whole.csv", FER)).images.tobytes()
+
+
+def _written(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def packed(kind, name, data):
+    stream = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as pack:
+            pack.writestr(name, data)
+    elif kind.startswith("tar"):
+        with tarfile.open(fileobj=stream, mode="w:gz" if kind == "tar.gz" else "w") as pack:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            pack.addfile(info, io.BytesIO(data))
+    return stream.getvalue() or gzip.compress(data, mtime=0)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar"])
+@pytest.mark.parametrize("name", ["../fer2013.csv", "/etc/fer2013.csv", "a/../../fer2013.csv", "..\\fer2013.csv", "C:\\fer2013.csv"])
+def test_archives_that_lead_out(tmp_path, kind, name):
+    (tmp_path / "in").mkdir()
+    file = _written(tmp_path / f"in/fer2013.{kind}", packed(kind, name, FER))
+    with pytest.raises(ValueError, match="leaves the archive's folder"):
+        fer2013.read_csv(file)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [file.name]
+
+
+def test_archives_that_hold_a_link(tmp_path):
+    with tarfile.open(tmp_path / "fer2013.tar.gz", "w:gz") as pack:
+        info = tarfile.TarInfo("fer2013.csv")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        pack.addfile(info)
+    with pytest.raises(ValueError, match="Expected a .csv inside"):
+        fer2013.read_csv(tmp_path / "fer2013.tar.gz")
+
+
+@pytest.mark.parametrize("kind", ["gz", "zip", "tar.gz"])
+@pytest.mark.parametrize("filling", [b"\0", b"\n", b"0,1,Training\n"])
+def test_archives_that_blow_up(tmp_path, monkeypatch, kind, filling):
+    """A hundred megabytes in a hundred kilobytes; the limit is lowered to ten, so that the test is quick."""
+    monkeypatch.setattr("ferkit.data.archives.MAX_BYTES", 10_000_000)
+    data = b"emotion,pixels,Usage\n" + filling * (30_000_000 // len(filling))
+    file = _written(tmp_path / f"fer2013.csv.{kind}", packed(kind, "fer2013.csv", data))
+    assert file.stat().st_size < 1_000_000
+    with pytest.raises(ValueError) as error:
+        fer2013.read_csv(file)
+    sentence(error.value)
+
+
+@pytest.mark.parametrize("kind", ["gz", "zip", "tar.gz"])
+def test_a_wrong_checksum_of_the_packing_is_seen(tmp_path, kind):
+    """The packing's checksum guards values that would pass as pixels."""
+    data = bytearray(packed(kind, "fer2013.csv", FER))
+    place = 14 if kind == "zip" else len(data) - 8
+    data[place] ^= 1
+    if kind == "zip":  # which writes it twice; the second one counts
+        data[data.rindex(b"PK\x01\x02") + 16] ^= 1
+    with pytest.raises(ValueError, match="damaged or cut off"):
+        fer2013.read_csv(_written(tmp_path / f"fer2013.csv.{kind}", data))
+
+
+VOTES = ("Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n" + "".join(f"Training,fer{i:07d}.png,{i % 5},{5 - i % 5},0,1,2,0,1,1,0,0\n" for i in range(15))).encode()
+
+
+@MANY
+@given(steps=damages)
+def test_votes(place, steps):
+    data = damaged(VOTES, steps)
+    path = _written(place / "fer2013new.csv", data)
+    try:
+        found = ferplus.read_votes(path)
+    except ValueError as error:
+        sentence(error)
+        return
+    if b'"' not in data:
+        lines = [line.split(",") for _, line in naive_lines(data)]
+        names = [name.strip().lower() for name in lines[0]]
+        wanted = [[int(row[names.index(name.lower())]) for name in labels.FERPLUS_COLUMNS] for row in lines[1:]]
+        assert found.counts.tolist() == wanted
+
+
+@MANY
+@given(steps=damages)
+def test_split_file_of_expw(place, steps):
+    rows = expw.read_list(_written(place / "l.lst", EXPW))
+    expw._write_split(place / "split.csv", rows, expw._by_photo(rows, 0))
+    data = damaged((place / "split.csv").read_bytes(), steps)
+    path = _written(place / "damaged.csv", data)
+    try:
+        sides, _ = expw._read_split(path, rows)
+    except ValueError as error:
+        sentence(error)
+        return
+    told = {(row[0], int(row[1])): row[2] for row in csv.reader(io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline="")) if row and row[1] != "face_id"}
+    assert [told[face] for face in zip(rows.files, rows.face_ids, strict=True)] == sides.tolist()
+
+
+# ------------------------------------------------------------------------------------------- labels in another way of counting
+
+
+def shifted(data, separator, column, change, header=0):
+    lines = data.decode().splitlines()
+    for i in range(header, len(lines)):
+        cells = lines[i].split(separator)
+        cells[column] = change(cells[column])
+        lines[i] = separator.join(cells)
+    return "\n".join(lines).encode() + b"\n"
+
+
+LABELLED = {
+    "rafdb": (lambda path, faults=None: rafdb.read_list(path, "aligned", faults), RAFDB, " ", 1, 0),
+    "expw": (expw.read_list, EXPW, " ", 8, 0),
+    "fer2013": (fer2013.read_csv, FER, ",", 0, 1),
+}
+WORDS = {"one more": lambda text: str(int(text) + 1), "one less": lambda text: str(int(text) - 1), "a word": lambda text: "happy", "a fraction": lambda text: f"{text}.0", "nothing": lambda text: ""}
+
+
+@pytest.mark.parametrize("how", list(WORDS))
+@pytest.mark.parametrize("name", list(LABELLED))
+def test_labels_counted_or_written_otherwise(tmp_path, name, how):
+    """Every class occurs, so a shift by one reaches a number that is none."""
+    read, data, separator, column, header = LABELLED[name]
+    data = FER7 if name == "fer2013" else data
+    file = _written(tmp_path / "list.csv", shifted(data, separator, column, WORDS[how], header))
+    assert read(_written(tmp_path / "right.csv", data)) is not None
+    with pytest.raises(ValueError) as error:
+        read(file)
+    sentence(error.value)
+
+
+def test_numbers_in_a_csv_need_an_order_and_must_fit_it(tmp_path):
+    for first in range(9):
+        (tmp_path / "faces.csv").write_text("path,label\n" + "".join(f"{i}.jpg,{first + i}\n" for i in range(7)))
+        rows = folder.read_table(tmp_path / "faces.csv")
+        with pytest.raises(ValueError, match="a wrong guess gives no error"):
+            folder._named(rows, None)
+        if first < 2:
+            _, emotions = folder._named(rows, "fer2013")
+            assert [emotions[str(first + i)] for i in range(7)] == list(labels.order("fer2013"))
+        else:
+            with pytest.raises(ValueError) as error:
+                folder._named(rows, "fer2013")
+            sentence(error.value)
 
 
 # ---------------------------------------------------------------------------------------------------------------- pictures
@@ -207,13 +355,16 @@ PICTURE = doctor_trees.pattern(1, (40, 36))
 KINDS = {
     "jpeg": (PICTURE, "JPEG"), "png": (PICTURE, "PNG"), "grey": (PICTURE.convert("L"), "PNG"), "palette": (PICTURE.convert("P"), "GIF"),
     "alpha": (Image.merge("RGBA", (*PICTURE.split(), PICTURE.split()[0])), "PNG"), "16-bit": (Image.new("I;16", (40, 36), 700), "PNG"),
-    "cmyk": (PICTURE.convert("CMYK"), "JPEG"), "bmp": (PICTURE, "BMP"), "tiff": (PICTURE, "TIFF"), "webp": (PICTURE, "WEBP"), "1-bit": (PICTURE.convert("1"), "PNG"),
+    "cmyk": (PICTURE.convert("CMYK"), "JPEG"), "bmp": (PICTURE, "BMP"), "tiff": (PICTURE, "TIFF"), "webp": (PICTURE, "WEBP"), "16-bit tiff": (Image.new("I;16", (40, 36), 700), "TIFF"), "float": (Image.new("F", (40, 36), 0.5), "TIFF"), "1-bit": (PICTURE.convert("1"), "PNG"),
 }  # fmt: skip
 FILES = {name: doctor_trees.saved(image, kind) for name, (image, kind) in KINDS.items()}
+FILES |= {
+    f"animated {kind.lower()}": doctor_trees.saved(PICTURE, kind, save_all=True, append_images=[doctor_trees.pattern(2, (40, 36)), doctor_trees.pattern(3, (40, 36))]) for kind in ("GIF", "PNG", "WEBP")
+}  # fmt: skip
 raw = damages.map(lambda steps: [step for step in steps if step[0] != "encode"])
 
 
-@settings(MANY, max_examples=1000)
+@settings(MANY, max_examples=200 * TIMES)
 @given(name=st.sampled_from(list(FILES)), steps=raw)
 def test_pictures(place, name, steps):
     data = damaged(FILES[name], steps)
@@ -238,11 +389,39 @@ def test_pictures(place, name, steps):
 
 def test_whole_pictures_are_read_or_refused_by_kind():
     for name, data in FILES.items():
-        if name == "16-bit":
+        if name in ("16-bit", "16-bit tiff", "float"):
             with pytest.raises(ValueError, match="8 bits per channel"):
                 open_picture(data)
-        elif name not in ("1-bit", "palette", "cmyk", "grey"):
+        elif name not in ("1-bit", "palette", "cmyk", "grey", "animated gif"):
             assert np.abs(np.asarray(open_picture(data), int) - np.asarray(PICTURE, int)).mean() < 12, name
+
+
+@pytest.mark.parametrize("side", [(40_000, 9_000), (65_500, 65_500)])
+def test_pictures_that_would_fill_the_memory(place, side):
+    """Headers alone say so: nothing of it is decoded."""
+    head = io.BytesIO()
+    Image.new("1", (8, 8)).save(head, "PNG")
+    data = bytearray(head.getvalue())
+    data[16:24] = side[0].to_bytes(4, "big") + side[1].to_bytes(4, "big")
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    with pytest.raises(ValueError) as error:
+        open_picture(bytes(data))
+    assert "pixels" in sentence(error.value)
+    record = np.zeros(1, scan.RECORD)
+    scan._file(Listing(root=place, files=[_written(place / "bomb", data).name], place=str), 0, record)
+    assert record["flags"][0] & scan.FLAGS["too_large"]
+
+
+def test_names_longer_than_a_file_system_takes(tmp_path, monkeypatch):
+    monkeypatch.setenv("FERKIT_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "set"
+    root.mkdir()
+    for name in ("x" * 300 + ".jpg", "/".join(["d" * 200] * 30) + "/x.jpg", "\u65e5" * 200 + ".png"):
+        (root / "faces.csv").write_text(f"path,label\n{name},happy\n", encoding="utf-8")
+        report = examine(root, progress=False)
+        assert report.find("missing")[0].count == 1 and report.to_json()
+        with pytest.raises((FileNotFoundError, ValueError)):
+            folder.load_folder(root, size=8, progress=False)
 
 
 # ------------------------------------------------------------------------------------------------------------------- trees
