@@ -47,7 +47,7 @@ def csv_rows(path: Path, prefer: Sequence[str]) -> Iterator[Iterator[list[str]]]
                 assert stream is not None  # a regular file, by the line above
             elif name.endswith(".zip"):
                 pack = stack.enter_context(zipfile.ZipFile(path))
-                sizes = {info.filename: info.file_size for info in pack.infolist() if not info.is_dir()}
+                sizes = {info.filename: info.file_size for info in pack.infolist() if not info.filename.endswith("/")}  # is_dir fails on an empty name
                 stream = pack.open(_member(sizes, prefer, path))
             else:
                 stream = cast(IO[bytes], gzip.open(path) if name.endswith(".gz") else path.open("rb"))
@@ -70,7 +70,8 @@ def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    return f"Expected {path.name} whole, but it is damaged or cut off ({(str(error) or type(error).__name__).splitlines()[0].rstrip(':')}). Download or copy it again."
+    reason = (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(":")
+    return f"Expected {path.name} whole, but it is damaged or cut off ({reason}). Download or copy it again."
 
 
 def _tar_sizes(archive: tarfile.TarFile, path: Path) -> dict[str, int]:
@@ -87,17 +88,17 @@ def _member(sizes: dict[str, int], prefer: Sequence[str], path: Path) -> str:
     tables = [name for name in sizes if name.lower().endswith(".csv")]
     tables.sort(key=lambda name: (_rank(name, prefer), len(name), name))
     if not tables:
-        found = ", ".join(list(sizes)[:8]) or "nothing"
+        found = ", ".join(repr(name[:40]) for name in list(sizes)[:8]) or "nothing"
         raise ValueError(f"Expected a .csv inside {path.name}, found {found}. Unpack it, and name the csv itself.")
     chosen = tables[0]
     parts = PurePosixPath(chosen.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
         raise ValueError(
-            f"Expected plain names inside {path.name}, found {chosen!r}, which leaves the archive's folder."
+            f"Expected plain names inside {path.name}, found {chosen[:100]!r}, which leaves the archive's folder."
         )
     if sizes[chosen] > MAX_BYTES:
         raise ValueError(
-            f"Expected at most {MAX_BYTES:,} bytes of csv in {path.name}, found {sizes[chosen]:,} in {chosen}."
+            f"Expected at most {MAX_BYTES:,} bytes of csv in {path.name}, found {sizes[chosen]:,} in {chosen[:100]!r}."
         )
     return chosen
 

@@ -231,6 +231,21 @@ def test_archives_that_lead_out(tmp_path, kind, name):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [file.name]
 
 
+def test_zips_with_names_that_are_none(tmp_path):
+    """Found by thousands of cases: an empty name, one that takes kilobytes, one with a line end."""
+    whole = packed("zip", "fer2013.csv", FER)
+    at = whole.rindex(b"PK\x01\x02")
+    for data in (
+        whole[: at + 28] + b"\0\0" + whole[at + 30 : at + 46] + whole[at + 57 :],
+        whole[:26] + b"\xff\x7f" + whole[28:],
+        packed("zip", "fer2013\n.txt", FER),
+        packed("zip", "x" * 5000, FER),
+    ):
+        with pytest.raises(ValueError) as error:
+            fer2013.read_csv(_written(tmp_path / "fer2013.zip", data))
+        sentence(error.value)
+
+
 def test_archives_that_hold_a_link(tmp_path):
     with tarfile.open(tmp_path / "fer2013.tar.gz", "w:gz") as pack:
         info = tarfile.TarInfo("fer2013.csv")

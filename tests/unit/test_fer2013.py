@@ -321,7 +321,7 @@ def test_archives_that_cannot_be_trusted(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("../../fer2013.csv", "/etc/fer2013.csv", "a/../../fer2013.csv"):
         with pytest.raises(ValueError, match="leaves the archive's folder"):
             load_fer2013(pack(name, text(cells()).encode()))
-    with pytest.raises(ValueError, match=r"a \.csv inside a\.zip, found notes\.txt"):
+    with pytest.raises(ValueError, match=r"a \.csv inside a\.zip, found 'notes\.txt'"):
         load_fer2013(pack("notes.txt", b"x"))
     with pytest.raises(ValueError, match="damaged or cut off"):
         load_fer2013(write(tmp_path / "a.tar.gz", gzip.compress(bytes(100))))
