@@ -19,7 +19,7 @@ import numpy as np
 from ferkit.agreement import disagreement, oracle_accuracy
 from ferkit.data import duplicate_mask
 from ferkit.experiment import environment, load_faces, split_digest, write_json
-from ferkit.metrics import evaluate, paired_difference
+from ferkit.metrics import cross_entropy, evaluate, paired_difference
 from ferkit.recipe import Recipe
 
 MOST_SUBSETS = 2**12
@@ -185,8 +185,7 @@ def subsets_of(n: int, max_size: int | None) -> list[tuple[int, ...]]:
 
 
 def _worth(probabilities: np.ndarray, labels: np.ndarray, size: int) -> tuple[float, int, float]:
-    entropy = -np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)).mean()
-    return accuracy(probabilities, labels), -size, -float(entropy)
+    return accuracy(probabilities, labels), -size, -cross_entropy(probabilities, labels)
 
 
 def diversity(members: Sequence[Member]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def evaluate(
     result: dict[str, Any] = {
         "n": int(len(y)),
         **scores,
-        "cross_entropy": float(-np.log(np.clip(p[np.arange(len(y)), y], 1e-12, None)).mean()),
+        "cross_entropy": cross_entropy(p, y),
         "ece": float(multiclass_calibration_error(tp, ty, num_classes=k, n_bins=15)),
         "recall": {name: float(confusion[i, i] / true[i]) if true[i] else None for i, name in enumerate(names)},
         "confusion": confusion.tolist(),
@@ -114,6 +114,11 @@ def evaluate(
         inner = evaluate(p[clean], y[clean], names, n_bootstrap=n_bootstrap, seed=seed)
         result["duplicate_clean"] = {key: inner[key] for key in ("n", *SCORES, "intervals")}
     return result
+
+
+def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log of the probability (N, K) given to the true class (N,), in nats; a probability counts as 1e-12 at least."""
+    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)).mean())
 
 
 def wilson(k: int, n: int, *, level: float = 0.95) -> tuple[float, float]:

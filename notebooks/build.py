@@ -382,7 +382,7 @@ def results_table(folder: Path = ROOT / "data" / "results") -> str:
         clean = test.get("duplicate_clean")
         cells = [
             f"[{record['name']}](data/results/{path.name})",
-            f"{record['model']['parameters']:,}",
+            f"{sum(part['parameters'] for part in record.get('members', [record.get('model')])):,}",
             f"{record['data']['name']}, {record['protocol']['test_split']}",
             f"{test['n']:,}",
             _figure(test, "accuracy"),

@@ -4,6 +4,7 @@ Figures are made without pyplot, so there is no global state, nothing is drawn t
 notebook the last expression of a cell shows itself; `to_png` gives the same bytes.
 """
 
+from ferkit.plots.comparison import cost_scatter, reliability_diagram
 from ferkit.plots.data import number_table, vote_rules, votes_below, word_columns
 from ferkit.plots.explanations import curve_with_band, feature_map2d, mask_grid, scores_bars
 from ferkit.plots.house import COLOURS, EMOTION_COLOURS, STYLE, Figure, colour, style, to_png
@@ -34,6 +35,7 @@ __all__ = [
     "colour",
     "compare_curves",
     "confusion",
+    "cost_scatter",
     "cost_steps",
     "cross_matrix",
     "curve_with_band",
@@ -52,6 +54,7 @@ __all__ = [
     "overlay",
     "probability_bars",
     "recall_bars",
+    "reliability_diagram",
     "reweighted",
     "schedule_replay",
     "scores_bars",

@@ -1,0 +1,66 @@
+"""Whether a network that says 80 % is right in 80 % of such cases, and the one-number repair if it is not."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from ferkit.metrics import cross_entropy
+
+#: Temperatures that `fit_temperature` looks at; a best one at either end means that there is none between.
+TEMPERATURES = (0.05, 20.0)
+
+
+class Reliability(NamedTuple):
+    """Of each bin (B,) of the largest probability: how many images, their mean probability, and the share that is right."""
+
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> Reliability:
+    """What a reliability diagram draws (Guo et al., ICML 2017, section 2): bins of equal width, nan where a bin is empty.
+
+    The expected calibration error of `ferkit.metrics.evaluate` is sum(count * |accuracy - confidence|) / N of the same bins.
+
+    Args:
+        probabilities: (N, K), rows sum to 1.
+        labels: (N,) true classes.
+        n_bins: of the unit interval.
+
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    top, right = p.max(1), p.argmax(1) == np.asarray(labels)
+    bins = np.clip(np.ceil(top * n_bins).astype(int) - 1, 0, n_bins - 1)  # a bin holds its upper end
+    count = np.bincount(bins, minlength=n_bins)
+    with np.errstate(invalid="ignore"):
+        confidence, accuracy = (np.bincount(bins, weights=v, minlength=n_bins) / count for v in (top, right.astype(float)))
+    return Reliability(count, confidence, accuracy)
+
+
+def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    r"""Probabilities (N, K) of the logits divided by T: $p_k^{1/T} / \sum_j p_j^{1/T}$. The largest stays the largest.
+
+    Raises:
+        ValueError: a temperature that is not above 0.
+
+    """
+    if not temperature > 0:
+        raise ValueError(f"a temperature is above 0, found {temperature}")
+    scaled = np.log(np.clip(probabilities, 1e-30, None)) / temperature
+    powers = np.exp(scaled - scaled.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of least mean cross entropy on these images (Guo et al. 2017, section 4.2); use validation images.
+
+    Above 1 for a network that is too sure of itself, below 1 for one that is not sure enough.
+    """
+
+    def loss(log_temperature: float) -> float:
+        return cross_entropy(temper(probabilities, float(np.exp(log_temperature))), labels)
+
+    low, high = np.log(TEMPERATURES)
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))

@@ -1,0 +1,67 @@
+"""Calibration: bins by hand, temperature against its definition."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+
+from ferkit import plots
+from ferkit.calibration import fit_temperature, reliability, temper
+from ferkit.metrics import cross_entropy, evaluate
+
+
+def test_bins_by_hand():
+    p = np.array([[0.9, 0.1], [0.85, 0.15], [0.4, 0.6], [0.5, 0.5]])
+    found = reliability(p, np.array([0, 1, 1, 1]), n_bins=2)
+    # 0.5 belongs to the lower bin (its upper end); three above it
+    assert found.count.tolist() == [1, 3]
+    np.testing.assert_allclose(found.confidence, [0.5, (0.9 + 0.85 + 0.6) / 3])
+    np.testing.assert_allclose(found.accuracy, [0.0, 2 / 3])
+
+
+def test_the_bins_give_the_calibration_error_of_evaluate():
+    rng = np.random.default_rng(0)
+    p = softmax(rng.normal(size=(400, 5)) * 2, axis=1)
+    labels = rng.integers(0, 5, 400)
+    found = reliability(p, labels)
+    error = np.nansum(found.count * np.abs(found.accuracy - found.confidence)) / 400
+    assert error == pytest.approx(evaluate(p, labels, list("abcde"))["ece"], abs=1e-6)
+    assert np.isnan(found.accuracy[found.count == 0]).all()
+
+
+def test_temper_divides_logits():
+    logits = np.random.default_rng(1).normal(size=(6, 4)) * 3
+    np.testing.assert_allclose(temper(softmax(logits, axis=1), 2.5), softmax(logits / 2.5, axis=1), rtol=1e-10)
+    np.testing.assert_allclose(temper(softmax(logits, axis=1), 1.0), softmax(logits, axis=1), rtol=1e-10)
+    for wrong in (0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="above 0"):
+            temper(np.eye(2), wrong)
+
+
+@pytest.mark.parametrize("true_temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_is_found_again(true_temperature):
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(20_000, 5)) * 2
+    labels = (rng.random((20_000, 1)) > softmax(logits, axis=1).cumsum(1)).sum(1)  # drawn from the right probabilities
+    said = softmax(logits * true_temperature, axis=1)  # too sure by that factor
+    found = fit_temperature(said, labels)
+    assert 0.95 < found / true_temperature < 1.05
+    best = cross_entropy(temper(said, found), labels)
+    assert all(best <= cross_entropy(temper(said, found * off), labels) for off in (0.9, 1.1))
+
+
+def test_cross_entropy_by_hand():
+    logits = np.array([[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]])
+    expected = -(log_softmax(logits, axis=1)[[0, 1], [2, 1]]).mean()
+    assert cross_entropy(softmax(logits, axis=1), np.array([2, 1])) == pytest.approx(expected)
+
+
+def test_figures():
+    found = reliability(np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 0]), n_bins=4)
+    figure = plots.reliability_diagram({"before": found, "after": found})
+    assert [ax.get_title(loc="left").split("\n")[0] for ax in figure.axes[:2]] == ["before", "after"]
+    assert "0.400" in figure.axes[0].get_title(loc="left")  # (0.1 + 0.7) / 2
+    figure = plots.cost_scatter({"a": (10, 0.5, 0.4, 0.6), "b": (100, 0.4, 0.3, 0.5), "c": (1000, 0.9, 0.8, 1.0)})
+    front = next(line for line in figure.axes[0].lines if line.get_label() == "best for its cost")
+    assert front.get_xdata().tolist() == [10, 1000]
+    with pytest.raises(ValueError, match="costs above 0"):
+        plots.cost_scatter({"a": (0, 0.5, 0.4, 0.6)})
