@@ -1,5 +1,7 @@
 """What can be said of a notebook without running it."""
 
+import json
+
 import nbformat
 import pytest
 
@@ -41,3 +43,12 @@ def test_committed(entry):
 
 def test_nothing_is_left_over_and_readme_is_generated():
     refuse([line for line in build.check() if "manifest.toml" in line or "README" in line])
+
+
+def test_results_table_knows_runs_and_ensembles(tmp_path):
+    scores = {"n": 10, "accuracy": 0.5, "macro_f1": 0.4, "intervals": {"accuracy": [0.2, 0.8], "macro_f1": [0.1, 0.7]}}
+    common = {"test": scores, "data": {"name": "fer2013"}, "protocol": {"test_split": "public_test"}}
+    (tmp_path / "a.json").write_text(json.dumps({"name": "a", "model": {"parameters": 1234}, **common}))
+    (tmp_path / "b.json").write_text(json.dumps({"name": "b", "members": [{"parameters": 1000}, {"parameters": 500}], **common}))
+    rows = build.results_table(tmp_path).splitlines()[2:]
+    assert ["| 1,234 |" in rows[0], "| 1,500 |" in rows[1]] == [True, True]
