@@ -1,23 +1,22 @@
 """Weights of others for the Residual Masking Network: the authors' checkpoints, and ImageNet for its ResNet-34."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.error import URLError
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ferkit.models.resmasking import ResMasking
+from ferkit.models.base import FerModel
 
 
-def load_imagenet_backbone(model: "ResMasking", state_dict: dict[str, Tensor] | None = None) -> list[str]:
+def load_imagenet_backbone(model: FerModel, state_dict: dict[str, Tensor] | None = None) -> list[str]:
     """Put torchvision's ResNet-34 into conv1, bn1 and layer1..4; masking blocks and head stay as they are.
 
     This is what the first release did; it was switched off at commit 0e8e9ec (10 January 2020) and stays off in 9141618.
 
     Args:
-        model: of width 1.
+        model: a `ResMasking` of width 1.
         state_dict: of a torchvision ResNet-34; None fetches `ResNet34_Weights.IMAGENET1K_V1` through torchvision.
 
     Returns:
@@ -28,8 +27,9 @@ def load_imagenet_backbone(model: "ResMasking", state_dict: dict[str, Tensor] | 
         FileNotFoundError: the weights are neither cached nor to be had over the network.
 
     """
-    if model.conv1.out_channels != 64 or model.num_features != 512:
-        raise ValueError(f"ImageNet weights fit a network of width 1, found one with {model.conv1.out_channels} channels after conv1 instead of 64")
+    channels = len(model.get_parameter("conv1.weight"))
+    if channels != 64 or model.num_features != 512:
+        raise ValueError(f"ImageNet weights fit a network of width 1, found one with {channels} channels after conv1 instead of 64")
     if state_dict is None:
         from torchvision.models import ResNet34_Weights
 
@@ -44,11 +44,11 @@ def load_imagenet_backbone(model: "ResMasking", state_dict: dict[str, Tensor] | 
     return sorted(k for k in model.state_dict() if k not in own)
 
 
-def load_released(model: "ResMasking", file: str | Path) -> dict[str, Any]:
+def load_released(model: FerModel, file: str | Path) -> dict[str, Any]:
     """Load a checkpoint of the authors (`resmasking_dropout1` and its relatives), read without running any code in it.
 
     Args:
-        model: of width 1, seven classes and the head of the file (`resmasking` has "linear").
+        model: a `ResMasking` of width 1, seven classes and the head of the file (`resmasking` has "linear").
         file: torch file holding a dict with the state dict under "net".
 
     Returns:
