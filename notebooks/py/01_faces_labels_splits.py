@@ -41,10 +41,14 @@ SEED = 0
 # %%
 import dataclasses
 import hashlib
+import shutil
+import tempfile
 from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as TF
 
@@ -54,11 +58,14 @@ from ferkit.data.action_units import AU_DESCRIPTIONS, AU_NAMES, PROTOTYPES, au_v
 from ferkit.data.ferplus import MODES, read_votes, vote_targets
 from ferkit.data.synthetic import face_from_action_units, make_faces
 from ferkit.data.transforms import prepare
+from ferkit.doctor.published import official_tables
+from ferkit.label_noise import agreement as votes_agree
+from ferkit.label_noise import entropy
 from ferkit.metrics import evaluate, wilson
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.plots.house import barh, new_figure, show
 from ferkit.publish import read_record
-from ferkit.widgets import explore
+from ferkit.widgets import doctor_panel, doctor_report, explore, source_panel
 
 S = profile(
     PROFILE,
@@ -122,10 +129,23 @@ def likeness(units):
 
 
 def compose(
-    inner_brow_raiser_AU1=1.0, outer_brow_raiser_AU2=0.5, brow_lowerer_AU4=0.75, upper_lid_raiser_AU5=1.0,
-    cheek_raiser_AU6=0.0, lid_tightener_AU7=0.5, nose_wrinkler_AU9=0.0, upper_lip_raiser_AU10=0.0,
-    lip_corner_puller_AU12=0.0, dimpler_right_AU14R=0.0, lip_corner_depressor_AU15=0.0, lower_lip_depressor_AU16=0.0,
-    lip_stretcher_AU20=1.0, lip_tightener_AU23=0.0, lips_part_AU25=0.5, jaw_drop_AU26=0.0, person=3,
+    inner_brow_raiser_AU1=1.0,
+    outer_brow_raiser_AU2=0.5,
+    brow_lowerer_AU4=0.75,
+    upper_lid_raiser_AU5=1.0,
+    cheek_raiser_AU6=0.0,
+    lid_tightener_AU7=0.5,
+    nose_wrinkler_AU9=0.0,
+    upper_lip_raiser_AU10=0.0,
+    lip_corner_puller_AU12=0.0,
+    dimpler_right_AU14R=0.0,
+    lip_corner_depressor_AU15=0.0,
+    lower_lip_depressor_AU16=0.0,
+    lip_stretcher_AU20=1.0,
+    lip_tightener_AU23=0.0,
+    lips_part_AU25=0.5,
+    jaw_drop_AU26=0.0,
+    person=3,
 ):
     """A face with the units given, and how like each prototype it is."""
     units = {name.rpartition("_")[2]: value for name, value in locals().items() if "_AU" in name}
@@ -277,7 +297,25 @@ for column in ("FER2013 train", "RAF-DB train", "AffectNet-7 train", "ExpW train
     print(f"{column:18} most {most:8} {n[most]:7,}   least {least:8} {n[least]:5,}   {n[most] / n[least]:5.1f} to 1")
 
 # %% [markdown]
-# In each of the four the rarest word has at least 16 times fewer pictures than the most frequent one. The rarest is always disgust or
+# That column of FER2013 is the one with the exchanged rows. And by the authors of the sets themselves? Two measures of inequality: the
+# **imbalance ratio**, most over least, and the same ratio of **effective numbers** [@effectivenumber]. The effective number of $n$ pictures
+# is $(1-\beta^n)/(1-\beta)$: each further picture of a word brings a little less that is new. With $\beta = 0.9999$ it cannot exceed 10,000.
+
+# %%
+print(f"{'training pictures':17} {'images':>8} {'most':>9} {'least':>8} {'ratio':>6}   {'effective':>9}")
+for key, split in (("fer2013", "train"), ("rafdb", "train"), ("affectnet", "train"), ("expw", "all")):
+    official_n = official_tables(key, {"train", "test"})[split]
+    most, least = max(official_n, key=official_n.get), min(official_n, key=official_n.get)
+    effective = {name: (1 - 0.9999**n) / (1 - 0.9999) for name, n in official_n.items()}
+    ratio, kept = official_n[most] / official_n[least], effective[most] / effective[least]
+    print(f"{key:17} {sum(official_n.values()):8,} {most:>9} {least:>8} {ratio:6.1f}   {kept:9.1f}")
+    record(f"imbalance_{key}_ratio", ratio)
+
+# %% [markdown]
+# (AffectNet here with its eight words; ExpW has no official split.) The effective ratio is milder where even the rare word has thousands.
+# It is a model, and a choice of $\beta$, not a measurement. The counts of FER2013 and RAF-DB tell which order a copy is in; AffectNet's do, too.
+#
+# In each of the four printed columns the rarest word has at least 16 times fewer pictures than the most frequent one. The rarest is always disgust or
 # fear; the most frequent is happiness, but in ExpW neutral. The sets and how one gets them:
 #
 # | set | pictures | how to get it |
@@ -288,8 +326,35 @@ for column in ("FER2013 train", "RAF-DB train", "AffectNet-7 train", "ExpW train
 # | AffectNet [@affectnet] | colour, large | on request from its authors, for research |
 # | ExpW [@expw] | colour, in the wild | from its authors' page, for research |
 #
-# Places, terms and the expected layout, as far as this workbook reads them, are in [data/README.md](../data/README.md).
-#
+# Places, terms, sizes and how to know that a copy is right, set by set:
+
+# %%
+source_panel("fer2013")
+
+# %% [markdown]
+# Have you got one? Let the **doctor** look at it before anything is trained, with `python -m ferkit doctor PATH` or here. To see what it
+# says, we write drawn faces into folders, as such data lie on a disk, with two faults: one test picture is put into training under another
+# word, and one file breaks off in the middle.
+
+# %%
+with tempfile.TemporaryDirectory() as place:
+    small = make_faces(84, size=48, seed=SEED + 5)
+    files = []
+    for i, (image, k) in enumerate(zip(small.images, small.labels, strict=True)):
+        files.append(Path(place, "train" if i < 56 else "test", small.names[k], f"{i:03}.png"))
+        files[-1].parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(files[-1])
+    other = next(file.parent for file in files[:56] if file.parent.name != files[-1].parent.name)
+    shutil.copy(files[-1], other / "copied.png")
+    files[0].write_bytes(files[0].read_bytes()[:200])
+    examined = doctor_report(place)
+dataclasses.replace(examined, path="faces")
+
+# %%
+record("doctor_errors_n", sum(finding.severity == "error" for finding in examined.findings))
+doctor_panel(DATA_PATH or "")
+
+# %% [markdown]
 # > **Question.** A classifier that always says *happiness* is tested on FER2013's PrivateTest, its private test split. What is its accuracy? Is it a
 # > seventh?
 
@@ -324,7 +389,15 @@ with plots.style():
     figure, axes = new_figure(1, 1, (6.6, 2.7))
     ax = axes[0, 0]
     bars = [f"{points:.1f}" for points in lost]
-    barh(ax, [f"never says {name}" for name in order], lost, bars, [plots.colour(name) for name in order], limit=18, at_end=True)
+    barh(
+        ax,
+        [f"never says {name}" for name in order],
+        lost,
+        bars,
+        [plots.colour(name) for name in order],
+        limit=18,
+        at_end=True,
+    )
     ax.axvline(10, color="#606060", linestyle="--", linewidth=1)
     ax.text(10.2, -0.75, "balanced accuracy: 10 for each", fontsize=8)
     ax.set(ylim=(6.6, -1.2), xlabel="points of accuracy lost, FER2013, private test")
@@ -524,7 +597,9 @@ measured = read_record("resemotenet-teach-fer2013")["test"]
 rest = measured["duplicate_clean"]
 copied = measured["n"] - rest["n"]
 right_on_copies = (measured["accuracy"] * measured["n"] - rest["accuracy"] * rest["n"]) / copied
-print(f"all {measured['n']:,} test pictures {measured['accuracy']:.1%}, the {rest['n']:,} without a copy {rest['accuracy']:.1%}")
+print(
+    f"all {measured['n']:,} test pictures {measured['accuracy']:.1%}, the {rest['n']:,} without a copy {rest['accuracy']:.1%}"
+)
 print(f"on the {copied} copies alone {right_on_copies:.1%}; they are {copied / measured['n']:.1%} of the split")
 
 # %% [markdown]
@@ -546,7 +621,9 @@ for title, result in (("at random", naive), ("carve_validation", carved)):
     n = {split: np.array(list(result.select(split).counts().values())) for split in ("train", "validation")}
     share = n["validation"] / (n["train"] + n["validation"])
     crossing = int(duplicate_mask(result, "validation", "train").sum())
-    print(f"{title:17} moved {share.min():.1%} to {share.max():.1%} of each class; copies across the border: {crossing}")
+    print(
+        f"{title:17} moved {share.min():.1%} to {share.max():.1%} of each class; copies across the border: {crossing}"
+    )
 rarest = min(train.counts(), key=train.counts().get)
 print(f"(one picture more or less is {1 / train.counts()[rarest]:.1%} of the {train.counts()[rarest]} of {rarest})")
 record("crossing_copies_n", crossing)
@@ -628,9 +705,15 @@ print(f"all raters agree on {(top == voters).mean():.0%} of the pictures")
 print(f"no emotion has a majority on {(majority < 0).mean():.0%}")
 print(f"a rater says what most of the others say in {agreement:.0%} of all votes")
 if not real_votes:
-    steady = simulated_votes(judged.aus, raters=1, error=0.0)  # (N, 10), one vote each, by somebody who sees without errors
+    steady = simulated_votes(
+        judged.aus, raters=1, error=0.0
+    )  # (N, 10), one vote each, by somebody who sees without errors
     best = counts == counts.max(1, keepdims=True)
     print(f"somebody without errors says what most say in {((steady * best).sum(1) / best.sum(1)).mean():.0%}")
+bits = entropy(counts[voters > 1])
+for title, found in votes_agree(counts[voters > 1], n_bootstrap=200).items():
+    print(f"{title:10} {found.value:.1%} ({found.low:.1%} to {found.high:.1%})")
+print(f"entropy of the votes: mean {bits.mean():.2f} bits, half of the pictures below {np.median(bits):.2f}")
 record("rater_agreement_frac", agreement)
 record("no_majority_frac", (majority < 0).mean())
 
@@ -638,6 +721,33 @@ record("no_majority_frac", (majority < 0).mean())
 # Careful with such figures as landmarks. A rater who is compared with others brings errors of their own; a majority of ten has averaged
 # most errors away. So a network that agrees with majorities more often than one rater agrees with the others need not have seen more than
 # people see. In our simulation somebody without errors does the same.
+#
+# *two_raters* is the chance that two raters of a picture say the same. *ceiling* is how often somebody who knows all votes would meet the
+# word of one rater: nobody who is scored against single ratings can expect more. **Entropy**, $-\sum_k v_k \log_2 v_k$ of the shares $v_k$, is 0 where
+# all agree and 1 bit where two words are even.
+#
+# ### Doubtful labels
+#
+# Most sets have no votes. Then one can only ask a network that was *not* trained on a picture whether it believes the label. Confident
+# learning, as in the package cleanlab, does that. FER2013 has both, label and votes, so the suspicion can be checked by the crowd.
+#
+# > **Question.** How many of the labels that a 70 % network suspects would the crowd overrule? A third, a half, three quarters?
+
+# %%
+noise = read_record("label-noise-fer2013-public_test")
+found = noise["without_copies"]["issues"]
+print(
+    f"{found['n']:,} pictures on which the crowd has a majority: it overrules {found['base_rate']['value']:.0%} of FER2013's labels"
+)
+low, high = found["precision"]["interval"]
+print(f"of {found['suspected']} suspected labels: {found['precision']['value']:.0%} ({low:.0%} to {high:.0%})")
+print(f"of the overruled labels {found['recall']['value']:.0%} were suspected")
+print(f"raters of FER+ on these pictures: ceiling {noise['crowd']['ceiling']['value']:.1%}")
+
+# %% [markdown]
+# A suspicion is worth a look and is no proof. It finds a part of what the crowd would overrule, and the rest of what it finds are hard
+# pictures with a label that most people share. (The network of [notebook 10](10_resemotenet.ipynb), FER2013's public test without copies; the
+# record names all settings.)
 #
 # ### From votes to something to train on
 #
