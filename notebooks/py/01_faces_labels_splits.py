@@ -297,7 +297,7 @@ for column in ("FER2013 train", "RAF-DB train", "AffectNet-7 train", "ExpW train
     print(f"{column:18} most {most:8} {n[most]:7,}   least {least:8} {n[least]:5,}   {n[most] / n[least]:5.1f} to 1")
 
 # %% [markdown]
-# That column of FER2013 is the one with the exchanged rows. And by the authors of the sets themselves? Two measures of inequality: the
+# And as counted by the authors of the sets themselves? Two measures of inequality: the
 # **imbalance ratio**, most over least, and the same ratio of **effective numbers** [@effectivenumber]. The effective number of $n$ pictures
 # is $(1-\beta^n)/(1-\beta)$: each further picture of a word brings a little less that is new. With $\beta = 0.9999$ it cannot exceed 10,000.
 
@@ -742,7 +742,7 @@ print(
 low, high = found["precision"]["interval"]
 print(f"of {found['suspected']} suspected labels: {found['precision']['value']:.0%} ({low:.0%} to {high:.0%})")
 print(f"of the overruled labels {found['recall']['value']:.0%} were suspected")
-print(f"raters of FER+ on these pictures: ceiling {noise['crowd']['ceiling']['value']:.1%}")
+print(f"raters of FER+ on all pictures of that split: ceiling {noise['crowd']['ceiling']['value']:.1%}")
 
 # %% [markdown]
 # A suspicion is worth a look and is no proof. It finds a part of what the crowd would overrule, and the rest of what it finds are hard

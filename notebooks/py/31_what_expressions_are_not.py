@@ -30,7 +30,7 @@
 
 # %% tags=["parameters"]
 PROFILE = "teach"  # smoke (seconds) or teach (minutes on a laptop); there is no larger recipe
-MODEL, WEIGHTS = "resemotenet", "fer2013-teach"  # any pair of list_weights() that answers with the seven emotions
+MODEL = "resemotenet"  # any network of list_weights() with weights "fer2013-teach"
 SEED = 0
 
 # %%
@@ -321,7 +321,7 @@ def careless():
         line.connect_ex(("127.0.0.1", 9))
 
 
-network = create_model(MODEL, weights=WEIGHTS).eval()
+network = create_model(MODEL, weights="fer2013-teach").eval()
 photograph = faces.portrait()
 
 

@@ -9,7 +9,7 @@
 # %% [markdown]
 # # 23 · Leak laboratory
 #
-# *How a 60 % network becomes an 80 % one without getting better: six ways to fool oneself, each beside its honest twin.*
+# *How an accuracy grows while the network stays as it is: six ways to fool oneself, each beside its honest twin.*
 #
 # A test accuracy is a promise about pictures nobody has seen. The promise is broken when something of the test leaks into the training or
 # into a choice. Nothing fails then, no warning appears, and the number gets better, which is why leaks survive. Here each leak is made on
@@ -290,8 +290,9 @@ report("state chosen on test", "honest")
 record("state_points_pct", against("state chosen on test", "honest")[0])
 
 # %% [markdown]
-# States of one training are much alike, so choosing among eight of them is less than choosing among eight independent numbers. And it
-# can never lower the claim: the largest of eight is at least what validation would have chosen.
+# States of one training are much alike, so choosing among eight of them is less than choosing among eight independent numbers. The
+# claimed accuracy can only grow by it: the largest of eight is at least the one that validation chose. With so small a test the gain is
+# lost in the luck of the test; six piles cannot tell it from nothing.
 #
 # ## 4 · The best of k seeds
 #
@@ -416,7 +417,8 @@ for title, values in gains.items():
 # %% [markdown]
 # Sorted, the statistics of a batch are those of one class, and normalising by them removes what the class has in common. That makes numbers
 # *worse*, so it is found. The last line is the flattering side: where test pictures differ from training pictures as a whole, here with a
-# third of the light, normalising them by each other can repair what one picture alone would suffer. Some methods want this and call it
+# third of the light, normalising them by each other can repair what one picture alone would suffer (its
+# interval just holds 0 here). Some methods want this and call it
 # adaptation to the test. Then they have to say so, because the answer for one picture needs the others.
 #
 # ## 7 · All together
