@@ -285,16 +285,18 @@ for n in (40, 400, 4000):
 
 # %%
 EVENTS = {"socket.connect": "connects", "socket.getaddrinfo": "connects", "os.rename": "writes", "os.mkdir": "writes"}
-watching, seen = False, []
+notes = {"watching": False, "seen": []}
 
 
-def watch(event, arguments):
-    """Notes files opened for writing and connections, while `watching`."""
+def watch(event, arguments, notes=notes):
+    """Notes files opened for writing and connections, while told to."""
+    if not notes["watching"]:
+        return
     mode = arguments[1] if event == "open" else ""
-    if watching and isinstance(mode, str) and set(mode) & set("wax+"):
-        seen.append(("writes", str(arguments[0])))
-    elif watching and event in EVENTS:
-        seen.append((EVENTS[event], str(arguments[0])))
+    if isinstance(mode, str) and set(mode) & set("wax+"):
+        notes["seen"].append("writes")
+    elif event in EVENTS:
+        notes["seen"].append(EVENTS[event])
 
 
 sys.addaudithook(watch)  # for the life of this kernel
@@ -302,14 +304,12 @@ sys.addaudithook(watch)  # for the life of this kernel
 
 def witnessed(act):
     """What `act` writes and connects to."""
-    global watching
-    seen.clear()
-    watching = True
+    notes.update(watching=True, seen=[])
     try:
         act()
     finally:
-        watching = False
-    return [kind for kind, _ in seen]
+        notes["watching"] = False
+    return notes["seen"]
 
 
 def careless():
