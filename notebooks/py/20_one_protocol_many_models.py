@@ -393,8 +393,8 @@ record("fer2013_ensemble_frac", whole["accuracy"])
 record("fer2013_gain_frac", more["accuracy"])
 
 # %% [markdown]
-# The average is *not* better than its best member here. The other two are weaker by four points, and equal weights give them two thirds
-# of the say. Their validation accuracies would have warned us: an average helps where members are about equally good and err on
+# The average shows *no* gain over its best member here; the interval holds 0, so the test cannot tell it from a small loss. The other two
+# are weaker by four points, and equal weights give them two thirds of the say. Their validation accuracies would have warned us: an average helps where members are about equally good and err on
 # different pictures. (A member's test accuracy stands beside it because its own record has it; nothing was chosen by it.) Between
 # *together* and the oracle lies what a better rule of combining could gain at most.
 #
