@@ -33,7 +33,7 @@ TABLE_II = {
     "CBAM_ResNet50": ("cbam_resnet50", 26_054_967),
 }
 ONE_SIZE = ("efficientnet_b2", "googlenet", "inception_v3")
-NAMES = sorted([name for name, _ in TABLE_II.values()] + ["resnet18"])
+NAMES = sorted([name for name, _ in TABLE_II.values()] + ["resnet18", "resnet101"])  # of Table IV and of the ensemble
 SCALED = [name for name in NAMES if name not in ONE_SIZE]
 SMALLEST = {"vgg19": 32, "googlenet": 15, "inception_v3": 75, "densenet121": 29}
 every_network = pytest.mark.parametrize("name", NAMES)
