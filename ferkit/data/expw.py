@@ -215,7 +215,7 @@ def _read_split(file: Path, rows: Listed) -> tuple[np.ndarray, str]:
         raise ValueError(f"Expected {file.name} as a csv, but it cannot be read ({error}); delete it to have it written anew.") from None
     header = [name.strip() for name in table[0]] if table else []
     if header != ["image_name", "face_id", "split"]:
-        raise ValueError(f"Expected the columns image_name, face_id, split in {file.name}, found {', '.join(header) or 'nothing'}.")
+        raise ValueError(f"Expected the columns image_name, face_id, split in {file.name}, found {', '.join(repr(name[:40]) for name in header[:5]) or 'nothing'}.")
     wanted = {face: row for row, face in enumerate(zip(rows.files, rows.face_ids, strict=True))}
     sides = np.full(len(wanted), "", "<U10")
     for line, fields in enumerate(table[1:], 2):
@@ -226,9 +226,9 @@ def _read_split(file: Path, rows: Listed) -> tuple[np.ndarray, str]:
                 raise ValueError(f"expected three columns, found {len(fields)}")
             face = fields[0], lists.whole_number(fields[1], "a face_id", 0, 10**6)
             if face not in wanted:
-                raise ValueError(f"face {face[1]} of {face[0]} is not in the label list; the split is of another list")
+                raise ValueError(f"face {face[1]} of {face[0][:100]!r} is not in the label list; the split is of another list")
             if fields[2] not in _SPLITS:
-                raise ValueError(f"expected a split among {', '.join(_SPLITS)}, found {fields[2]!r}")
+                raise ValueError(f"expected a split among {', '.join(_SPLITS)}, found {fields[2][:40]!r}")
             if sides[wanted[face]]:
                 raise ValueError(f"face {face[1]} of {face[0]} is named twice")
         except ValueError as error:

@@ -316,6 +316,16 @@ def test_split_file_of_expw(place, steps):
     assert [told[face] for face in zip(rows.files, rows.face_ids, strict=True)] == sides.tolist()
 
 
+def test_a_quote_that_swallows_a_split_file(tmp_path):
+    """Found by thousands of cases: the whole file stood in the sentence."""
+    rows = expw.read_list(_written(tmp_path / "l.lst", EXPW))
+    expw._write_split(tmp_path / "split.csv", rows, expw._by_photo(rows, 0))
+    for data in (b'"' + (tmp_path / "split.csv").read_bytes(), (tmp_path / "split.csv").read_bytes().replace(b"photo 3", b'"photo 3', 1)):
+        with pytest.raises(ValueError) as error:
+            expw._read_split(_written(tmp_path / "damaged.csv", data), rows)
+        sentence(error.value)
+
+
 # ------------------------------------------------------------------------------------------- labels in another way of counting
 
 
@@ -397,7 +407,7 @@ def test_pictures(place, name, steps):
     readable = not record["flags"][0] & (scan.FLAGS["unreadable"] | scan.FLAGS["deep"] | scan.FLAGS["too_large"])
     try:
         open_picture(data)
-        assert readable
+        assert readable or name.startswith("animated")  # the doctor also looks at the frames behind the first
     except ValueError:
         assert not readable
 

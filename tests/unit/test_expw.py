@@ -75,7 +75,7 @@ def test_a_split_file_that_does_not_fit(tree, tmp_path):
         ("", "found nothing"),
         (good.replace(lines[3], "photo_00002.jpg,0,training"), r"split\.csv, row 4: expected a split among train, validation, test, found 'training'"),
         (good + lines[1] + "\n", r"split\.csv, row 142: face 0 of photo_00000\.jpg is named twice"),
-        (good + "x.jpg,0,train\n", r"split\.csv, row 142: face 0 of x\.jpg is not in the label list"),
+        (good + "x.jpg,0,train\n", r"split\.csv, row 142: face 0 of 'x\.jpg' is not in the label list"),
         (good + "x.jpg,0\n", r"split\.csv, row 142: expected three columns, found 2"),
         ("\n".join(lines[:-2]) + "\n", r"a split for every face in split\.csv, found none for 2, first face 0 of photo_00138\.jpg"),
     ):
