@@ -14,7 +14,7 @@ TEMPERATURES = (0.05, 20.0)
 class Reliability(NamedTuple):
     """Of each bin (B,) of the largest probability: how many images, their mean probability, and the share that is right."""
 
-    count: np.ndarray
+    n: np.ndarray
     confidence: np.ndarray
     accuracy: np.ndarray
 
@@ -22,7 +22,7 @@ class Reliability(NamedTuple):
 def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> Reliability:
     """What a reliability diagram draws (Guo et al., ICML 2017, section 2): bins of equal width, nan where a bin is empty.
 
-    The expected calibration error of `ferkit.metrics.evaluate` is sum(count * |accuracy - confidence|) / N of the same bins.
+    The expected calibration error of `ferkit.metrics.evaluate` is sum(n * |accuracy - confidence|) / N of the same bins.
 
     Args:
         probabilities: (N, K), rows sum to 1.

@@ -40,14 +40,14 @@ def reliability_diagram(panels: Mapping[str, Reliability]) -> Figure:
     figure, axes = new_figure(2, len(panels), (3.0 * len(panels), 3.9), sharex=True, heights=(3, 1))
     for column, (title, found) in enumerate(panels.items()):
         upper, lower = axes[0, column], axes[1, column]
-        width = 1 / len(found.count)
-        middles = (np.arange(len(found.count)) + 0.5) * width
-        some = found.count > 0
+        width = 1 / len(found.n)
+        middles = (np.arange(len(found.n)) + 0.5) * width
+        some = found.n > 0
         upper.bar(middles[some], found.accuracy[some], width=0.9 * width, color=COLOURS[0], label="right")
         upper.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
         upper.plot(found.confidence[some], found.accuracy[some], "o", markersize=3, color=COLOURS[1])
-        error = float((found.count * np.abs(np.nan_to_num(found.accuracy - found.confidence))).sum() / found.count.sum())
+        error = float((found.n * np.abs(np.nan_to_num(found.accuracy - found.confidence))).sum() / found.n.sum())
         upper.set(xlim=(0, 1), ylim=(0, 1), title=f"{title}\nexpected calibration error {error:.3f}", ylabel="share right" if not column else "")
-        lower.bar(middles, found.count, width=0.9 * width, color=COLOURS[2])
+        lower.bar(middles, found.n, width=0.9 * width, color=COLOURS[2])
         lower.set(xlabel="largest probability", ylabel="pictures" if not column else "")
     return figure

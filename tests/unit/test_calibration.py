@@ -13,7 +13,7 @@ def test_bins_by_hand():
     p = np.array([[0.9, 0.1], [0.85, 0.15], [0.4, 0.6], [0.5, 0.5]])
     found = reliability(p, np.array([0, 1, 1, 1]), n_bins=2)
     # 0.5 belongs to the lower bin (its upper end); three above it
-    assert found.count.tolist() == [1, 3]
+    assert found.n.tolist() == [1, 3]
     np.testing.assert_allclose(found.confidence, [0.5, (0.9 + 0.85 + 0.6) / 3])
     np.testing.assert_allclose(found.accuracy, [0.0, 2 / 3])
 
@@ -23,9 +23,9 @@ def test_the_bins_give_the_calibration_error_of_evaluate():
     p = softmax(rng.normal(size=(400, 5)) * 2, axis=1)
     labels = rng.integers(0, 5, 400)
     found = reliability(p, labels)
-    error = np.nansum(found.count * np.abs(found.accuracy - found.confidence)) / 400
+    error = np.nansum(found.n * np.abs(found.accuracy - found.confidence)) / 400
     assert error == pytest.approx(evaluate(p, labels, list("abcde"))["ece"], abs=1e-6)
-    assert np.isnan(found.accuracy[found.count == 0]).all()
+    assert np.isnan(found.accuracy[found.n == 0]).all()
 
 
 def test_temper_divides_logits():
