@@ -71,7 +71,7 @@ def test_a_split_file_that_does_not_fit(tree, tmp_path):
     good = file.read_text()
     lines = good.splitlines()
     for text, sentence in (
-        ("a,b\n" + good, r"the columns image_name, face_id, split in split\.csv, found a, b"),
+        ("a,b\n" + good, r"the columns image_name, face_id, split in split\.csv, found 'a', 'b'"),
         ("", "found nothing"),
         (good.replace(lines[3], "photo_00002.jpg,0,training"), r"split\.csv, row 4: expected a split among train, validation, test, found 'training'"),
         (good + lines[1] + "\n", r"split\.csv, row 142: face 0 of photo_00000\.jpg is named twice"),
