@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ferkit.calibration import Reliability
-from ferkit.plots.house import COLOURS, Figure, check, new_figure, short, styled
+from ferkit.plots.house import COLOURS, Figure, check, new_figure, styled
 
 
 @styled
@@ -17,10 +17,10 @@ def cost_scatter(networks: Mapping[str, tuple[float, float, float, float]], *, x
     check(all(v[0] > 0 for v in networks.values()), "costs above 0", {k: v[0] for k, v in networks.items()})
     figure, axes = new_figure(1, 1, (6.6, 3.4))
     ax = axes[0, 0]
-    for i, (name, (cost, value, low, high)) in enumerate(networks.items()):
+    for name, (cost, value, low, high) in networks.items():
         ax.plot([cost, cost], [low, high], color=COLOURS[0], linewidth=2.5, alpha=0.4, solid_capstyle="butt")
         ax.plot(cost, value, "o", color=COLOURS[0])
-        ax.annotate(f"{name} ({short(cost)})", (cost, value), xytext=(6, 4 if i % 2 else -11), textcoords="offset points", fontsize=8)
+        ax.annotate(name, (cost, value), xytext=(6, 4), textcoords="offset points", fontsize=8)
     front, best = [], -np.inf
     for cost, value, *_ in sorted(networks.values()):
         if value > best:

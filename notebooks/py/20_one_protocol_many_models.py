@@ -171,8 +171,6 @@ record("resnet_accuracy_frac", np.mean(scores["ResNet-18"]))
 # %%
 def compare(a="ResEmoteNet", b="LFNSB", seed=0):
     """Two networks, one seed: the interval of each, and of their difference on the same pictures."""
-    if a == b:
-        raise ValueError("choose two different networks")
     one, two = right[a, seed], right[b, seed]
     points = [(name, hits.mean(), *wilson(int(hits.sum()), len(hits))) for name, hits in ((a, one), (b, two))]
     pair = paired_difference(one, two)
@@ -181,12 +179,12 @@ def compare(a="ResEmoteNet", b="LFNSB", seed=0):
     rows = [("as if on other pictures", gap, gap - unpaired, gap + unpaired)]
     rows += [("on the same pictures", gap, *pair["interval"])]
     with plots.style():
-        figure, axes = new_figure(1, 2, (9.0, 1.9))
+        figure, axes = new_figure(1, 2, (9.0, 2.1))
         for ax, lines, title in ((axes[0, 0], points, "each alone"), (axes[0, 1], rows, "difference")):
             draw_intervals(ax, lines, reference=0 if lines is rows else None)
             ax.set_title(title)
         counts = f"right only in the first {pair['only_a']}, only in the second {pair['only_b']}"
-        axes[0, 1].set_xlabel(f"{counts}, p = {pair['p']:.2g}")
+        axes[0, 1].set_xlabel(f"{counts}\nMcNemar's p = {pair['p']:.2g}")
     return figure
 
 
