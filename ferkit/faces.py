@@ -1,23 +1,20 @@
-"""From somebody's picture to the face crops a network wants: safe reading, MTCNN detection, alignment.
+"""From somebody's picture to the face crops a network wants: MTCNN detection and alignment; reading is in `ferkit.uploads`.
 
 Everything stays in memory: nothing here writes a picture anywhere.
 """
 
-import io
 import math
-import os
-import warnings
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch.nn import functional as F
 
-MAX_PIXELS = 50_000_000  # read before decoding; a 50-megapixel photograph takes 150 MB as RGB
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "PPM")  # EPS is left out: PIL would run Ghostscript
+from ferkit.uploads import MAX_PIXELS, portrait, read_picture
+
+__all__ = ["MAX_PIXELS", "TEMPLATE", "Face", "crop_face", "describe", "find_faces", "portrait", "read_picture", "tilt"]
 
 # Left eye, right eye, nose tip, mouth corners ("left" as seen in the picture) in a unit square, so that a crop is framed
 # like FER2013: medians over 426 faces that find_faces saw in 501 training pictures (every 40th), made symmetric.
@@ -33,64 +30,6 @@ class Face(NamedTuple):
     box: tuple[float, float, float, float]
     probability: float
     landmarks: np.ndarray
-
-
-def read_picture(source: bytes | bytearray | memoryview | str | Path | np.ndarray) -> np.ndarray:
-    """Read any picture a user may bring as uint8 RGB (H, W, 3).
-
-    The camera's EXIF rotation is applied, transparency is put on white, 16-bit values are scaled to 8, and the first frame
-    of an animation is taken. The size is checked before anything is decoded.
-
-    Args:
-        source: the bytes of a file (the `content` of an ipywidgets FileUpload as it comes), a path, or an array (H, W),
-            (H, W, 3) or (H, W, 4) of uint8, uint16, bool, or floats in [0, 1].
-
-    Raises:
-        ValueError: not a picture, cut off, too large, or an array of another shape or type; one sentence.
-        FileNotFoundError: no file at the path.
-
-    """
-    if isinstance(source, np.ndarray):
-        return _to_rgb(_array_image(source))
-    if isinstance(source, str | os.PathLike):
-        if not Path(source).is_file():
-            raise FileNotFoundError(f"no picture at {source}; check the path")
-        data = Path(source).read_bytes()
-    elif isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
-    else:
-        raise ValueError(f"expected a picture's bytes, path or array, found {type(source).__name__}")
-    if not data:
-        raise ValueError("the picture is empty (0 bytes); was the upload finished?")
-    Image.init()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked below
-            image = Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in Image.OPEN])  # AVIF is optional in PIL
-    except Image.DecompressionBombError:
-        raise ValueError(f"the picture has more than {MAX_PIXELS / 1e6:.0f} megapixels; make it smaller first") from None
-    except Exception:  # decoders raise a dozen kinds for bytes that are not theirs
-        what = "a HEIC or video file, which cannot" if data[4:8] == b"ftyp" else "not a picture that can"
-        raise ValueError(f"this is {what} be read; export it as JPEG or PNG first") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(
-            f"the picture is {image.width} x {image.height} = {image.width * image.height / 1e6:.0f} megapixels, "
-            f"more than the {MAX_PIXELS / 1e6:.0f} allowed; make it smaller first"
-        )
-    try:
-        image.load()
-        return _to_rgb(image)
-    except Exception as error:
-        raise ValueError(f"the {image.format} picture is damaged or cut off ({error}); export or upload it again") from None
-
-
-def portrait() -> np.ndarray:
-    """The astronaut Eileen Collins, uint8 RGB (512, 512, 3): NASA, public domain, part of scikit-image's installation."""
-    try:
-        from skimage.data import astronaut
-    except ImportError:
-        raise ImportError("the sample portrait comes with scikit-image: pip install 'ferkit[workbook]'") from None
-    return astronaut()
 
 
 def find_faces(image: np.ndarray, *, min_size: float | None = None, min_probability: float = 0.9) -> list[Face]:
@@ -136,16 +75,49 @@ def find_faces(image: np.ndarray, *, min_size: float | None = None, min_probabil
     return sorted(faces, key=lambda f: (f.box[2] - f.box[0]) * (f.box[3] - f.box[1]), reverse=True)
 
 
-def describe(faces: list[Face]) -> str:
-    """Say in one or two sentences what `find_faces` found and what happens next."""
+def tilt(face: Face) -> float:
+    """How far a face is turned in the picture's plane, in degrees: 0 upright, above 0 clockwise; from its eyes and mouth."""
+    points = np.asarray(face.landmarks, np.float64)
+    right, down = points[1] - points[0], points[3:].mean(0) - points[:2].mean(0)
+    axis = right / max(math.hypot(*right), 1e-9) + np.array([down[1], -down[0]]) / max(math.hypot(*down), 1e-9)
+    return math.degrees(math.atan2(axis[1], axis[0]))
+
+
+def describe(faces: list[Face], picture: np.ndarray | None = None) -> str:
+    """Say in a few sentences what `find_faces` found, what may be wrong with it, and what happens next.
+
+    Args:
+        faces: from `find_faces`.
+        picture: the uint8 RGB picture they come from. Where there are none, it is looked at again on its sides and on its
+            head, and for smaller faces, so that the sentence can say what to do; that takes some tenths of a second.
+
+    """
     if not faces:
-        return (
-            "No face found, so the whole picture is used. A face helps that is upright, lit, and at least a tenth "
-            "of the picture high; or look for smaller ones with min_size."
-        )
+        return f"No face found, so the whole picture is used. {_advice(picture)}"
+    first = faces[0]
+    width = first.box[2] - first.box[0]
     if len(faces) == 1:
-        return f"One face found, {faces[0].box[2] - faces[0].box[0]:.0f} pixels wide."
-    return f"{len(faces)} faces found; the largest is number 0 and is used unless you choose another one, up to {len(faces) - 1}."
+        said = f"One face found, {width:.0f} pixels wide."
+    else:
+        said = f"{len(faces)} faces found; the largest is number 0 and is used unless you choose another one, up to {len(faces) - 1}."
+    if width < 40:  # the smallest pictures that networks here were trained on are 48 pixels wide
+        said += f" It is tiny ({width:.0f} pixels wide): enlarging adds no detail, so expect little of the answer."
+    if abs(degrees := tilt(first)) > 20:
+        way = "clockwise" if degrees > 0 else "counter-clockwise"
+        said += f" It is tilted {abs(degrees):.0f} degrees {way}: alignment turns it upright, but far from upright its points may be wrong."
+    return said
+
+
+def _advice(picture: np.ndarray | None) -> str:
+    if picture is not None:
+        turned = {k: find_faces(np.ascontiguousarray(np.rot90(picture, k))) for k in (1, 2, 3)}
+        quarters = max(turned, key=lambda k: (bool(turned[k]), -abs(tilt(turned[k][0])) if turned[k] else 0))
+        if turned[quarters]:
+            how = {1: "a quarter to the left", 2: "upside down", 3: "a quarter to the right"}[quarters]
+            return f"There is one when the picture is turned {how}: turn it and try again."
+        if small := find_faces(picture, min_size=max(12.0, math.sqrt(picture.shape[0] * picture.shape[1]) / 28)):
+            return f"A closer look finds a tiny one, {small[0].box[2] - small[0].box[0]:.0f} pixels wide: cut the picture around it and try again."
+    return "A face helps that is upright, lit, and at least a tenth of the picture high; or look for smaller ones with min_size."
 
 
 def crop_face(
@@ -233,34 +205,6 @@ def _detector(min_size: float) -> Any:
     except ImportError:
         raise ImportError("finding faces needs facenet-pytorch: pip install 'ferkit[workbook]'") from None
     return MTCNN(min_face_size=min_size, keep_all=True)
-
-
-def _array_image(array: np.ndarray) -> Image.Image:
-    if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise ValueError(f"expected a picture (H, W), (H, W, 3) or (H, W, 4), found an array of shape {array.shape}")
-    if array.dtype == np.uint16:
-        array = array // 257
-    elif array.dtype == bool:
-        array = array * 255
-    elif np.issubdtype(array.dtype, np.floating):
-        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise ValueError("expected floats in [0, 1]; for values in 0-255 convert with .astype(numpy.uint8)")
-        array = (array * 255).round()
-    elif array.dtype != np.uint8:
-        raise ValueError(f"expected a picture of uint8, uint16, bool or floats in [0, 1], found {array.dtype}")
-    return Image.fromarray(np.ascontiguousarray(array.astype(np.uint8)))
-
-
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # 16 bits or more: PIL's own conversion cuts everything above 255 off
-        values = np.asarray(image, np.float64)
-        top = 65535 if values.max() > 255 else 255 if values.max() > 1 or image.mode != "F" else 1
-        image = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
 
 
 def _check_rgb(image: np.ndarray) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ferkit import faces
-from ferkit.faces import TEMPLATE, Face, crop_face, describe, find_faces, portrait, read_picture
+from ferkit.faces import TEMPLATE, Face, crop_face, describe, find_faces, portrait, read_picture, tilt
 
 pytest.importorskip("facenet_pytorch")
 
@@ -130,8 +130,8 @@ def bomb() -> bytes:
         (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00", "HEIC"),
         (encode(Image.effect_noise((99, 99), 60).convert("RGB"), "JPEG")[:1500], "cut off"),
         (encode(Image.effect_noise((99, 99), 60).convert("RGB"), "PNG")[:3000], "cut off"),
-        (encode(Image.new("1", (9000, 9000))), "81 megapixels, more than the 50"),
-        (encode(Image.new("1", (10000, 10000))), "100 megapixels, more than the 50"),
+        (encode(Image.new("1", (9000, 9000))), "81.0 megapixels, more than the 50"),
+        (encode(Image.new("1", (10000, 10000))), "100.0 megapixels, more than the 50"),
         (bomb(), "megapixels"),
         (42, "found int"),
         (np.zeros((3, 20, 20), np.uint8), r"shape \(3, 20, 20\)"),
@@ -241,6 +241,45 @@ def test_other_input_is_refused(astronaut: np.ndarray) -> None:
                 function(bad)
 
 
+def turned_picture(astronaut: np.ndarray, degrees: float) -> np.ndarray:
+    return np.asarray(Image.fromarray(astronaut).rotate(degrees))
+
+
+@pytest.mark.parametrize("degrees", [-40, -25, 0, 25, 40])
+def test_tilt_in_words(astronaut: np.ndarray, degrees: float) -> None:
+    [face] = find_faces(turned_picture(astronaut, degrees))
+    assert tilt(face) == pytest.approx(-degrees, abs=12)  # PIL turns counter-clockwise
+    said = describe([face])
+    way = "counter-clockwise" if degrees > 0 else "clockwise"
+    assert ("tilted" in said) == (degrees != 0) and (not degrees or f"degrees {way}:" in said)
+
+
+def test_tilt_of_points_that_fall_together() -> None:
+    assert tilt(Face((0, 0, 1, 1), 1.0, np.zeros((5, 2)))) == 0
+
+
+@pytest.mark.parametrize(("degrees", "how"), [(90, "a quarter to the right"), (180, "upside down"), (-90, "a quarter to the left")])
+def test_a_face_on_its_side_is_said_to_be_there(astronaut: np.ndarray, degrees: float, how: str) -> None:
+    picture = turned_picture(astronaut, degrees)
+    assert find_faces(picture) == []
+    assert f"when the picture is turned {how}:" in describe([], picture)
+    right = {"a quarter to the right": 3, "upside down": 2, "a quarter to the left": 1}[how]
+    [face] = find_faces(np.ascontiguousarray(np.rot90(picture, right)))  # what the sentence says to do is right
+    assert abs(tilt(face)) < 10
+
+
+def test_tiny_faces_in_words(astronaut: np.ndarray) -> None:
+    picture = np.full((480, 640, 3), 110, np.uint8)
+    picture[:140, :140] = np.asarray(Image.fromarray(astronaut).resize((140, 140)))
+    assert "It is tiny (2" in describe(find_faces(picture))
+    picture[:] = 110
+    picture[:100, :100] = np.asarray(Image.fromarray(astronaut).resize((100, 100)))
+    assert find_faces(picture) == []
+    assert "A closer look finds a tiny one" in describe([], picture)
+    picture[:] = 110
+    assert "A face helps that is upright" in describe([], picture)
+
+
 # -- crop_face ---------------------------------------------------------------------------------------------------------
 
 
@@ -299,10 +338,3 @@ def test_sizes_and_margins_are_checked(astronaut: np.ndarray, found: Face) -> No
         with pytest.raises(ValueError, match="size >= 1 and margin"):
             crop_face(astronaut, found, **kwargs)
     assert crop_face(astronaut, found, size=1).shape == (1, 1, 3)
-
-
-def test_nothing_is_written(astronaut: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    picture = read_picture(encode(Image.fromarray(astronaut), "JPEG"))
-    crop_face(picture, find_faces(picture)[0])
-    assert list(tmp_path.iterdir()) == []
