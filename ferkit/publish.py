@@ -15,6 +15,9 @@ from ferkit.recipe import Recipe
 TERMS = {
     "fer2013": "FER2013 was gathered by web search for a 2013 contest (Goodfellow et al., ICONIP 2013). Its pictures carry no licence to "
     "publish, and none is in this file. The people in them were not asked. Use the weights for teaching and research.",
+    "ferplus": "FER+ (Barsoum et al., ICMI 2016) gives ten raters' votes for the pictures of FER2013; the votes are published under the MIT "
+    "licence. FER2013's pictures were gathered by web search for a 2013 contest (Goodfellow et al., ICONIP 2013), carry no licence to "
+    "publish, and none is in this file. The people in them were not asked. Use the weights for teaching and research.",
     "synthetic": "Drawn faces; no person is in them.",
 }
 LIMITS = (

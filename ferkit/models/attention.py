@@ -54,7 +54,8 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, 1, 1)."""
-        mean, largest = x.mean((2, 3)), x.amax((2, 3))  # (B, C) each
+        # Both maxima keep one place each: the backward pass of amax, which shares among equals, is several times slower.
+        mean, largest = x.mean((2, 3)), nn.functional.adaptive_max_pool2d(x, 1).flatten(1)  # (B, C) each
         return torch.sigmoid(self.mlp(mean) + self.mlp(largest))[:, :, None, None]  # (B, C, 1, 1)
 
 
@@ -71,7 +72,7 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, 1, H, W)."""
-        pair = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)  # (B, 2, H, W)
+        pair = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)  # (B, 2, H, W)
         return torch.sigmoid(self.bn(self.conv(pair)))  # (B, 1, H, W)
 
 

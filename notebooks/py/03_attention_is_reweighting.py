@@ -122,7 +122,7 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, 1, H, W)."""
-        pair = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)  # (B, 2, H, W)
+        pair = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)  # (B, 2, H, W)
         return torch.sigmoid(self.bn(self.conv(pair)))  # (B, 1, H, W)
 
 
