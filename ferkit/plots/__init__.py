@@ -6,6 +6,7 @@ notebook the last expression of a cell shows itself; `to_png` gives the same byt
 
 from ferkit.plots.comparison import cost_scatter, reliability_diagram
 from ferkit.plots.data import number_table, vote_rules, votes_below, word_columns
+from ferkit.plots.diversity import lines, paths
 from ferkit.plots.explanations import curve_with_band, feature_map2d, mask_grid, scores_bars
 from ferkit.plots.house import COLOURS, EMOTION_COLOURS, STYLE, Figure, colour, style, to_png
 from ferkit.plots.light import cost_steps, footprint, matrices, stacked_costs
@@ -47,11 +48,13 @@ __all__ = [
     "footprint",
     "gate_bars",
     "intervals",
+    "lines",
     "mask_grid",
     "mask_sizes",
     "matrices",
     "number_table",
     "overlay",
+    "paths",
     "probability_bars",
     "recall_bars",
     "reliability_diagram",
