@@ -248,10 +248,13 @@ def get(
 def weights(
     publish: Annotated[Path | None, typer.Option(help="a finished run whose weights, card and record go to data/")] = None,
     name: Annotated[str, typer.Option(help="the name create_model(..., weights=NAME) will know it by")] = "",
+    calibrate: Annotated[str, typer.Option(help="a record in data/results whose conformal threshold to compute anew from --data")] = "",
+    data: Annotated[Path | None, typer.Option(help="where the data set of that record lies")] = None,
 ) -> None:
-    """List the trained weights that come with the workbook, or add those of a run."""
+    """List the trained weights that come with the workbook, add those of a run, or calibrate committed ones."""
     from ferkit.models import list_weights
     from ferkit.models.registry import weights_folder
+    from ferkit.publish import calibrate as calibrate_weights
     from ferkit.publish import publish as publish_run
 
     if publish is not None and not name:
@@ -260,6 +263,11 @@ def weights(
         if publish is not None:
             for file in publish_run(publish, weights=name, data_folder=weights_folder().parent):
                 typer.echo(str(file))
+            return
+        if calibrate:
+            found = calibrate_weights(calibrate, data_path=None if data is None else str(data))
+            sizes = f"{found['test_mean_size']:.2f} classes on average"
+            typer.echo(f"{calibrate}: classes of at least {found['threshold']:.3f}; {sizes}; the label is in {found['test_coverage']:.1%} of the test images' sets")
             return
         for model, names in list_weights().items():
             typer.echo(f"{model}: {', '.join(names)}")

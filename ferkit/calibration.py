@@ -64,3 +64,41 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
     low, high = np.log(TEMPERATURES)
     return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))
+
+
+def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, *, level: float = 0.9) -> float:
+    """The least probability a class may have to belong to a set that holds the label in at least `level` of such images.
+
+    Split conformal prediction with the score 1 - p(label) (Sadinle et al., JASA 2019, arXiv 1609.00451; Angelopoulos & Bates,
+    arXiv 2107.07511, section 1). The promise holds for images drawn as these were, on average over all of them, and for no
+    class or group by itself.
+
+    Args:
+        probabilities: (N, K) of images that neither training nor selection saw; validation images are the usual compromise.
+        labels: (N,) true classes.
+        level: share of sets that are to hold the label, above 0 and below 1.
+
+    Returns:
+        A probability; 0 where N is too small for the level, so that every class belongs.
+
+    Raises:
+        ValueError: no images, or a level outside (0, 1).
+
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    if not 0 < level < 1 or len(p) == 0:
+        raise ValueError(f"expected a level between 0 and 1 and at least one image, found {level} and {len(p)}")
+    own = np.sort(p[np.arange(len(p)), np.asarray(labels)])[::-1]  # probabilities of the labels, largest first
+    rank = int(np.ceil((len(p) + 1) * level - 1e-9))
+    return 0.0 if rank > len(p) else float(own[rank - 1])
+
+
+def conformal_sets(probabilities: np.ndarray, threshold: float) -> np.ndarray:
+    """Which classes belong to each image's set, bool (N, K): those of at least the threshold, and always the most probable.
+
+    Keeping the most probable one can only raise the share of sets that hold the label, and no set is empty.
+    """
+    p = np.asarray(probabilities)
+    inside = p >= threshold
+    inside[np.arange(len(p)), p.argmax(1)] = True
+    return inside

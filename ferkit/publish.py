@@ -1,14 +1,19 @@
 """From a finished run to what the project commits: weights in half precision, a card beside them, and the record."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ferkit.experiment import write_json
+import numpy as np
+
+from ferkit.calibration import conformal_sets, conformal_threshold
+from ferkit.experiment import load_faces, write_json
 from ferkit.history import History
-from ferkit.metrics import SCORES
+from ferkit.metrics import SCORES, wilson
 from ferkit.models import create_model, save_weights
-from ferkit.models.registry import weights_folder
+from ferkit.models.registry import weights_file, weights_folder
+from ferkit.predict import predict_probabilities
 from ferkit.recipe import Recipe
 
 # What every card says of the data; a set that is not here has to be added with its terms.
@@ -51,6 +56,8 @@ def publish(run: Path, *, weights: str, data_folder: Path) -> tuple[Path, Path, 
     if recipe.data not in TERMS:
         raise ValueError(f"the terms of {recipe.data!r} are not written down; add them to ferkit.publish.TERMS")
     model = create_model(recipe.model, weights=run / "best.safetensors")
+    with np.load(run / "predictions.npz") as kept:
+        result["conformal"] = conformal_record({name: kept[name] for name in kept.files}, tta=recipe.tta)
     result["recipe"]["data_path"] = None  # where one machine keeps its data is nobody's business
     result["history"] = {name: [round(v, 4) for v in history.column(name)] for name in ("train_loss", "val_loss", "val_accuracy")}
     record = data_folder / "results" / f"{recipe.name}.json"
@@ -60,6 +67,63 @@ def publish(run: Path, *, weights: str, data_folder: Path) -> tuple[Path, Path, 
     card = file.with_suffix(".md")
     card.write_text(_card(recipe, result, weights, file.stat().st_size), encoding="utf-8")
     return file, card, record
+
+
+def conformal_record(predictions: Mapping[str, np.ndarray], *, tta: str | None, level: float = 0.9) -> dict[str, Any]:
+    """What sets of classes hold the label in `level` of the images: threshold from validation, coverage measured on test.
+
+    Args:
+        predictions: as in a run's predictions.npz: `validation` and `test` (N, K) with `validation_labels` and `test_labels`.
+        tta: the test-time augmentation they were made with.
+        level: see `ferkit.calibration.conformal_threshold`.
+
+    """
+    threshold = conformal_threshold(predictions["validation"], predictions["validation_labels"], level=level)
+    inside, labels = conformal_sets(predictions["test"], threshold), predictions["test_labels"]
+    hits = int(inside[np.arange(len(labels)), labels].sum())
+    return {
+        "level": level,
+        "threshold": round(threshold, 6),
+        "n_validation": len(predictions["validation_labels"]),
+        "tta": tta,
+        "test_coverage": hits / len(labels),
+        "test_coverage_interval": list(wilson(hits, len(labels))),
+        "test_mean_size": float(inside.sum(1).mean()),
+    }
+
+
+def calibrate(name: str, *, data_path: str | None = None) -> dict[str, Any]:
+    """Compute the conformal threshold of committed weights anew and put it into their record; gives the record's new part.
+
+    Args:
+        name: of the record, such as "resemotenet-teach-fer2013".
+        data_path: where the recipe's data set lies.
+
+    Raises:
+        FileNotFoundError: no such record or weights.
+        ValueError: the data are not those of the record.
+
+    """
+    record = read_record(name)
+    recipe = Recipe.of(record["recipe"]).overlay({"data_path": data_path})
+    faces = load_faces(recipe)
+    if faces.sha256 != record["data"]["sha256"]:
+        raise ValueError(f"expected the data of the record, sha256 {record['data']['sha256'][:16]}…, found {faces.sha256[:16]}…; give the copy it was trained on")
+    model = create_model(recipe.model, weights=weights_folder() / f"{name}.safetensors")
+    parts = {"validation": faces.select("validation"), "test": faces.select(recipe.test_split)}
+    found = {split: predict_probabilities(model, part.images, tta=recipe.tta, seed=recipe.seed) for split, part in parts.items()}
+    found |= {f"{split}_labels": part.labels for split, part in parts.items()}
+    record["conformal"] = conformal_record(found, tta=recipe.tta)
+    write_json(weights_folder().parent / "results" / f"{name}.json", record)
+    return record["conformal"]
+
+
+def record_of(model: str, weights: str) -> dict[str, Any]:
+    """The record behind `create_model(model, weights=weights)`; empty if the weights came without one."""
+    try:
+        return read_record(weights_file(model, weights).stem)
+    except FileNotFoundError:
+        return {}
 
 
 def read_record(name: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def create_model(
         raise ValueError(f"width is a factor on channel counts and must be above 0, found {width}")
     saved: dict[str, Any] = {}
     if weights is not None:
-        file = _weights_file(name, weights)
+        file = weights_file(name, weights)
         saved = read_weights_header(file)
         if saved.get("model") != name:
             raise ValueError(f"{file.name} holds weights of {saved.get('model')!r}, not of {name!r}")
@@ -148,7 +148,8 @@ def read_weights_header(file: Path) -> dict[str, Any]:
     return json.loads(header)
 
 
-def _weights_file(name: str, weights: str | Path) -> Path:
+def weights_file(name: str, weights: str | Path) -> Path:
+    """The file behind `create_model(name, weights=weights)`. Raises FileNotFoundError listing what there is."""
     if str(weights).endswith(".safetensors"):
         file = Path(weights)
         if not file.is_file():

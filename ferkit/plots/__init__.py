@@ -23,6 +23,7 @@ from ferkit.plots.results import (
     intervals,
     recall_bars,
 )
+from ferkit.plots.uploads import changes_grid, faces_found, opinion_bars
 
 __all__ = [
     "COLOURS",
@@ -32,6 +33,7 @@ __all__ = [
     "ablation",
     "cam_grid",
     "chain",
+    "changes_grid",
     "class_counts",
     "colour",
     "compare_curves",
@@ -43,6 +45,7 @@ __all__ = [
     "curves",
     "error_gallery",
     "face_grid",
+    "faces_found",
     "feature_map2d",
     "feature_maps",
     "footprint",
@@ -53,6 +56,7 @@ __all__ = [
     "mask_sizes",
     "matrices",
     "number_table",
+    "opinion_bars",
     "overlay",
     "paths",
     "probability_bars",

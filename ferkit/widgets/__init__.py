@@ -1,7 +1,7 @@
 """Live controls over plain functions. The only importer of ipywidgets.
 
-Every widget here is `explore` over a function that takes values and returns a figure, so each is also usable, and tested,
-without a browser. A reader on GitHub sees the first picture; in JupyterLab the controls below it redraw it.
+Every widget here draws what a plain function returns, a figure made from values, so each is also usable, and tested, without a
+browser; most are `explore` over such a function. A reader on GitHub sees the first picture; in JupyterLab the controls below it redraw it.
 """
 
 from ferkit.widgets.architecture import architecture_explorer, architecture_figure
@@ -9,8 +9,12 @@ from ferkit.widgets.attention import cam_explorer, cam_figure, map_layers
 from ferkit.widgets.claims import claim_checker, claim_figure
 from ferkit.widgets.controls import explore, sweep_values
 from ferkit.widgets.data import doctor_panel, doctor_report, source_panel, source_table
+from ferkit.widgets.upload import FaceUpload, upload_face
+from ferkit.widgets.webcam import Webcam
 
 __all__ = [
+    "FaceUpload",
+    "Webcam",
     "architecture_explorer",
     "architecture_figure",
     "cam_explorer",
@@ -24,4 +28,5 @@ __all__ = [
     "source_panel",
     "source_table",
     "sweep_values",
+    "upload_face",
 ]

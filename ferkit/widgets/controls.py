@@ -23,8 +23,43 @@ class _Shown(NamedTuple):
     html: str = ""
 
 
-class _Panel(ipywidgets.VBox):
-    """Controls whose text fallback, which GitHub prints, is a sentence and not a dump of widgets."""
+class Panel(ipywidgets.VBox):
+    """The picture of a function, a line for its errors, and controls that redraw it.
+
+    Its text fallback, which GitHub prints, is a sentence and not a dump of widgets.
+    """
+
+    def __init__(self, fn: Callable[..., Any], boxes: Mapping[str, Any], static: Any = None) -> None:
+        """`static` is the handle of an output whose place the live picture takes at its first redraw."""
+        self._fn, self._boxes, self._static = fn, dict(boxes), static
+        self._picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(display="none", width="max-content"))
+        self._text = ipywidgets.HTML(layout=ipywidgets.Layout(display="none"))
+        self._note = ipywidgets.HTML()
+        for box in self._boxes.values():
+            box.observe(self.redraw, names="value")
+        row = ipywidgets.HBox(list(self._boxes.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
+        super().__init__([self._picture, self._text, self._note, row])
+
+    @property
+    def png(self) -> bytes:
+        """The live picture as it is shown; empty before the first redraw."""
+        return self._picture.value
+
+    def redraw(self, _: Any = None) -> None:
+        """Call the function with the controls' values and show what it returns; an error is one line, and the picture stays."""
+        self._note.value = "<i>working …</i>"
+        try:
+            shown = _render(self._fn(**{name: box.value for name, box in self._boxes.items()}))
+        except Exception as error:
+            said = (str(error).strip() or "no message").splitlines()[0]
+            self._note.value = f'<span style="color:#B00020">{type(error).__name__}: {html.escape(said)}</span>'
+            return
+        self._note.value = ""
+        self._picture.value, self._text.value = shown.png, shown.html
+        self._picture.layout.display = "block" if shown.png else "none"
+        self._text.layout.display = "block" if shown.html else "none"
+        if self._static is not None:
+            self._static.update(HTML(""))  # the live picture stands in its place from now on
 
     def __repr__(self) -> str:
         return "(Live controls: run this notebook in JupyterLab.)"
@@ -47,45 +82,24 @@ def explore(fn: Callable[..., Any], **controls: Any) -> None:
         ValueError: something that is no control, or a function that returns nothing to show.
 
     """
-    boxes = {name: _control(fn, name, value) for name, value in controls.items()}
+    boxes = controls_for(fn, controls)
     first = _render(fn(**{name: box.value for name, box in boxes.items()}))
     if os.environ.get("FERKIT_WIDGETS") == "sweep":
         for values in sweep_values(boxes):
             _render(fn(**values))
     static = display(Image(data=first.png) if first.png else HTML(first.html), display_id=True)
-    display(_panel(fn, boxes, static))
+    display(Panel(fn, boxes, static))
+
+
+def controls_for(fn: Callable[..., Any], controls: Mapping[str, Any]) -> dict[str, Any]:
+    """A widget for each control, as `explore` describes them."""
+    return {name: _control(fn, name, value) for name, value in controls.items()}
 
 
 def sweep_values(boxes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every option of every control once, the others at their present values; of a long slider, nine positions."""
     initial = {name: box.value for name, box in boxes.items()}
     return [{**initial, name: option} for name, box in boxes.items() for option in _options(box)]
-
-
-def _panel(fn: Callable[..., Any], boxes: Mapping[str, Any], static: Any) -> _Panel:
-    picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(display="none", width="max-content"))
-    text = ipywidgets.HTML(layout=ipywidgets.Layout(display="none"))
-    note = ipywidgets.HTML()
-
-    def redraw(_: Any) -> None:
-        note.value = "<i>working …</i>"
-        try:
-            shown = _render(fn(**{name: box.value for name, box in boxes.items()}))
-        except Exception as error:
-            said = (str(error).strip() or "no message").splitlines()[0]
-            note.value = f'<span style="color:#B00020">{type(error).__name__}: {html.escape(said)}</span>'
-            return
-        note.value = ""
-        picture.value, text.value = shown.png, shown.html
-        picture.layout.display = "block" if shown.png else "none"
-        text.layout.display = "block" if shown.html else "none"
-        if static is not None:
-            static.update(HTML(""))  # the live picture stands in its place from now on
-
-    for box in boxes.values():
-        box.observe(redraw, names="value")
-    row = ipywidgets.HBox(list(boxes.values()), layout=ipywidgets.Layout(flex_flow="row wrap"))
-    return _Panel([picture, text, note, row])
 
 
 def _control(fn: Callable[..., Any], name: str, value: Any) -> Any:

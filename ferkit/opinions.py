@@ -1,0 +1,194 @@
+"""What several networks say of one face, how sure they are, how far they agree, and how little it takes to change them.
+
+Plain functions over a crop, uint8 RGB (S, S, 3), as `ferkit.faces.crop_face` cuts it. Nothing is written anywhere.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as F
+
+from ferkit.calibration import conformal_sets
+from ferkit.labels import ALIASES, EMOTIONS
+from ferkit.models import FerModel, create_model, list_weights
+from ferkit.predict import predict_probabilities
+from ferkit.publish import record_of
+
+#: Parts of an aligned face as left, top, right, bottom in a unit square; the landmarks lie where `ferkit.faces.TEMPLATE` says.
+PARTS: dict[str, tuple[float, float, float, float]] = {
+    "nothing": (0.0, 0.0, 0.0, 0.0),
+    "mouth": (0.24, 0.68, 0.76, 0.94),
+    "eyes": (0.12, 0.28, 0.88, 0.50),
+    "brows": (0.12, 0.14, 0.88, 0.32),
+    "nose": (0.36, 0.42, 0.64, 0.68),
+    "left half": (0.0, 0.0, 0.5, 1.0),
+    "right half": (0.5, 0.0, 1.0, 1.0),
+    "upper half": (0.0, 0.0, 1.0, 0.5),
+    "lower half": (0.0, 0.5, 1.0, 1.0),
+}
+
+
+class Network(NamedTuple):
+    """A trained network, and what its validation images say of its probabilities.
+
+    Attributes:
+        name: of network and weights, as "resemotenet fer2013-teach".
+        model: in evaluation mode.
+        tta: the test-time augmentation that its figures were measured with; `ask` uses the same.
+        threshold: classes of at least this probability form the conformal set; None if it was never calibrated.
+        level: the share of validation-like faces whose label such a set holds.
+    """
+
+    name: str
+    model: FerModel
+    tta: str | None = None
+    threshold: float | None = None
+    level: float = 0.9
+
+
+class Opinion(NamedTuple):
+    """What a network says of one face.
+
+    Attributes:
+        network: its name.
+        labels: K emotions.
+        probabilities: (K,), of sum 1.
+        doubt: entropy as a share of the largest possible, 0 (sure) to 1 (all classes alike).
+        likely: the conformal set, most probable first; empty for a network without calibration.
+    """
+
+    network: str
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+    doubt: float
+    likely: tuple[str, ...]
+
+    @property
+    def answer(self) -> str:
+        """The most probable emotion."""
+        return self.labels[int(self.probabilities.argmax())]
+
+
+@lru_cache(maxsize=1)
+def available_networks() -> dict[str, Network]:
+    """Every network whose weights come with the workbook, by name; loaded once."""
+    found = {}
+    for model, names in list_weights().items():
+        for weights in names:
+            name = f"{model} {weights}"
+            conformal = record_of(model, weights).get("conformal", {})
+            network = create_model(model, weights=weights).eval()
+            found[name] = Network(name, network, conformal.get("tta"), conformal.get("threshold"), conformal.get("level", 0.9))
+    return found
+
+
+def ask(network: Network, crop: np.ndarray) -> Opinion:
+    """What one network says of a crop. Raises ValueError for something that is no uint8 RGB picture (H, W, 3)."""
+    model = network.model
+    p = predict_probabilities(model, as_channels(crop), tta=network.tta)[0]
+    doubt = float(-(p * np.log(np.maximum(p, 1e-30))).sum() / np.log(len(p)))
+    likely: tuple[str, ...] = ()
+    if network.threshold is not None:
+        inside = conformal_sets(p[None], network.threshold)[0]
+        likely = tuple(model.labels[k] for k in np.argsort(-p, kind="stable") if inside[k])
+    return Opinion(network.name, tuple(model.labels), p, doubt, likely)
+
+
+def in_words(opinions: Sequence[Opinion]) -> str:
+    """Two or three sentences on what networks say together and how far to believe it."""
+    answers = [opinion.answer for opinion in opinions]
+    most = max(sorted(set(answers)), key=answers.count)
+    word = f"{most} ({', '.join(ALIASES[most][:2])})" if most in ALIASES else most
+    n, agree = len(answers), answers.count(most)
+    if n == 1:
+        said = f"One network was asked; it says {word}."
+    elif agree == n:
+        said = f"All {n} networks say {word}."
+    elif agree == 1:
+        said = f"The {n} networks disagree, each with every other."
+    else:
+        said = f"{agree} of {n} networks say {word}, the others {', '.join(sorted(set(answers) - {most}))}."
+    sets = [set(o.likely) for o in opinions if o.likely]
+    if sets:
+        together = [e for e in EMOTIONS if any(e in s for s in sets)]
+        said += f" Not ruled out by at least one: {', '.join(together)}." if len(together) > 1 else " No network leaves another answer open."
+    doubt = float(np.mean([o.doubt for o in opinions]))
+    strength = "little" if doubt < 0.35 else "some" if doubt < 0.65 else "much"
+    return f"{said} Their probabilities show {strength} doubt. They name how raters would label a face, not what a person feels."
+
+
+def as_channels(crop: np.ndarray) -> np.ndarray:
+    """(H, W, 3) to a batch of one, (1, 3, H, W). Raises ValueError for something else."""
+    if not isinstance(crop, np.ndarray) or crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3:
+        found = f"{crop.dtype} {crop.shape}" if isinstance(crop, np.ndarray) else type(crop).__name__
+        raise ValueError(f"expected a crop as uint8 (H, W, 3), found {found}; ferkit.faces.crop_face makes one")
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None])
+
+
+def hide(crop: np.ndarray, part: str = "mouth", *, box: tuple[float, float, float, float] | None = None) -> np.ndarray:
+    """A copy of the crop with one part of the face covered by the crop's mean colour.
+
+    Args:
+        crop: uint8 (H, W, 3), aligned.
+        part: one of `PARTS`.
+        box: instead of a part, left, top, right, bottom as shares of the sides.
+
+    Raises:
+        ValueError: an unknown part, or a box that leaves the picture.
+
+    """
+    if box is None and part not in PARTS:
+        raise ValueError(f"no part {part!r} of a face; known: {', '.join(PARTS)}")
+    left, top, right, bottom = PARTS[part] if box is None else box
+    if not (0 <= left <= right <= 1 and 0 <= top <= bottom <= 1):
+        raise ValueError(f"expected a box inside the picture, left, top, right, bottom from 0 to 1, found {box}")
+    height, width = crop.shape[:2]
+    hidden = crop.copy()
+    rows, columns = slice(round(top * height), round(bottom * height)), slice(round(left * width), round(right * width))
+    hidden[rows, columns] = crop.mean((0, 1)).round().astype(np.uint8)
+    return hidden
+
+
+def _tensor(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[np.ndarray], np.ndarray]:
+    def changed(crop: np.ndarray) -> np.ndarray:
+        return change(torch.from_numpy(crop.transpose(2, 0, 1).copy())).permute(1, 2, 0).contiguous().numpy()
+
+    return changed
+
+
+def _moved(right: float, down: float) -> Callable[[np.ndarray], np.ndarray]:
+    def move(crop: np.ndarray) -> np.ndarray:
+        dx, dy = round(right * crop.shape[1]), round(down * crop.shape[0])
+        pad = max(abs(dx), abs(dy))
+        wide = np.pad(crop, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+        return np.ascontiguousarray(wide[pad - dy : pad - dy + crop.shape[0], pad - dx : pad - dx + crop.shape[1]])
+
+    return move
+
+
+#: Changes after which a person would not say another word of a face.
+CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "as it is": lambda crop: crop,
+    "mirrored": lambda crop: np.ascontiguousarray(crop[:, ::-1]),
+    "moved left": _moved(-1 / 16, 0),
+    "moved right": _moved(1 / 16, 0),
+    "moved up": _moved(0, -1 / 16),
+    "moved down": _moved(0, 1 / 16),
+    "darker": _tensor(lambda x: F.adjust_brightness(x, 0.6)),
+    "brighter": _tensor(lambda x: F.adjust_brightness(x, 1.5)),
+    "less contrast": _tensor(lambda x: F.adjust_contrast(x, 0.5)),
+    "blurred": _tensor(lambda x: F.gaussian_blur(x, [9, 9], [max(1.0, x.shape[-1] / 96)] * 2)),
+    "tilted": _tensor(lambda x: F.rotate(x, 10.0, interpolation=F.InterpolationMode.BILINEAR)),
+}
+
+
+def under_changes(network: Network, crop: np.ndarray) -> dict[str, np.ndarray]:
+    """Probabilities (K,) of the crop and of copies changed a little, by the name of the change (`CHANGES`).
+
+    Without test-time augmentation, which would average the first of these changes away.
+    """
+    copies = np.concatenate([as_channels(change(crop)) for change in CHANGES.values()])
+    return dict(zip(CHANGES, predict_probabilities(network.model, copies), strict=True))

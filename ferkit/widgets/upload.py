@@ -1,0 +1,194 @@
+"""Upload a face: what networks say of it, where they look, and how little it takes to change their answer."""
+
+import base64
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import ipywidgets
+import numpy as np
+from IPython.display import Image, display
+
+from ferkit import faces, plots
+from ferkit.explain import METHODS, cam
+from ferkit.labels import EMOTIONS
+from ferkit.opinions import PARTS, Network, as_channels, ask, available_networks, hide, in_words, under_changes
+from ferkit.widgets.attention import cam_figure, map_layers
+from ferkit.widgets.controls import Panel, controls_for
+from ferkit.widgets.webcam import Webcam
+
+SIZE = 224  # side of the crop: enough for every network, and for looking at
+
+
+def found_figure(picture: np.ndarray, found: list[faces.Face], chosen: int = 0, *, align: bool = True) -> plots.Figure:
+    """The picture with its faces, and the chosen one as cut out by its box and turned upright; the one in use is named so."""
+    face = found[chosen] if found else None
+    crops = {title: faces.crop_face(picture, face, size=SIZE, align=way) for title, way in (("box", False), ("aligned", True))}
+    used = "aligned" if align else "box"
+    return plots.faces_found(picture, [f.box for f in found], [f.landmarks for f in found], {t + (" (used)" if t == used else ""): c for t, c in crops.items()}, chosen=chosen)
+
+
+def answers_figure(networks: Mapping[str, Network], crop: np.ndarray) -> plots.Figure:
+    """What each network says of a crop; the title says it in words."""
+    opinions = [ask(network, crop) for network in networks.values()]
+    words = in_words(opinions)
+    return plots.opinion_bars(opinions, EMOTIONS, crop=crop, title=_in_lines(words, 95))
+
+
+def hidden_figure(networks: Mapping[str, Network], crop: np.ndarray, part: str = "mouth") -> plots.Figure:
+    """What each network says once a part of the face is covered."""
+    covered = hide(crop, part)
+    before, after = ([ask(network, c).answer for network in networks.values()] for c in (crop, covered))
+    turned = [f"{name.split()[0]}: {a} → {b}" for name, a, b in zip(networks, before, after, strict=True) if a != b]
+    title = f"{part} hidden: " + ("; ".join(turned) if turned else "no answer changes")
+    return plots.opinion_bars([ask(network, covered) for network in networks.values()], EMOTIONS, crop=covered, title=_in_lines(title, 95))
+
+
+def stability_figure(networks: Mapping[str, Network], crop: np.ndarray, network: str) -> plots.Figure:
+    """One network's probabilities under small changes of the picture."""
+    chosen = networks[network]
+    return plots.changes_grid(under_changes(chosen, crop), chosen.model.labels, reference="as it is", title=network)
+
+
+def side_by_side_figure(networks: Mapping[str, Network], crop: np.ndarray, method: str = "gradcam") -> plots.Figure:
+    """Where each network looks for its own answer, at its own default layer."""
+    picture = as_channels(crop)
+    heats = {f"{name.split()[0]}:\n{ask(network, crop).answer}": cam(network.model, picture, method=method) for name, network in networks.items()}
+    return plots.cam_grid(picture, heats)
+
+
+class FaceUpload(ipywidgets.VBox):
+    """Upload, photograph or built-in portrait; faces found; and views of one of them.
+
+    Args:
+        networks: by name, default every one whose weights come with the workbook.
+
+    Every view is a plain function of this module over `networks` and the present `crop`. Pictures stay in memory. What goes
+    wrong is one sentence under the buttons, and what was there before stays.
+    """
+
+    def __init__(self, networks: Mapping[str, Network] | None = None) -> None:
+        self.networks = dict(available_networks() if networks is None else networks)
+        if not self.networks:
+            raise ValueError("no trained network to ask: data/weights is empty, or `networks` is")
+        self.picture: np.ndarray = faces.portrait()
+        self.found: list[faces.Face] = []
+        self._upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="Upload a picture")
+        self._sample = ipywidgets.Button(description="Portrait", tooltip="NASA astronaut Eileen Collins, public domain")
+        self._camera = Webcam()
+        self._message = ipywidgets.HTML()
+        self._which = ipywidgets.Dropdown(options=[("0", 0)], description="face")
+        self._align = ipywidgets.Checkbox(True, description="turn upright", indent=False)
+        self._save = ipywidgets.HTML()
+        self._upload.observe(self._uploaded, names="value")
+        self._sample.on_click(lambda _: self._use(faces.portrait))
+        self._camera.observe(lambda _: self._use(self._camera.picture), names="photograph")
+        self._camera.observe(lambda change: self._say(change["new"].rsplit(" [", 1)[0], wrong=True), names="complaint")
+        self._pages = self._views()
+        self._tabs = ipywidgets.Tab(list(self._pages.values()), titles=list(self._pages))
+        self._tabs.observe(lambda _: self.redraw(), names="selected_index")
+        for box in (self._which, self._align):
+            box.observe(lambda _: self.redraw(), names="value")
+        buttons = ipywidgets.HBox([self._upload, self._sample, self._camera])
+        choice = ipywidgets.HBox([self._which, self._align, self._save])
+        super().__init__([buttons, self._message, choice, self._tabs])
+        self._look()
+
+    @property
+    def crop(self) -> np.ndarray:
+        """The face in use, uint8 RGB (224, 224, 3); the whole picture where no face was found."""
+        face = self.found[self._which.value] if self.found else None
+        return faces.crop_face(self.picture, face, size=SIZE, align=self._align.value)
+
+    def redraw(self) -> None:
+        """Draw the open view anew."""
+        page = list(self._pages.values())[self._tabs.selected_index or 0]
+        page.redraw()
+        link = base64.b64encode(page.png).decode()
+        self._save.value = f'<a download="face.png" href="data:image/png;base64,{link}">Save this figure</a>' if link else ""
+
+    def _views(self) -> dict[str, Panel]:
+        names, first = list(self.networks), next(iter(self.networks))
+        layers = ipywidgets.Dropdown(options=["default", *map_layers(self.networks[first].model)])
+        network = ipywidgets.Dropdown(options=names)
+        labels = ipywidgets.Dropdown(options=["predicted", *self.networks[first].model.labels])
+
+        def other_network(change: dict[str, Any]) -> None:
+            model = self.networks[change["new"]].model
+            with layers.hold_trait_notifications(), labels.hold_trait_notifications():
+                layers.options, labels.options = ["default", *map_layers(model)], ["predicted", *model.labels]
+
+        network.observe(other_network, names="value")  # before the panel's own, so that it draws with the new choices
+
+        def look(network: str, target: str, layer: str, method: str, opacity: float) -> plots.Figure:
+            model = self.networks[network].model
+            picture = as_channels(self.crop)[0]
+            return cam_figure(model, picture, target=target, layer=None if layer == "default" else layer, method=method, opacity=opacity, name=network)
+
+        methods = list(METHODS)
+        opacity = ipywidgets.FloatSlider(value=0.6, min=0, max=1, step=0.1)
+        views: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+            "answers": (lambda: answers_figure(self.networks, self.crop), {}),
+            "where it looks": (look, {"network": network, "target": labels, "layer": layers, "method": methods, "opacity": opacity}),
+            "side by side": (lambda method: side_by_side_figure(self.networks, self.crop, method), {"method": methods}),
+            "hide a part": (lambda part: hidden_figure(self.networks, self.crop, part), {"part": list(PARTS)[1:]}),
+            "small changes": (lambda network: stability_figure(self.networks, self.crop, network), {"network": names}),
+            "faces found": (lambda: found_figure(self.picture, self.found, self._which.value, align=self._align.value), {}),
+        }
+        return {title: Panel(fn, controls_for(fn, controls)) for title, (fn, controls) in views.items()}
+
+    def _uploaded(self, change: dict[str, Any]) -> None:
+        if files := change["new"]:
+            self._use(partial(faces.read_picture, files[0]["content"]))
+
+    def _use(self, read: Callable[[], np.ndarray]) -> None:
+        try:
+            picture = read()
+        except Exception as error:
+            self._say(str(error) or type(error).__name__, wrong=True)
+            return
+        self.picture = picture
+        self._look()
+
+    def _look(self) -> None:
+        self._say("looking for faces …")
+        try:
+            found = faces.find_faces(self.picture)
+            said = faces.describe(found, self.picture)
+        except Exception as error:
+            found, said = [], f"No face could be looked for ({error}); the whole picture is used."
+        self.found = found
+        self._which.options = [(f"{i}: {f.box[2] - f.box[0]:.0f} pixels wide", i) for i, f in enumerate(found)] or [("the whole picture", 0)]
+        self._which.value = 0
+        self._say(said)
+        self.redraw()
+
+    def _say(self, text: str, *, wrong: bool = False) -> None:
+        colour = "#B00020" if wrong else "inherit"
+        kept = " What was there before stays." if wrong else ""
+        self._message.value = f'<span style="color:{colour}">{_escaped(text)}{kept}</span>'
+
+    def __repr__(self) -> str:
+        return "(Upload a face: run this notebook in JupyterLab.)"
+
+
+def upload_face(networks: Mapping[str, Network] | None = None) -> None:
+    """Show what networks say of the built-in portrait as a plain picture, and below it the live `FaceUpload`."""
+    widget = FaceUpload(networks)
+    display(Image(data=plots.to_png(answers_figure(widget.networks, widget.crop))))
+    display(widget)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _in_lines(text: str, width: int) -> str:
+    lines, line = [], ""
+    for word in text.split():
+        if line and len(line) + len(word) + 1 > width:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    return "\n".join([*lines, line])
