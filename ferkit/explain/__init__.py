@@ -5,7 +5,7 @@ from ferkit.explain.capture import capture, module_by_name
 from ferkit.explain.faithfulness import average_drop, insertion_deletion, occlusion_map
 from ferkit.explain.features import PROJECTIONS, features_of, project
 from ferkit.explain.gates import attention_maps, channel_gates, spatial_maps
-from ferkit.explain.randomisation import randomisation_check, shuffle_weights
+from ferkit.explain.randomisation import randomisation_check, shuffle_weights, similarity
 from ferkit.explain.scores import (
     HEAT_METHODS,
     SCORES,
@@ -46,5 +46,6 @@ __all__ = [
     "score_maps",
     "score_network",
     "shuffle_weights",
+    "similarity",
     "spatial_maps",
 ]
