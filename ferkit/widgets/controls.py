@@ -43,7 +43,7 @@ class Panel(ipywidgets.VBox):
     @property
     def png(self) -> bytes:
         """The live picture as it is shown; empty before the first redraw."""
-        return self._picture.value
+        return bytes(self._picture.value)
 
     def redraw(self, _: Any = None) -> None:
         """Call the function with the controls' values and show what it returns; an error is one line, and the picture stays."""

@@ -206,7 +206,8 @@ for scale in (0.1, 0.3, 1.0, 3.0, 10.0):
 
 # %% [markdown]
 # With small features $\alpha/V$ rules, with large ones only $(1-\alpha)/(C-1)$ is left. $V$ is the variance over the whole batch, all classes
-# mixed, though the text calls it intra-class (A5). As it stands below the line, the loss also falls when all features spread.
+# mixed, though the text calls it intra-class (A5). As $V$ stands below the fraction line, the loss also falls when
+# all features spread.
 #
 # ## 4 · What each form does to classes
 #
@@ -293,8 +294,8 @@ for name, form in (("ce", "cross entropy alone"), ("text", "text, trained centre
 # In brackets are 95 % intervals over seeds (Student $t$). A form that pulls to other centres makes all classes point the same way: they
 # collapse, and accuracy hides it as long as the last layer can tell the small rests apart. The released form pulls each class to a random
 # direction of its own; random directions are less far apart than cross entropy alone puts classes. Flipping the sign is no repair:
-# $\alpha/V$ starves the pull to the own centre, so features flee from *all* centres, their own too (its last distance is above 1, a right
-# angle), and flee together. Own minus other finds the simplex.
+# $\alpha/V$ starves the pull to the own centre, so features flee from *all* centres, their own too (the distance to it stays about 1, a
+# right angle), and flee together. Own minus other finds the simplex.
 #
 # ## 5 · Nine losses on faces
 #
@@ -319,12 +320,12 @@ names, K = faceset.names, len(faceset.names)
 # name: (loss, options). All stand beside the cross entropy; the margins' scale suits features of a small network.
 LOSSES = {
     "cross entropy": ("cross_entropy", {}),
-    "center": ("center", dict(weight=0.05)),
+    "center": ("center", dict(weight=0.003)),  # the weights that the papers on center and island loss use
     "affinity": ("affinity", dict(weight=0.5)),
-    "island": ("island", dict(weight=0.05)),
+    "island": ("island", dict(weight=0.003)),
     "ArcFace": ("arcface", dict(weight=0.5, scale=16.0)),
     "CosFace": ("cosface", dict(weight=0.5, scale=16.0)),
-    "SphereFace": ("sphereface", dict(weight=0.5, margin=2)),
+    "SphereFace": ("sphereface", dict(weight=0.1, margin=2)),
     "harmony, released": ("cosine_harmony", dict(variant="released")),
     "harmony, text": ("cosine_harmony", dict(variant="paper")),
     "harmony, ours": ("cosine_harmony", dict(variant="ours")),
@@ -381,15 +382,16 @@ plots.intervals([(title, *mean_interval(v[:, 2])) for title, v in faces_measured
 # alone, seed by seed.
 
 # %%
-print("difference to cross entropy alone, mean and 95 % interval over", S.seeds, "seeds")
+print(f"difference to cross entropy alone, mean and 95 % interval over {S.seeds} seeds")
+print(f"{'':18} {'accuracy':25}{'between classes':25}{'to the own mean'}")
 differences = {}
 for title, values in faces_measured.items():
     if title == "cross entropy":
         continue
     rows = [mean_interval(column) for column in (values - faces_measured["cross entropy"]).T]
     differences[title] = rows
-    said = [f"{m:+.3f} ({low:+.3f} to {high:+.3f}){'' if low <= 0 <= high else ' *'}" for m, low, high in rows]
-    print(f"{title:18}", "   ".join(f"{what} {s:30}" for what, s in zip(("accuracy", "between", "own"), said, strict=True)))
+    said = [f"{m:+.2f} ({low:+.2f} to {high:+.2f}){' ' if low <= 0 <= high else '*'}" for m, low, high in rows]
+    print(f"{title:18} " + "   ".join(said))
 for name, title in (("ce", "cross entropy"), ("released", "harmony, released"), ("text", "harmony, text"), ("ours", "harmony, ours")):
     record(f"accuracy_{name}_frac", float(faces_measured[title][:, 0].mean()))
     record(f"between_{name}_frac", float(faces_measured[title][:, 1].mean()))
