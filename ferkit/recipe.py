@@ -174,11 +174,14 @@ class Recipe:
         A profile asks no network for a width or a picture size it does not come in (`EXCEPTIONS`); values given are taken as
         they are, and refused later by a network that does not have them.
         """
+        is_profile = isinstance(changes, str)
         if isinstance(changes, str):
             if changes not in PROFILES:
                 raise ValueError(f"no profile {changes!r}; known: {', '.join(PROFILES)}")
             changes = PROFILES[changes] and {**PROFILES[changes], **EXCEPTIONS.get(self.model, {})}
         values = self.as_dict()
+        if short := changes.get("epochs") if is_profile else None:  # a profile's epochs are those of each stage
+            values["stages"] = [{**stage, "epochs": short} if "epochs" in stage else stage for stage in values["stages"]]
         for key, value in changes.items():
             *outer, last = key.split(".")
             place = values

@@ -66,6 +66,19 @@ def _at_112() -> list[nn.Module]:
     return [v2.RGB(), v2.Resize((112, 112)), v2.RandomHorizontalFlip()]
 
 
+def _diversity_rafdb(side: int) -> nn.Module:
+    """To the network's side, mirrored half of the time, at times turned and moved, at times a part hidden by ImageNet's mean colour."""
+    return v2.Compose(
+        [
+            v2.RGB(),
+            v2.Resize((side, side)),
+            v2.RandomHorizontalFlip(),
+            v2.RandomApply([v2.RandomRotation(20), v2.RandomCrop(side, padding=32)], p=0.2),
+            v2.RandomErasing(p=0.5, scale=(0.02, 0.25), value=IMAGENET_MEAN_COLOUR),
+        ]
+    )
+
+
 # What each recipe does to a training picture. Sources: the papers' training scripts and texts; "mild" is ours.
 AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
     "none": lambda: v2.Identity(),
@@ -99,6 +112,19 @@ AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
             v2.RandomErasing(value=IMAGENET_MEAN_COLOUR),
         ]
     ),
+    # ESR and its diversified version on AffectNet and FER+: model/ml/esr_9.py@5980cbf of the ESR repository, esr_affectnet.py@808a02a
+    "esr": lambda: v2.Compose(
+        [
+            v2.ColorJitter(brightness=0.5, contrast=0.5),
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(degrees=30, translate=(0.1, 0.1), scale=(1.0, 1.25), interpolation=v2.InterpolationMode.BILINEAR),
+        ]
+    ),
+    # The diversified networks on RAF-DB: esr_rafdb.py and manet_rafdb.py@808a02a, at their sides of 96 and 224 px
+    "diversity_rafdb_96": lambda: _diversity_rafdb(96),
+    "diversity_rafdb_224": lambda: _diversity_rafdb(224),
+    # MA-Net's own: main.py@923fa6c
+    "manet": lambda: v2.Compose([v2.RGB(), v2.RandomResizedCrop(224), v2.RandomHorizontalFlip()]),
     # ours: what a head does in front of a camera, and no more
     "mild": lambda: v2.Compose(
         [

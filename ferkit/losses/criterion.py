@@ -51,21 +51,28 @@ class BranchCrossEntropy(Criterion):
         reduction: of the cross entropies, "sum" over branches (paper and released code) or "mean".
         diversity: options of `DiversityTerm`, such as `{"spatial": 1.0, "channel": 1.0}`, for the branches' last attention
             gates; None for no diversity term.
+        first: cross entropy of the first so many branches only, while diversity compares all: how the released fine-tuning
+            goes on, stage by stage (esr_ferplus.py@808a02a); None for all.
         cross_entropy: `class_weight` and `label_smoothing`.
 
     """
 
-    def __init__(self, *, reduction: str = "sum", diversity: dict[str, Any] | None = None, **cross_entropy: Any) -> None:
+    def __init__(
+        self, *, reduction: str = "sum", diversity: dict[str, Any] | None = None, first: int | None = None, **cross_entropy: Any
+    ) -> None:
         super().__init__()
         if reduction not in ("sum", "mean"):
             raise ValueError(f"no reduction {reduction!r}; known: sum, mean")
+        if first is not None and first < 1:
+            raise ValueError(f"expected cross entropy of the first branch at least, found first={first}")
+        self.first = first
         self.ce = CrossEntropy(**cross_entropy).ce
         self.reduction = reduction
         self.diversity = None if diversity is None else DiversityTerm(**diversity)
 
     def forward(self, parts: Any, targets: Tensor) -> dict[str, Tensor]:
         """Uses `parts.branch_logits` (L, B, K), and with diversity `parts.spatial_gates` and `parts.channel_gates`."""
-        each = torch.stack([self.ce(logits, targets) for logits in parts.branch_logits])  # (L,)
+        each = torch.stack([self.ce(logits, targets) for logits in parts.branch_logits[: self.first]])  # (L,)
         losses = {"cross_entropy": each.sum() if self.reduction == "sum" else each.mean()}
         if self.diversity is None:
             return losses

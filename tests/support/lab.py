@@ -37,8 +37,10 @@ class Lab:
     Used as `with Lab(folder, environment) as lab: lab.open("x.ipynb"); lab.run_all()`.
     """
 
-    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str] | None = None, *, camera: bool = False) -> None:
+        """`camera` gives the browser a made-up one, which shows a test picture and is allowed without asking."""
         self.folder = folder
+        self._camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"] if camera else []
         self.errors: list[str] = []
         self._browser_path = browser_or_skip()
         self._environment = environment or {}
@@ -83,7 +85,7 @@ class Lab:
             self._wait_for_server()
             self._playwright = sync_playwright().start()
             flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-            self._chromium = self._playwright.chromium.launch(executable_path=self._browser_path, args=flags)
+            self._chromium = self._playwright.chromium.launch(executable_path=self._browser_path, args=flags + self._camera)
             self.page = self._chromium.new_page(viewport={"width": 1300, "height": 1000})
             self.page.set_default_timeout(60_000)
             self.page.on("console", lambda m: m.type == "error" and self._heard(f"console: {m.text} ({m.location.get('url', '')})"))
@@ -185,6 +187,26 @@ class Lab:
         for _ in range(times):
             handle.first.press(key)
         self.settle()
+
+    def move_every_control(self) -> int:
+        """Every visible control once: sliders a step, dropdowns to their last option, checkboxes; how many there were."""
+        page, moved = self.page, 0
+        for slider in page.locator(".jupyter-widgets .noUi-handle:visible").all():
+            slider.scroll_into_view_if_needed()
+            for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):  # one of them moves, wherever it stands
+                slider.press(key)
+            self.settle()
+            moved += 1
+        for choice in page.locator(".jupyter-widgets select:visible").all():
+            last = choice.locator("option").last.inner_text()
+            choice.select_option(label=last)
+            self.settle()
+            moved += 1
+        for box in page.locator('.jupyter-widgets input[type="checkbox"]:visible').all():
+            box.click()
+            self.settle()
+            moved += 1
+        return moved
 
     def upload(self, *files: Path) -> None:
         """Gives files to the first upload button."""

@@ -9,9 +9,10 @@ from torch import nn
 from ferkit.batches import EpochBatches, class_balance
 from ferkit.data import cap_per_class
 from ferkit.losses import list_losses, make_criterion
-from ferkit.losses.criterion import CrossEntropy, Flooding
+from ferkit.losses.criterion import BranchCrossEntropy, CrossEntropy, Flooding
 from ferkit.models import create_model, initialise, save_weights
 from ferkit.models.base import Parts
+from ferkit.models.esr import EsrParts
 from ferkit.optim import make_optimizer, parameter_groups
 from ferkit.recipe import Recipe
 from ferkit.train import Task, fit, make_task
@@ -163,3 +164,14 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     other = small_faces(96, seed=5)
     with pytest.raises(ValueError, match="was written while training on other data"):
         fit(make_task(network(), recipe, other.counts()), other, VALIDATION, recipe, folder=tmp_path, progress=False)
+
+
+def test_cross_entropy_of_the_first_branches_only():
+    torch.manual_seed(0)
+    parts = EsrParts(torch.zeros(4, 7), torch.zeros(4, 1), torch.randn(3, 4, 7), None, None, None)
+    targets = torch.tensor([0, 1, 2, 3])
+    each = [nn.functional.cross_entropy(logits, targets) for logits in parts.branch_logits]
+    for first, expected in ((1, each[0]), (2, each[0] + each[1]), (None, sum(each))):
+        assert BranchCrossEntropy(first=first)(parts, targets)["cross_entropy"] == pytest.approx(float(expected), rel=1e-6)
+    with pytest.raises(ValueError, match="first=0"):
+        BranchCrossEntropy(first=0)

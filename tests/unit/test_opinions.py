@@ -7,7 +7,18 @@ import torch
 from ferkit import faces
 from ferkit.calibration import conformal_sets, conformal_threshold
 from ferkit.models import create_model
-from ferkit.opinions import CHANGES, PARTS, Network, Opinion, as_channels, ask, available_networks, hide, in_words, under_changes
+from ferkit.opinions import (
+    CHANGES,
+    PARTS,
+    Network,
+    Opinion,
+    as_channels,
+    ask,
+    available_networks,
+    hide,
+    in_words,
+    under_changes,
+)
 
 
 @pytest.fixture(scope="module")

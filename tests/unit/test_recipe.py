@@ -14,12 +14,13 @@ from ferkit.data import list_datasets
 from ferkit.data.transforms import augmentation
 from ferkit.experiment import build_model
 from ferkit.labels import order
-from ferkit.models import FerModel, list_models
-from ferkit.optim import Schedule, class_weights, make_optimizer
+from ferkit.models import FerModel, create_model, list_models
+from ferkit.optim import Schedule, class_weights, make_optimizer, parameter_groups
 from ferkit.papers import load as ledger
 from ferkit.predict import tta_views
 from ferkit.recipe import EXCEPTIONS, PROFILES, Recipe
 from ferkit.series import asks_for_several, recipes_of
+from ferkit.stages import stage_recipe
 from ferkit.task import make_task
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "recipes"
@@ -52,7 +53,14 @@ def everything_exists(recipe: Recipe) -> None:
     model = network(**{key: json.dumps(getattr(recipe, key)) for key in ("model", "width", "model_options", "image_size")})
     with torch.device("meta"):
         make_task(model, recipe, dict.fromkeys(order("fer2013"), 10))
-    assert recipe.init in (None, "imagenet") and (recipe.init is None or (recipe.width == 1 and hasattr(model, "load_imagenet")))
+    if recipe.init == "imagenet":
+        assert recipe.width == 1 and hasattr(model, "load_imagenet")
+    elif recipe.init is not None:  # the best weights of a run of another recipe
+        runs, *series, run, best = recipe.init.split("/")
+        assert (runs, best) == ("runs", "best.safetensors")
+        source = Recipe.load(FOLDER / "diversity" / f"{(series or [run])[0].removeprefix('diversity-')}.yaml")
+        made = [each for _, each in recipes_of(source)] if series else [source]
+        assert run in [each.name for each in made]
     optimizer = make_optimizer(
         model.parameters(), name=recipe.optimizer, lr=recipe.lr, nesterov=recipe.nesterov, momentum=recipe.momentum, sam_rho=recipe.sam_rho
     )
@@ -72,6 +80,48 @@ def test_recipe_files(file):
         everything_exists(recipes_of(recipe)[-1][1])
     for profile in PROFILES:
         everything_exists(recipe.overlay(profile))
+
+
+def test_a_profile_shortens_every_stage():
+    recipe = Recipe(stages=[{"epochs": 50, "branches": 1}, {"epochs": 20, "lr": 0.1}, {"branches": 3}])
+    assert recipe.overlay("smoke").stages == [{"epochs": 1, "branches": 1}, {"epochs": 1, "lr": 0.1}, {"branches": 3}]
+    assert recipe.overlay({"epochs": 3}).stages == recipe.stages
+
+
+def test_diversity_recipes_are_the_rows_of_its_tables():
+    """Every row of Table 1 that the authors ran, on every data set, and its schedule as the card has it."""
+    recipes = {file.stem: Recipe.load(file) for file in FOLDER.glob("diversity/*.yaml")}
+    schedule = {"affectnet8": (50, 20), "ferplus": (100, 60), "rafdb": (100, 60)}
+    for data, (first, further) in schedule.items():
+        for branches in (9, 15):
+            for plain in ("", "-plain"):
+                recipe = recipes[f"table1-esr{branches}-{data}{plain}"]
+                assert [s["epochs"] for s in recipe.stages] == [first] + [further] * (branches - 1)
+                assert recipe.model_options.get("attention") == (None if plain else "cbam")
+                assert recipe.image_size == 96 and recipe.batch_size == 32 and recipe.momentum == 0.9 and recipe.weight_decay == 0
+                assert (recipe.init is None) == (data == "affectnet8")
+            rows = [(r.loss_options["diversity"]["spatial"], r.loss_options["diversity"]["channel"]) for _, r in recipes_of(recipes[f"table1-esr{branches}-{data}"])]
+            assert sorted(rows) == [(0, 0), (0, 1), (1, 0), (1, 1)]  # attention, channel (ours), spatial, both
+        with_terms, plain = recipes[f"table1-manet-{data}"], recipes[f"table1-manet-{data}-plain"]
+        assert {k for k in with_terms.as_dict() if getattr(with_terms, k) != getattr(plain, k)} == {"name", "source", "loss_options"}
+    for name, recipe in recipes.items():
+        if name.endswith("printed"):
+            assert "diagonal" not in recipe.loss_options["diversity"]
+        elif name.startswith("table1") and "plain" not in name:
+            assert recipe.loss_options["diversity"]["diagonal"] == "zero"
+
+
+@pytest.mark.parametrize("name", ["table1-esr9-affectnet8", "table1-esr15-rafdb-plain", "esr9-ferplus-printed"])
+def test_stages_of_the_diversity_recipes_name_what_the_network_has(name):
+    recipe = Recipe.load(FOLDER / "diversity" / f"{name}.yaml").overlay({"width": 1 / 16})
+    for number in (1, 2, len(recipe.stages)):
+        stage, branches = stage_recipe(recipe, number)
+        options = recipe.model_options | ({"branches": branches} if branches else {})
+        task = make_task(create_model("esr", width=1 / 16, **options), stage, dict.fromkeys(order("affectnet8"), 10))
+        rates = {round(group["lr"], 6) for group in parameter_groups(task, stage.lr, stage.lr_factors)}
+        assert rates == ({0.1} if number == 1 and branches else {0.01, 0.1} if branches else {0.02, 0.1}), (number, rates)
+        if not branches:
+            assert task.criterion.first == number
 
 
 def test_names_are_unique():
