@@ -117,7 +117,7 @@ def _advice(picture: np.ndarray | None) -> str:
             return f"There is one when the picture is turned {how}: turn it and try again."
         if small := find_faces(picture, min_size=max(12.0, math.sqrt(picture.shape[0] * picture.shape[1]) / 28)):
             return f"A closer look finds a tiny one, {small[0].box[2] - small[0].box[0]:.0f} pixels wide: cut the picture around it and try again."
-    return "A face helps that is upright, lit, and at least a tenth of the picture high; or look for smaller ones with min_size."
+    return "A face helps that is upright, lit, and at least a tenth of the picture high."
 
 
 def crop_face(

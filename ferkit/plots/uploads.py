@@ -61,6 +61,8 @@ def opinion_bars(opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndar
         barh(ax, list(names) if i == 0 else [""] * len(names), p, [f"{v:.0%}" if k else "not asked" for v, k in zip(p, known, strict=True)], [colour(n) for n in names], limit=1)
         for bar, name in zip(ax.patches, names, strict=True):
             bar.set_alpha(1.0 if name in opinion.likely or not opinion.likely else 0.35)
+        if i == 0 and opinion.likely:
+            ax.set_xlabel("full colour: not ruled out", fontsize=8)
         ax.set_title(f"{opinion.network.replace(' ', chr(10))}\ndoubt {opinion.doubt:.2f}", fontsize=8.5, loc="center")
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure

@@ -30,7 +30,7 @@ class Panel(ipywidgets.VBox):
     """
 
     def __init__(self, fn: Callable[..., Any], boxes: Mapping[str, Any], static: Any = None) -> None:
-        """`static` is the handle of an output whose place the live picture takes at its first redraw."""
+        """`static`: see `take_the_place_of`."""
         self._fn, self._boxes, self._static = fn, dict(boxes), static
         self._picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(display="none", width="max-content"))
         self._text = ipywidgets.HTML(layout=ipywidgets.Layout(display="none"))
@@ -44,6 +44,10 @@ class Panel(ipywidgets.VBox):
     def png(self) -> bytes:
         """The live picture as it is shown; empty before the first redraw."""
         return bytes(self._picture.value)
+
+    def take_the_place_of(self, static: Any) -> None:
+        """Show nothing until the next redraw, which empties the output behind this display handle (None outside a notebook)."""
+        self._static, self._picture.layout.display = static, "none"
 
     def redraw(self, _: Any = None) -> None:
         """Call the function with the controls' values and show what it returns; an error is one line, and the picture stays."""

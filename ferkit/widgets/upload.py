@@ -63,7 +63,7 @@ class FaceUpload(ipywidgets.VBox):
     Args:
         networks: by name, default every one whose weights come with the workbook.
 
-    Every view is a plain function of this module over `networks` and the present `crop`. Pictures stay in memory. What goes
+    `pages` are the views by title. Every view is a plain function of this module over `networks` and the present `crop`. Pictures stay in memory. What goes
     wrong is one sentence under the buttons, and what was there before stays.
     """
 
@@ -73,8 +73,8 @@ class FaceUpload(ipywidgets.VBox):
             raise ValueError("no trained network to ask: data/weights is empty, or `networks` is")
         self.picture: np.ndarray = faces.portrait()
         self.found: list[faces.Face] = []
-        self._upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="Upload a picture")
-        self._sample = ipywidgets.Button(description="Portrait", tooltip="NASA astronaut Eileen Collins, public domain")
+        self._upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="Upload a picture", layout=ipywidgets.Layout(width="max-content"))
+        self._sample = ipywidgets.Button(description="Portrait", tooltip="NASA astronaut Eileen Collins, public domain", layout=ipywidgets.Layout(width="max-content"))
         self._camera = Webcam()
         self._message = ipywidgets.HTML()
         self._which = ipywidgets.Dropdown(options=[("0", 0)], description="face")
@@ -84,8 +84,8 @@ class FaceUpload(ipywidgets.VBox):
         self._sample.on_click(lambda _: self._use(faces.portrait))
         self._camera.observe(lambda _: self._use(self._camera.picture), names="photograph")
         self._camera.observe(lambda change: self._say(change["new"].rsplit(" [", 1)[0], wrong=True), names="complaint")
-        self._pages = self._views()
-        self._tabs = ipywidgets.Tab(list(self._pages.values()), titles=list(self._pages))
+        self.pages = self._views()
+        self._tabs = ipywidgets.Tab(list(self.pages.values()), titles=list(self.pages))
         self._tabs.observe(lambda _: self.redraw(), names="selected_index")
         for box in (self._which, self._align):
             box.observe(lambda _: self.redraw(), names="value")
@@ -100,11 +100,15 @@ class FaceUpload(ipywidgets.VBox):
         face = self.found[self._which.value] if self.found else None
         return faces.crop_face(self.picture, face, size=SIZE, align=self._align.value)
 
+    @property
+    def opened(self) -> Panel:
+        """The view that is open."""
+        return list(self.pages.values())[self._tabs.selected_index or 0]
+
     def redraw(self) -> None:
         """Draw the open view anew."""
-        page = list(self._pages.values())[self._tabs.selected_index or 0]
-        page.redraw()
-        link = base64.b64encode(page.png).decode()
+        self.opened.redraw()
+        link = base64.b64encode(self.opened.png).decode()
         self._save.value = f'<a download="face.png" href="data:image/png;base64,{link}">Save this figure</a>' if link else ""
 
     def _views(self) -> dict[str, Panel]:
@@ -175,7 +179,9 @@ class FaceUpload(ipywidgets.VBox):
 def upload_face(networks: Mapping[str, Network] | None = None) -> None:
     """Show what networks say of the built-in portrait as a plain picture, and below it the live `FaceUpload`."""
     widget = FaceUpload(networks)
-    display(Image(data=plots.to_png(answers_figure(widget.networks, widget.crop))))
+    static = display(Image(data=widget.opened.png), display_id=True)
+    for page in widget.pages.values():
+        page.take_the_place_of(static)
     display(widget)
 
 

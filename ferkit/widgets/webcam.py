@@ -4,6 +4,7 @@ import base64
 import binascii
 
 import anywidget
+import numpy as np
 import traitlets
 
 from ferkit.uploads import read_picture
@@ -70,7 +71,7 @@ class Webcam(anywidget.AnyWidget):
     photograph = traitlets.Unicode("").tag(sync=True)
     complaint = traitlets.Unicode("").tag(sync=True)
 
-    def picture(self):  # noqa: ANN201  (numpy array, as read_picture)
+    def picture(self) -> np.ndarray:
         """The photograph as uint8 RGB (H, W, 3). Raises ValueError if there is none, or one that is damaged."""
         head, _, body = self.photograph.partition(",")
         if not head.startswith("data:image/"):

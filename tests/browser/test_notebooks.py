@@ -60,6 +60,7 @@ def test_a_face_is_uploaded_and_looked_at(tmp_path):
 
         page.get_by_role("tab", name="where it looks").click()
         lab.settle()
+        lab.choose("network", "resemotenet fer2013-teach")  # it has many layers
         before = drawn(lab)
         lab.choose("target", "sadness")
         by_class = drawn(lab)

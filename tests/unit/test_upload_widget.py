@@ -40,14 +40,14 @@ def give(widget, content):
 
 
 def open_view(widget, title):
-    widget._tabs.selected_index = list(widget._pages).index(title)
-    return widget._pages[title]
+    widget._tabs.selected_index = list(widget.pages).index(title)
+    return widget.pages[title]
 
 
 def test_begins_with_the_portrait_and_its_face(widget):
     assert "One face found" in widget._message.value
     assert widget.crop.shape == (224, 224, 3)
-    assert widget._pages["answers"].png.startswith(b"\x89PNG")
+    assert widget.pages["answers"].png.startswith(b"\x89PNG")
     assert 'download="face.png"' in widget._save.value
 
 
@@ -130,13 +130,13 @@ def test_nothing_is_written(widget, monkeypatch):
     monkeypatch.setattr("builtins.open", refuse)
     monkeypatch.setattr(Path, "write_bytes", lambda *a, **k: pytest.fail("a file was written"))
     give(widget, png(faces.portrait()))
-    for title in widget._pages:
+    for title in widget.pages:
         assert open_view(widget, title)._note.value == ""
 
 
 def test_a_failing_view_says_so_and_the_others_go_on(widget, monkeypatch):
     monkeypatch.setattr(module, "ask", lambda *_: 1 / 0)
-    page = widget._pages["answers"]
+    page = widget.pages["answers"]
     before = page.png
     page.redraw()
     assert "ZeroDivisionError" in page._note.value and page.png == before
@@ -160,3 +160,19 @@ def test_static_twins_are_figures(networks):
         module.side_by_side_figure(networks, crop),
     ):
         assert isinstance(figure, plots.Figure)
+
+
+def test_the_plain_picture_stands_until_the_first_redraw(networks, monkeypatch):
+    class Handle:
+        updates = 0
+
+        def update(self, _):
+            self.updates += 1
+
+    shown, handle = [], Handle()
+    monkeypatch.setattr(module, "display", lambda value, display_id=False: (shown.append(value), handle if display_id else None)[1])
+    module.upload_face(networks)
+    image, live = shown
+    assert image.data == live.opened.png and live.opened._picture.layout.display == "none"
+    open_view(live, "faces found")
+    assert handle.updates == 1 and live.opened._picture.layout.display == "block"
