@@ -15,7 +15,7 @@ from ferkit.calibration import conformal_sets
 from ferkit.labels import ALIASES, EMOTIONS
 from ferkit.models import FerModel, create_model, list_weights
 from ferkit.predict import predict_probabilities
-from ferkit.publish import record_of
+from ferkit.publish import graded, record_of
 
 #: Parts of an aligned face as left, top, right, bottom in a unit square; the landmarks lie where `ferkit.faces.TEMPLATE` says.
 PARTS: dict[str, tuple[float, float, float, float]] = {
@@ -74,13 +74,13 @@ class Opinion(NamedTuple):
 
 @lru_cache(maxsize=1)
 def available_networks() -> dict[str, Network]:
-    """Every network whose weights come with the workbook, by name; loaded once."""
+    """Every network whose weights come with the workbook, by name; loaded once. One that votes answers with probabilities here."""
     found = {}
     for model, names in list_weights().items():
         for weights in names:
             name = f"{model} {weights}"
             conformal = record_of(model, weights).get("conformal", {})
-            network = create_model(model, weights=weights).eval()
+            network = graded(create_model(model, weights=weights)).eval()
             found[name] = Network(name, network, conformal.get("tta"), conformal.get("threshold"), conformal.get("level", 0.9))
     return found
 

@@ -11,7 +11,7 @@ from ferkit.calibration import conformal_sets, conformal_threshold
 from ferkit.experiment import load_faces, write_json
 from ferkit.history import History
 from ferkit.metrics import SCORES, wilson
-from ferkit.models import create_model, save_weights
+from ferkit.models import FerModel, create_model, save_weights
 from ferkit.models.registry import weights_file, weights_folder
 from ferkit.predict import predict_probabilities
 from ferkit.recipe import Recipe
@@ -56,8 +56,9 @@ def publish(run: Path, *, weights: str, data_folder: Path) -> tuple[Path, Path, 
     if recipe.data not in TERMS:
         raise ValueError(f"the terms of {recipe.data!r} are not written down; add them to ferkit.publish.TERMS")
     model = create_model(recipe.model, weights=run / "best.safetensors")
-    with np.load(run / "predictions.npz") as kept:
-        result["conformal"] = conformal_record({name: kept[name] for name in kept.files}, tta=recipe.tta)
+    if getattr(model, "decision", None) != "plurality":  # votes have no degrees: `calibrate` computes it from their probabilities
+        with np.load(run / "predictions.npz") as kept:
+            result["conformal"] = conformal_record({name: kept[name] for name in kept.files}, tta=recipe.tta)
     result["recipe"]["data_path"] = None  # where one machine keeps its data is nobody's business
     result["history"] = {name: [round(v, 4) for v in history.column(name)] for name in ("train_loss", "val_loss", "val_accuracy")}
     record = data_folder / "results" / f"{recipe.name}.json"
@@ -83,7 +84,7 @@ def conformal_record(predictions: Mapping[str, np.ndarray], *, tta: str | None, 
     hits = int(inside[np.arange(len(labels)), labels].sum())
     return {
         "level": level,
-        "threshold": round(threshold, 6),
+        "threshold": threshold,
         "n_validation": len(predictions["validation_labels"]),
         "tta": tta,
         "test_coverage": hits / len(labels),
@@ -94,6 +95,8 @@ def conformal_record(predictions: Mapping[str, np.ndarray], *, tta: str | None, 
 
 def calibrate(name: str, *, data_path: str | None = None) -> dict[str, Any]:
     """Compute the conformal threshold of committed weights anew and put it into their record; gives the record's new part.
+
+    Networks that vote are asked for the mean of their branches' probabilities, see `graded`.
 
     Args:
         name: of the record, such as "resemotenet-teach-fer2013".
@@ -109,13 +112,20 @@ def calibrate(name: str, *, data_path: str | None = None) -> dict[str, Any]:
     faces = load_faces(recipe)
     if faces.sha256 != record["data"]["sha256"]:
         raise ValueError(f"expected the data of the record, sha256 {record['data']['sha256'][:16]}…, found {faces.sha256[:16]}…; give the copy it was trained on")
-    model = create_model(recipe.model, weights=weights_folder() / f"{name}.safetensors")
+    model = graded(create_model(recipe.model, weights=weights_folder() / f"{name}.safetensors"))
     parts = {"validation": faces.select("validation"), "test": faces.select(recipe.test_split)}
     found = {split: predict_probabilities(model, part.images, tta=recipe.tta, seed=recipe.seed) for split, part in parts.items()}
     found |= {f"{split}_labels": part.labels for split, part in parts.items()}
     record["conformal"] = conformal_record(found, tta=recipe.tta)
     write_json(weights_folder().parent / "results" / f"{name}.json", record)
     return record["conformal"]
+
+
+def graded(model: FerModel) -> FerModel:
+    """The network; one that decides by votes (ESR) is switched to the mean of its branches' probabilities, which have degrees."""
+    if getattr(model, "decision", None) == "plurality":
+        model.decision = "mean"  # type: ignore[assignment]
+    return model
 
 
 def record_of(model: str, weights: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ notebook the last expression of a cell shows itself; `to_png` gives the same byt
 from ferkit.plots.comparison import cost_scatter, reliability_diagram
 from ferkit.plots.data import number_table, vote_rules, votes_below, word_columns
 from ferkit.plots.diversity import lines, paths
-from ferkit.plots.explanations import curve_with_band, feature_map2d, mask_grid, scores_bars
+from ferkit.plots.explanations import curve_with_band, feature_map2d, feature_neighbours, mask_grid, scores_bars
 from ferkit.plots.house import COLOURS, EMOTION_COLOURS, STYLE, Figure, colour, style, to_png
 from ferkit.plots.light import cost_steps, footprint, matrices, stacked_costs
 from ferkit.plots.masking import mask_sizes, reweighted, schedule_replay
@@ -48,6 +48,7 @@ __all__ = [
     "faces_found",
     "feature_map2d",
     "feature_maps",
+    "feature_neighbours",
     "footprint",
     "gate_bars",
     "intervals",

@@ -191,3 +191,47 @@ def feature_map2d(
     ax.set(xlabel=axes[0], ylabel=axes[1], title=title, xticks=[], yticks=[])
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="ring: mean of the class" if given is None else "ring: given centre")
     return figure
+
+
+@styled
+def feature_neighbours(
+    points: np.ndarray,
+    labels: Sequence[int] | np.ndarray,
+    names: Sequence[str],
+    images: Any,
+    shown: Sequence[int],
+    *,
+    axes: tuple[str, str] = ("", ""),
+    title: str = "",
+) -> Figure:
+    """Vectors laid out on paper beside the faces behind some of them: the first is ringed, the others are numbered.
+
+    Args:
+        points: (N, 2).
+        labels: (N,) positions in `names`.
+        names: K emotions.
+        images: N pictures as in `face_grid`.
+        shown: up to six positions in `points`; the first is the chosen one, say with its nearest neighbours behind it.
+        axes, title: as in `feature_map2d`.
+
+    """
+    points, labels = np.asarray(points, dtype=float), np.asarray(labels)
+    check(points.ndim == 2 and points.shape[1] == 2 and len(points) == len(labels) == len(images), "one point (2,), label and picture each", (points.shape, len(labels), len(images)))
+    check(0 < len(shown) <= 6 and 0 <= min(shown) and max(shown) < len(points), f"one to six positions of {len(points)}", list(shown))
+    figure, grid = new_figure(2, 4, (8.6, 3.6), widths=(3.4, 1, 1, 1))
+    grid[1, 0].remove()
+    ax = grid[0, 0]
+    ax.set_subplotspec(ax.get_gridspec()[:, 0])  # type: ignore[union-attr]
+    ax.scatter(*points.T, s=8, c=[colour(names[k]) for k in labels], alpha=0.6, linewidths=0)
+    ax.plot(*points[shown[0]], "o", markersize=12, markerfacecolor="none", markeredgecolor="black", markeredgewidth=1.6)
+    for number, i in enumerate(shown[1:], 1):
+        ax.annotate(str(number), points[i], ha="center", va="center", fontsize=8, fontweight="bold")
+    ax.set(xlabel=axes[0], ylabel=axes[1], xticks=[], yticks=[])
+    ax.set_title(title, fontsize=9.5)
+    for number, place in enumerate(grid[:, 1:].flat):
+        place.axis("off")
+        if number < len(shown):
+            show(place, images[shown[number]])
+            name = names[labels[shown[number]]]
+            place.set_title(f"{'chosen' if number == 0 else number}: {name}", fontsize=8, loc="center", color=colour(name) if name != "neutral" else "black")
+    return figure

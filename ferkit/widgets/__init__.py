@@ -9,6 +9,7 @@ from ferkit.widgets.attention import cam_explorer, cam_figure, map_layers
 from ferkit.widgets.claims import claim_checker, claim_figure
 from ferkit.widgets.controls import explore, sweep_values
 from ferkit.widgets.data import doctor_panel, doctor_report, source_panel, source_table
+from ferkit.widgets.features import feature_explorer, feature_figure
 from ferkit.widgets.upload import FaceUpload, upload_face
 from ferkit.widgets.webcam import Webcam
 
@@ -24,6 +25,8 @@ __all__ = [
     "doctor_panel",
     "doctor_report",
     "explore",
+    "feature_explorer",
+    "feature_figure",
     "map_layers",
     "source_panel",
     "source_table",

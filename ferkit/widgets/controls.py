@@ -53,7 +53,7 @@ class Panel(ipywidgets.VBox):
         """Call the function with the controls' values and show what it returns; an error is one line, and the picture stays."""
         self._note.value = "<i>working …</i>"
         try:
-            shown = _render(self._fn(**{name: box.value for name, box in self._boxes.items()}))
+            shown = _render(self._fn(**{name: box.value for name, box in self._boxes.items()}), small=False)
         except Exception as error:
             said = (str(error).strip() or "no message").splitlines()[0]
             self._note.value = f'<span style="color:#B00020">{type(error).__name__}: {html.escape(said)}</span>'
@@ -139,11 +139,11 @@ def _options(box: Any) -> list[Any]:
     return [box.value]
 
 
-def _render(result: Any) -> _Shown:
+def _render(result: Any, *, small: bool = True) -> _Shown:
     if isinstance(result, matplotlib.figure.Figure):
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(result)  # a figure made by pyplot would be shown a second time
-        return _Shown(png=plots.to_png(result))
+        return _Shown(png=plots.to_png(result, small=small))
     if hasattr(result, "_repr_html_"):
         return _Shown(html=result._repr_html_())
     if hasattr(result, "_repr_png_"):

@@ -179,7 +179,7 @@ class FaceUpload(ipywidgets.VBox):
 def upload_face(networks: Mapping[str, Network] | None = None) -> None:
     """Show what networks say of the built-in portrait as a plain picture, and below it the live `FaceUpload`."""
     widget = FaceUpload(networks)
-    static = display(Image(data=widget.opened.png), display_id=True)
+    static = display(Image(data=plots.to_png(answers_figure(widget.networks, widget.crop))), display_id=True)
     for page in widget.pages.values():
         page.take_the_place_of(static)
     display(widget)

@@ -62,7 +62,7 @@ from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities, prepare_for
 from ferkit.recipe import Recipe
-from ferkit.widgets import claim_checker, explore
+from ferkit.widgets import claim_checker, explore, feature_explorer
 
 S = profile(
     PROFILE,
@@ -430,8 +430,13 @@ film("harmony, ours", S.epochs)
 explore(film, loss=list(LOSSES), epoch=(0, S.epochs))
 
 # %% [markdown]
-# Both axes show what their labels say of the variance and no more.
-#
+# Both axes show what their labels say of the variance and no more. Which faces a loss puts beside each other can be seen by the faces themselves, here
+# after the last epoch: one is ringed, and its five nearest neighbours are shown.
+
+# %%
+feature_explorer({title: seen[-1] for title, seen in films.items()}, test.labels[:350], names, test.images[:350])
+
+# %% [markdown]
 # ## 6 · What a sweep over alpha varies
 #
 # The paper's Table 4 varies $\alpha$ from 0.1 to 0.5 and finds 0.1 best, perhaps "because the inter-class distance is more critical". In the

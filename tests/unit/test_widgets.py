@@ -51,6 +51,10 @@ def dot(k: float = 1, **_: Any) -> plots.Figure:
     return plots.intervals([("x", k, k - 1, k + 1)])
 
 
+def live_png(figure: plots.Figure) -> bytes:
+    return plots.to_png(figure, small=False)
+
+
 def parts(panel: Any) -> tuple[Any, Any, Any, list[Any]]:
     picture, text, note, row = panel.children
     return picture, text, note, list(row.children)
@@ -74,7 +78,7 @@ def test_a_change_redraws_and_takes_the_static_pictures_place(shown: list[Any]) 
     _, handle, panel = shown
     picture, _, _, [slider] = parts(panel)
     slider.value = 3
-    assert picture.value == plots.to_png(dot(3)) != plots.to_png(dot(1))
+    assert picture.value == live_png(dot(3)) != live_png(dot(1))
     assert picture.layout.display == "block"
     assert handle.updates[0].data == ""
 
@@ -92,9 +96,9 @@ def test_a_failing_change_is_one_line_and_the_control_goes_on(shown: list[Any]) 
     assert "RuntimeError: no &lt;b&gt;three&lt;/b&gt;" in note.value and "second" not in note.value
     assert handle.updates == [] and picture.value == b""  # the picture stays
     slider.value = 2
-    assert note.value == "" and picture.value == plots.to_png(dot(2))
+    assert note.value == "" and picture.value == live_png(dot(2))
     slider.value = 3
-    assert picture.value == plots.to_png(dot(2)) and "RuntimeError" in note.value
+    assert picture.value == live_png(dot(2)) and "RuntimeError" in note.value
 
 
 def test_errors_at_the_initial_values_are_raised(shown: list[Any]) -> None:
@@ -286,11 +290,11 @@ def test_claim_checker(shown: list[Any]) -> None:
     *_, panel = shown
     picture, _, note, [percent, n, _] = parts(panel)
     n.value = 9
-    assert picture.value == plots.to_png(widgets.claim_figure("75.00", 9))
+    assert picture.value == live_png(widgets.claim_figure("75.00", 9))
     percent.value = "seventy"
     assert "seventy" in note.value
     percent.value = "77.78"
-    assert note.value == "" and picture.value == plots.to_png(widgets.claim_figure("77.78", 9))
+    assert note.value == "" and picture.value == live_png(widgets.claim_figure("77.78", 9))
 
 
 def test_architecture_explorer(shown: list[Any]) -> None:
@@ -303,7 +307,7 @@ def test_architecture_explorer(shown: list[Any]) -> None:
     picture, _, note, [network, size] = parts(panel)
     assert size.value == 64
     network.value = "width 0.25"
-    assert picture.value == plots.to_png(widgets.architecture_figure(networks["width 0.25"], 64, title="width 0.25"))
+    assert picture.value == live_png(widgets.architecture_figure(networks["width 0.25"], 64, title="width 0.25"))
     size.value = 4  # too small for three poolings
     assert "RuntimeError" in note.value
     size.value = 48
