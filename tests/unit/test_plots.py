@@ -15,6 +15,7 @@ from ferkit import plots
 from ferkit.labels import EMOTIONS
 from ferkit.metrics import wilson
 from ferkit.models import create_model, summarise
+from ferkit.opinions import Opinion
 
 NAMES = EMOTIONS[:7]
 RNG = np.random.default_rng(0)
@@ -30,6 +31,8 @@ MASKS = {f"mask{k}: {what}": np.full((2, 16 >> k, 16 >> k), k / 9) * RNG.random(
 CURVES = np.sort(RNG.random((20, 5)))
 SCORES = {name: {score: (v, v - 0.1, v + 0.1, 48) for score in ("pointing", "energy", "iou")} for name, v in (("gradcam", 0.6), ("centre prior", 0.4), ("chance", 0.2))}
 POINTS = RNG.normal(size=(80, 2))
+COLOURED = RGB[0].transpose(1, 2, 0)
+SAYS = Opinion("network teach", EMOTIONS, np.array([0.1, 0.6, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]), 0.6, ("happiness", "neutral"))
 
 
 def stages() -> list:
@@ -67,6 +70,14 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
     "error_gallery": lambda: plots.error_gallery(GREY, np.arange(10) % 7, np.roll(np.eye(7), 1, 1)[np.arange(10) % 7], NAMES),
     "error_gallery none": lambda: plots.error_gallery(GREY, np.arange(10) % 7, np.eye(7)[np.arange(10) % 7], NAMES),
     "feature_map2d": lambda: plots.feature_map2d(POINTS, np.arange(80) % 7, NAMES, axes=("component 1: 40% of the variance", "component 2"), title="before"),
+    "feature_neighbours": lambda: plots.feature_neighbours(POINTS[:10], np.arange(10) % 7, NAMES, GREY, [3, 1, 2, 5, 8, 9], axes=("a", "b"), title="before"),
+    "lines": lambda: plots.lines([1, 2, 3], {"vote": [0.5, 0.6, 0.7]}, bands={"vote": ([0.4, 0.5, 0.6], [0.6, 0.7, 0.8])}, xlabel="branches", title="one"),
+    "lines log": lambda: plots.lines(np.logspace(-3, 3, 40), {"s": np.linspace(1, 0, 40), "pull": np.linspace(0, 1, 40)}, marks={"ESR spatial": 1.2, "MA-Net": 137}, log=True),
+    "paths": lambda: plots.paths({"unit\ndet 0.9": np.cumsum(POINTS[:72].reshape(12, 6, 2), 0), "zero": np.zeros((2, 1, 2))}, title="uphill"),
+    "faces_found": lambda: plots.faces_found(COLOURED, [(5, 5, 30, 40), (40, 8, 60, 30)], [np.full((5, 2), 20.0)] * 2, {"box": COLOURED, "aligned (used)": COLOURED}, chosen=1),
+    "faces_found none": lambda: plots.faces_found(COLOURED, [], [], {"box": COLOURED}),
+    "opinion_bars": lambda: plots.opinion_bars([SAYS, SAYS._replace(likely=(), labels=EMOTIONS[:7])], EMOTIONS, crop=COLOURED, title="Two networks say happiness."),
+    "changes_grid": lambda: plots.changes_grid({"as it is": np.eye(7)[1], "mirrored": np.eye(7)[2]}, NAMES, reference="as it is", title="network"),
     "feature_map2d centres": lambda: plots.feature_map2d(POINTS, np.arange(80) % 3, NAMES, centres=POINTS[:7]),
 }
 
@@ -278,6 +289,13 @@ def test_feature_map2d_draws_means_or_given_centres() -> None:
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
+        (lambda: plots.lines([1, 2], {"a": [1, 2, 3]}), r"curves of 2 points, found \{'a': \(3,\)\}"),
+        (lambda: plots.lines([1, 2], {"a": [1, 2]}, bands={"b": ([0, 0], [1, 1])}), "bands of a, found b"),
+        (lambda: plots.paths({"a": POINTS}), r"paths \(steps, points, 2\)"),
+        (lambda: plots.feature_neighbours(POINTS[:10], np.zeros(10, int), NAMES, GREY, [11]), "one to six positions of 10"),
+        (lambda: plots.opinion_bars([], EMOTIONS), "at least one opinion"),
+        (lambda: plots.changes_grid({"mirrored": np.eye(7)[0]}, NAMES, reference="as it is"), "for 'as it is'"),
+        (lambda: plots.faces_found(COLOURED, [(0, 0, 1, 1)], [], {"box": COLOURED}), "landmarks for each box, found 0 for 1"),
         (lambda: plots.mask_grid({}), "no gates or masks"),
         (lambda: plots.mask_grid({"x": HEAT[0]}), r"maps \(N, h, w\).*'x', found \(64, 64\)"),
         (lambda: plots.mask_grid({"x": HEAT}, index=3), "picture 3"),
@@ -296,3 +314,31 @@ def test_feature_map2d_draws_means_or_given_centres() -> None:
 def test_explanations_that_do_not_fit_are_said(draw: Callable, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         draw()
+
+
+def test_opinion_bars_fade_what_is_ruled_out_and_say_what_was_not_asked() -> None:
+    figure = plots.opinion_bars([SAYS, SAYS._replace(likely=(), labels=EMOTIONS[:7], probabilities=np.full(7, 1 / 7))], EMOTIONS)
+    first, second = figure.axes
+    assert [bar.get_alpha() for bar in first.patches] == [1.0, 1.0] + [0.35] * 6  # neutral and happiness are not ruled out
+    assert [bar.get_alpha() for bar in second.patches] == [1.0] * 8  # never calibrated
+    assert texts(figure).count("not asked") == 1  # contempt, of the second
+
+
+def test_changes_grid_counts_and_frames_what_turned() -> None:
+    rows = {"as it is": np.eye(7)[1], "mirrored": np.eye(7)[1], "darker": np.eye(7)[4], "blurred": np.eye(7)[4]}
+    (ax,) = plots.changes_grid(rows, NAMES, reference="as it is").axes
+    assert ax.get_title(loc="left") == "2 of 3 changes turn the answer"
+    assert [tuple(line.get_xydata().mean(0)[:1].round()) for line in ax.lines] == [(4.0,), (4.0,)]
+
+
+def test_feature_figure_shows_the_nearest_faces() -> None:
+    from ferkit.widgets import feature_figure
+
+    features = np.zeros((10, 4))
+    features[:, 0] = 1
+    features[:, 1] = np.arange(10) / 10
+    labels = np.array([0] * 5 + [1] * 5)
+    figure = feature_figure(features, labels, NAMES, GREY, face=0, title="before")
+    shown = [t for t in texts(figure) if ": " in t and t[0].isdigit()]
+    assert shown == [f"{n}: {NAMES[0]}" for n in (1, 2, 3, 4)] + [f"5: {NAMES[1]}"]
+    assert "before: 4 of the 5 nearest faces share its label" in texts(figure)

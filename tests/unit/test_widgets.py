@@ -312,3 +312,17 @@ def test_architecture_explorer(shown: list[Any]) -> None:
     assert "RuntimeError" in note.value
     size.value = 48
     assert note.value == ""
+
+
+def test_feature_explorer_changes_the_set_and_the_face(shown: list[Any]) -> None:
+    rng = np.random.default_rng(0)
+    sets = {"before": rng.normal(size=(30, 5)), "after": rng.normal(size=(30, 5))}
+    images = rng.integers(0, 256, (30, 16, 16)).astype(np.uint8)
+    widgets.feature_explorer(sets, np.arange(30) % 7, ("a", "b", "c", "d", "e", "f", "g"), images)
+    picture, _, note, [features, face, method] = parts(shown[-1])
+    face.value = 7
+    first = picture.value
+    features.value = "after"
+    assert note.value == "" and picture.value != first and method.options == ("pca", "tsne")
+    with pytest.raises(ValueError, match="features of the same 29 pictures"):
+        widgets.feature_explorer(sets, np.arange(29) % 7, ("a",) * 7, images[:29])
