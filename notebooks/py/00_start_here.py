@@ -198,7 +198,7 @@ explore(drawn_face, expression=list(batch.names), strength=(0.0, 1.0, 0.1), pers
 # %%
 picture = faces.portrait()  # to try your own photograph: faces.read_picture("PATH/TO/IT.jpg"); it stays in memory
 found = faces.find_faces(picture)
-print(faces.describe(found))
+print(faces.describe(found, picture))
 record("faces_found_n", len(found))
 crop = faces.crop_face(picture, found[0], size=96)  # (96, 96, 3): height, width, colours
 crops = crop.transpose(2, 0, 1)[None]  # (1, 3, 96, 96): a stack of one picture

@@ -20,7 +20,7 @@
 # After this notebook you can
 #
 # 1. say what Euclidean, cosine and adjusted cosine distance see of a vector, and what they do not
-# 2. take a loss apart on one batch, and find a term that computes something else than its name
+# 2. take a loss apart on one batch, and find a term that does not compute what its name says
 # 3. predict whether a form of the loss spreads classes or makes them collapse, and check it over seeds
 # 4. train with nine losses on features, and compare distances and accuracy with intervals
 # 5. say what a sweep over a weight can show, and read a printed loss against its accuracy
@@ -28,7 +28,8 @@
 #
 # **Three voices** are kept apart: *the paper says*, *the released code does*, *we do*. Of the paper, the text of the preprint could be
 # read, without its formulas and without most of its tables; what could not be recovered is marked so. The code is that of the
-# authors' repository at its one commit, `caf8fad`. Codes such as A2 are names of rows in the ledger.
+# authors' repository at its one commit, `caf8fad`. The *ledger* is the table in which this workbook keeps what paper, code and arithmetic
+# say; codes such as A2 are its rows, and `ledger_table("lfnsb", "A2")` shows one.
 #
 # **You need** a training loop ([notebook 02](02_training_loop_by_hand.ipynb)). The network of the same paper is the subject of
 # [notebook 12](12_lfnsb.ipynb) and is not needed here.
@@ -84,7 +85,7 @@ torch.manual_seed(SEED);
 ledger_table("lfnsb", "adjusted-cosine", "intra", "inter", "variance", "loss-sum", "centres")
 
 # %% [markdown]
-# Four of six rows conflict. We look at them one by one: the distance, the inter-class term, the sign, the centres.
+# Five of six rows conflict. We look at them one by one: the distance, the inter-class term, the variance, the sign, the centres.
 #
 # ## 2 · What a distance sees
 #
@@ -131,17 +132,18 @@ record("adjusted_moved_ratio", float((library_distance(3 * one + 5, centre) - li
 # %%
 def level_sets(third=0.0):
     """Distance from the centre of all (x1, x2, third), less 1."""
-    line = torch.linspace(-2, 2, 21)
-    grid = torch.stack([g.flatten() for g in torch.meshgrid(-line, line, indexing="ij")], 1)  # (441, 2), x2 upwards
-    vectors = torch.cat([grid.flip(1), torch.full((len(grid), 1), float(third))], 1)  # (441, 3)
-    maps = {name: (distance(vectors, centre) - 1).view(21, 21).numpy() for name, distance in distances.items() if name != "Euclidean"}
+    line = torch.linspace(-2, 2, 20)
+    grid = torch.stack([g.flatten() for g in torch.meshgrid(-line, line, indexing="ij")], 1)  # (400, 2), x2 upwards
+    vectors = torch.cat([grid.flip(1), torch.full((len(grid), 1), float(third))], 1)  # (400, 3)
+    maps = {name: (distance(vectors, centre) - 1).view(20, 20).numpy() for name, distance in distances.items() if name != "Euclidean"}
     return plots.matrices(maps, numbers=False, title=f"x1 to the right, x2 upwards, each from -2 to 2; third entry {third:g}")
 
 
 explore(level_sets, third=(-2.0, 2.0, 0.5))
 
 # %% [markdown]
-# Along a line of direction $(1,1,1)$ the adjusted distance does not change; what is left of three entries is an angle in a plane.
+# Adding one number to all three entries changes no adjusted distance (that direction leaves the plane drawn here; the slider moves along it
+# partly). What is left of three entries is an angle in a plane.
 #
 # ## 3 · The loss under the microscope
 #
@@ -149,8 +151,15 @@ explore(level_sets, third=(-2.0, 2.0, 0.5))
 #
 # $$d_{intra}=\tfrac1N\sum_i d(x_i, c_{y_i}),\qquad d_{inter}=\tfrac1{N(C-1)}\sum_i\sum_{k\ne y_i} d(x_i, c_k)$$
 #
-# and a sum $\alpha\,d_{intra}/V+(1-\alpha)\,d_{inter}$ with a variance $V$. A test for any such loss: which distances carry weight in it?
-# We ask automatic differentiation for the derivative of the loss by each of the $N\times C$ distances.
+# and combines them with a variance $V$ and a balance $\alpha$; the formula itself could not be recovered. Who wrote which sign? The *code* adds:
+# $\alpha\,d_{intra}/V+(1-\alpha)\,d_{inter}$. The *words* of the text ask for "maximizing inter-class distance". So we look at three forms:
+#
+# - `released`: the code, with what it computes as $d_{inter}$
+# - `paper`: the same sum with the $d_{inter}$ that the text describes, a hybrid of the text's terms and the code's sign
+# - `ours`: $d_{intra}-\lambda\,d_{inter}$ with $\lambda=1$ and trained centres, what the words are for
+#
+# A test for any such loss: which distances carry weight in it? We ask automatic differentiation for the derivative of the loss by each of the
+# $N\times C$ distances, with $V$ held fixed.
 #
 # > **Question.** In which columns of a row do you expect a weight that is not zero, and of which sign, if a loss is to *separate* classes?
 
@@ -169,7 +178,7 @@ def microscope(variant="released", alpha=0.1, feature_scale=1.0):
     (terms.intra_weight.detach() * d_intra + terms.inter_weight.detach() * d_inter).backward()
     weights = distances.grad * 8
     title = f"{variant}: V = {terms.variance.item():.3g}, loss {terms.loss.item():.3f}"
-    return plots.matrices({"own class": own.float().numpy(), "distance": distances.detach().numpy(), "weight x 8": weights.numpy()}, title=title)
+    return plots.matrices({"own class": own.float().numpy(), "distance": distances.detach().numpy(), "weight x 8": weights.numpy()}, form="{:.2g}", title=title)
 
 
 microscope("released")
@@ -179,7 +188,7 @@ microscope("released")
 #
 # $$L_{released}=d_{intra}\Bigl(\frac{\alpha}{V}+\frac{1-\alpha}{C-1}\Bigr)$$
 #
-# which is one distance with one weight. The form of the text and ours:
+# which is one distance with one weight (which depends on the features through $V$). The other two forms:
 
 # %%
 microscope("paper")
@@ -188,9 +197,8 @@ microscope("paper")
 microscope("ours")
 
 # %% [markdown]
-# As the text has it, other classes carry weight with a *plus* sign: minimising it makes distances to other classes small (A3). The printed
-# formula could not be recovered, so "paper" is what the words amount to. `ours` is $d_{intra}-\lambda\,d_{inter}$ with trained centres:
-# plus at the own class, minus elsewhere. Change $\alpha$ and the scale of features:
+# With a true inter-class distance the *plus* sign of the sum gives all other classes a positive weight: minimising it makes the distances
+# to them small (A3). `ours` has a plus at the own class and a minus elsewhere. Change $\alpha$ and the scale of features:
 
 # %%
 explore(microscope, variant=["released", "paper", "ours"], alpha=(0.1, 0.5, 0.1), feature_scale=[0.1, 1.0, 10.0])
@@ -205,14 +213,14 @@ for scale in (0.1, 0.3, 1.0, 3.0, 10.0):
     print(f"features times {scale:4}: weight of the one distance {weight:.3f}")
 
 # %% [markdown]
-# With small features $\alpha/V$ rules, with large ones only $(1-\alpha)/(C-1)$ is left. $V$ is the variance over the whole batch, all classes
+# Small features raise the weight through $\alpha/V$; with large ones only $(1-\alpha)/(C-1)$ is left. $V$ is the variance over the whole batch, all classes
 # mixed, though the text calls it intra-class (A5). As $V$ stands below the fraction line, the loss also falls when
 # all features spread.
 #
 # ## 4 · What each form does to classes
 #
 # Now the smallest experiment that can tell the forms apart: five clouds of points in 20 dimensions, a network with one hidden layer to 16
-# features, cross entropy plus one form of the loss. Watched is the mean *correlation of class means*. For five classes it can not be
+# features, cross entropy plus one form of the loss. We watch the mean *correlation of class means*. For five classes it cannot be
 # below $-1/4$, where the means form a *simplex*: all equally far from each other. At $+1$ all classes point the same way.
 #
 # > **Question.** Which of the forms will collapse? And will trained centres help the released one?
@@ -292,8 +300,9 @@ for name, form in (("ce", "cross entropy alone"), ("text", "text, trained centre
 
 # %% [markdown]
 # In brackets are 95 % intervals over seeds (Student $t$). A form that pulls to other centres makes all classes point the same way: they
-# collapse, and accuracy hides it as long as the last layer can tell the small rests apart. The released form pulls each class to a random
-# direction of its own; random directions are less far apart than cross entropy alone puts classes. Flipping the sign is no repair:
+# collapse, and accuracy hides it as long as the last layer can tell apart what small differences remain. The released form pulls each class to
+# a random direction of its own; random directions are less far apart than cross entropy alone puts classes. Training its centres makes it
+# worse: they follow the features, and nothing keeps them apart. Flipping the sign is no repair:
 # $\alpha/V$ starves the pull to the own centre, so features flee from *all* centres, their own too (the distance to it stays about 1, a
 # right angle), and flee together. Own minus other finds the simplex.
 #
@@ -403,7 +412,8 @@ record("told_apart_n", sum(not low <= 0 <= high for _, low, high in (rows[0] for
 # - *Accuracy*: no loss raises it by an amount that the seeds can show. SphereFace and island loss lower it; SphereFace is used with a
 #   slow start in practice, which it does not get here, and each weight was set once and not tuned.
 # - *Geometry* moves, as section 4 foretold. The released form draws faces to the mean of their class and separates no classes. The form of
-#   the text brings classes together, and accuracy hides it. Ours leaves classes where cross entropy has them, not far from the
+#   the text brings classes together, and accuracy hides it. Every star under *between* is positive: those losses leave classes *nearer* to each
+#   other than cross entropy does. Ours leaves classes where cross entropy has them, not far from the
 #   least possible correlation (dashed above): with these faces there was little left to gain.
 #
 # Watch it happen. The features of 350 test faces, laid out by their two main directions in the chosen epoch; the film shows the first seed:
@@ -430,7 +440,8 @@ film("harmony, ours", S.epochs)
 explore(film, loss=list(LOSSES), epoch=(0, S.epochs))
 
 # %% [markdown]
-# Both axes show what their labels say of the variance and no more. Which faces a loss puts beside each other can be seen by the faces themselves, here
+# The labels say how much of the variance the axes show. The layout fills the page whatever is left, and may be mirrored from one to the next, so read the
+# numbers in the title. Which faces a loss puts beside each other can be seen by the faces themselves, here
 # after the last epoch: one is ringed, and its five nearest neighbours are shown.
 
 # %%
@@ -440,7 +451,7 @@ feature_explorer({title: seen[-1] for title, seen in films.items()}, test.labels
 # ## 6 · What a sweep over alpha varies
 #
 # The paper's Table 4 varies $\alpha$ from 0.1 to 0.5 and finds 0.1 best, perhaps "because the inter-class distance is more critical". In the
-# released loss there is no inter-class distance: for large $V$ its weight is $(1-\alpha)/(C-1)$.
+# released loss there is no inter-class distance: for large $V$, $\alpha$ sets the weight of the own-class distance, $(1-\alpha)/(C-1)$.
 
 # %%
 alpha_table = paper.tables["alpha"]
@@ -457,16 +468,22 @@ plots.ablation(sweep)
 spread = max(np.mean(v) for v in sweep.values()) - min(np.mean(v) for v in sweep.values())
 between_seeds = float(np.mean([np.std(v, ddof=1) for v in sweep.values()]))
 print(f"best less worst alpha, means over seeds: {spread:.1%}; one alpha, standard deviation between seeds: {between_seeds:.1%}")
+low, high = (np.array(sweep[f"alpha {alpha}"]) for alpha in (0.1, 0.5))
+mean, *interval = mean_interval(low - high)
+print(f"alpha 0.1 less 0.5, paired by seed: {mean:+.1%}, 95 % interval {interval[0]:+.1%} to {interval[1]:+.1%}")
+for seed in range(S.seeds):
+    print(f"seed {seed} alone would have chosen {max(sweep, key=lambda name: sweep[name][seed])}")
 record("alpha_spread_frac", float(spread))
 record("seed_deviation_frac", between_seeds)
 half = arithmetic.binomial_half_width(0.9022, 3068)
 print(f"the printed 90.22 % of 3,068 images is known to +-{100 * half:.2f} points")
 
 # %% [markdown]
-# One run per $\alpha$ would have ranked them by seed. The full sweep at the paper's setting, on RAF-DB and with LFN, is the recipe
+# One run per $\alpha$ leaves the choice to the seed. The full sweep at the paper's setting, on RAF-DB and with LFN (LFNSB without its spatial bias), is the recipe
 # `lfnsb/table4-alpha.yaml`, to be run through [notebook 40](40_run_one_experiment.ipynb) or `python -m ferkit sweep`.
 #
-# Table 4 also prints a loss of 0.066 beside 90.22 %. A wrong answer costs $\ln 2$ nats at least, so:
+# Table 4 also prints a loss of 0.066 beside 90.22 %. Where the answer is wrong, another class has at least the probability of the right one, which is
+# then at most $\tfrac12$ and costs $-\ln\tfrac12=\ln 2$ nats or more. So:
 
 # %%
 claim_checker(percent="90.22", n=3068, loss="0.066")
@@ -482,6 +499,13 @@ ledger_table("lfnsb", "alpha", "A19", "A18", "T3.rafdb", "T3.affectnet")
 
 
 # %%
+class Logits:
+    """What a criterion wants to see: an object with logits."""
+
+    def __init__(self, logits):
+        self.logits = logits
+
+
 def flooded(level=0.5):
     """Training loss on the clouds of section 4, with the level and without."""
     x, y = clouds(SEED)
@@ -500,17 +524,10 @@ def flooded(level=0.5):
     return plots.compare_curves(curves, metric="loss")
 
 
-class Logits:
-    """What a criterion wants to see: an object with logits."""
-
-    def __init__(self, logits):
-        self.logits = logits
-
-
 explore(flooded, level=(0.0, 1.0, 0.1))
 
 # %% [markdown]
-# What is printed as training loss under flooding can not be below the level. A loss of 0.066 is no flooded one (A18).
+# What is printed as training loss under flooding cannot be below the level. A loss of 0.066 is no flooded one (A18).
 #
 # ## 8 · Folds
 #
@@ -609,7 +626,7 @@ check("five, ten", answer_3, [False, True])
 # You can now
 #
 # 1. say what Euclidean, cosine and adjusted cosine distance see of a vector, and what they do not
-# 2. take a loss apart on one batch, and find a term that computes something else than its name
+# 2. take a loss apart on one batch, and find a term that does not compute what its name says
 # 3. predict whether a form of the loss spreads classes or makes them collapse, and check it over seeds
 # 4. train with nine losses on features, and compare distances and accuracy with intervals
 # 5. say what a sweep over a weight can show, and read a printed loss against its accuracy
