@@ -113,7 +113,7 @@ def curve_with_band(
     title: str = "",
 ) -> Figure:
     """Means of curves (N, S) over x (S,), each with a band, its 95 % interval (Student t) over N pictures, and its area."""
-    figure, axes = new_figure(1, 1, (5.4, 3.0))
+    figure, axes = new_figure(1, 1, (7.6, 3.0))
     ax = axes[0, 0]
     x = np.asarray(x, dtype=float)
     for i, (name, values) in enumerate(curves.items()):
@@ -125,7 +125,7 @@ def curve_with_band(
         ax.plot(x, mean, color=ink, marker="osv^Dx"[i % 6], markersize=3, label=f"{name}: area {np.trapezoid(mean, x):.3f}")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.grid(axis="y")
-    ax.legend()
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -10,12 +10,21 @@ from ferkit.widgets.claims import claim_checker, claim_figure
 from ferkit.widgets.controls import explore, sweep_values
 from ferkit.widgets.data import doctor_panel, doctor_report, source_panel, source_table
 from ferkit.widgets.features import feature_explorer, feature_figure
-from ferkit.widgets.upload import FaceUpload, upload_face
+from ferkit.widgets.upload import (
+    FaceUpload,
+    answers_figure,
+    found_figure,
+    hidden_figure,
+    side_by_side_figure,
+    stability_figure,
+    upload_face,
+)
 from ferkit.widgets.webcam import Webcam
 
 __all__ = [
     "FaceUpload",
     "Webcam",
+    "answers_figure",
     "architecture_explorer",
     "architecture_figure",
     "cam_explorer",
@@ -27,9 +36,13 @@ __all__ = [
     "explore",
     "feature_explorer",
     "feature_figure",
+    "found_figure",
+    "hidden_figure",
     "map_layers",
+    "side_by_side_figure",
     "source_panel",
     "source_table",
+    "stability_figure",
     "sweep_values",
     "upload_face",
 ]

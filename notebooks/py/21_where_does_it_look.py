@@ -25,8 +25,7 @@
 # 5. catch a network that is right for the wrong reason
 # 6. test a map by hiding what it points at
 #
-# **You need** a network that was trained ([notebook 02](02_training_loop_by_hand.ipynb)). Sections stand for themselves; the first is for
-# trying out.
+# **You need** to have trained a network ([notebook 02](02_training_loop_by_hand.ipynb)). The first section is for trying out.
 
 # %% tags=["parameters"]
 PROFILE = "teach"  # smoke (seconds), teach (minutes on a laptop) or paper (more faces and seeds)
@@ -43,7 +42,6 @@ from ferkit.data.synthetic import make_faces
 from ferkit.explain import (
     METHODS,
     attention_maps,
-    average_drop,
     cam,
     capture,
     centre_prior,
@@ -57,13 +55,15 @@ from ferkit.explain import (
     shuffle_weights,
     similarity,
 )
+from ferkit.metrics import mean_interval
 from ferkit.models import create_model
 from ferkit.notebook import check, footer, profile, record
+from ferkit.opinions import available_networks
 from ferkit.predict import predict_probabilities, prepare_for
 from ferkit.recipe import Recipe
 from ferkit.experiment import build_model, load_faces
 from ferkit.train import fit, make_task
-from ferkit.widgets import explore, map_layers, upload_face
+from ferkit.widgets import explore, hidden_figure, map_layers, upload_face
 
 S = profile(
     PROFILE,
@@ -79,7 +79,7 @@ torch.manual_seed(SEED)
 # The picture below is what the workbook's networks say of a portrait of NASA astronaut Eileen Collins (public domain). In JupyterLab, upload a picture of your own, or
 # use your camera. It stays in the memory of this kernel: nothing is sent or written anywhere.
 #
-# - **answers**: a column per network. *Doubt* is the entropy, 0 if a network is sure and 1 if all classes are alike. Bars in full colour form
+# - **answers**: a column per network, named by what it learnt from (FER2013 [@fer2013] or the votes of FER+ [@ferplus]). *Doubt* is the entropy, 0 if a network is sure and 1 if all classes are alike. Bars in full colour form
 #   the *conformal set*: on images like those it was calibrated with, it holds the raters' label nine times in ten. Your photograph is not such
 #   an image, so take it for a hint.
 # - **where it looks**: a heat map, for any class, layer and method.
@@ -93,9 +93,17 @@ upload_face()
 # %% [markdown]
 # > **Question.** Cover the mouth (*hide a part*). Which network changes its answer? And does the heat map of that network point at the mouth?
 #
+# The first half of the answer, for the portrait:
+
+# %%
+photo = faces.portrait()
+crop = faces.crop_face(photo, faces.find_faces(photo)[0], size=128)
+hidden_figure(available_networks(), crop, "mouth")
+
+# %% [markdown]
 # ## 2 · What a class activation map computes
 #
-# Take the output $A_c(i,j)$ of some layer, with channels $c$ and places $(i,j)$, and a class with the logit $y$. Grad-CAM [@gradcam] weighs
+# Take the output $A_c(i,j)$ of some layer, with channels $c$ and places $(i,j)$, and a class with the logit $y$. Grad-CAM [@gradcam] weights
 # channels by their mean slope and adds them up:
 #
 # $$\alpha_c=\tfrac1{hw}\sum_{i,j}\frac{\partial y}{\partial A_c(i,j)},\qquad L(i,j)=\mathrm{ReLU}\Bigl(\sum_c\alpha_c\,A_c(i,j)\Bigr)$$
@@ -117,8 +125,6 @@ def grad_cam_by_hand(model, inputs, layer, target):
 
 # %%
 net = create_model("resemotenet", weights="fer2013-teach").eval()
-photo = faces.portrait()
-crop = faces.crop_face(photo, faces.find_faces(photo)[0], size=128)
 picture = crop.transpose(2, 0, 1)[None]  # (1, 3, 128, 128)
 layer = net.cam_layer(net.input_size)
 smile = net.labels.index("happiness")
@@ -133,7 +139,9 @@ plots.matrices(
 )
 
 # %% [markdown]
-# The map has few places; what is laid over a face is enlarged from these. There are several methods, and one has to choose a layer.
+# The map has few places; what is laid over a face is enlarged from these. There are several methods: Grad-CAM++ [@gradcampp], LayerCAM [@layercam] and
+# HiResCAM [@hirescam] weight places otherwise, EigenCAM takes the strongest pattern of the layer, whatever the class. (Score-CAM, one pass per
+# channel, is left out for its time.) And one has to choose a layer.
 #
 # > **Question.** If a map says where the network looks, should it matter which method draws it, or at which layer?
 
@@ -165,7 +173,7 @@ print("rows and columns, right:", ", ".join(layers))
 plots.matrices({"rank correlation of methods": agreement, "of Grad-CAM at layers": between_layers})
 
 # %% [markdown]
-# It matters a lot. So a single map shows *one* way of asking. Which way to trust is not a matter of taste: it can be tested.
+# On this face it matters a lot, more between layers than between methods. So a single map shows *one* way of asking. Which way to trust is not a matter of taste: it can be tested.
 #
 # ## 3 · The sanity check
 #
@@ -191,13 +199,19 @@ plots.cam_grid(
 )
 
 # %% [markdown]
-# One face is an anecdote; the next section asks many, and asks more: not only whether a map depends on the network, but whether it is *right*.
+# One face is an anecdote, and a map can change and still be wrong. The next section takes many faces and asks whether maps are *right*.
 #
 # ## 4 · Against the truth
 #
-# Of a photograph nobody knows the evidence. Of a drawn face we do: the generator returns a mask of the parts that define the label, say brows and mouth.
-# A map *points* right if its hottest place lies in the mask. Two baselines are needed. *Chance* is the mask's share of the picture. The
-# *centre prior* always guesses the middle, and faces are in the middle. A third is the same network with shuffled weights.
+# Nobody knows what the evidence is in a photograph. In a drawn face we do: the generator returns a mask of the parts that define the label, say
+# brows and mouth. Three scores compare a map with it:
+#
+# - *pointing*: is the hottest place inside? [@pointing]
+# - *energy*: which share of the heat lies inside?
+# - *IoU*: take as many hottest places as the mask has; intersection over union of the two
+#
+# None means anything alone. *Chance* is a map that knows nothing. The *centre prior* always guesses the middle, and faces are in the middle. *Shuffled*
+# is the same network without its knowledge. And *another face* gives each picture the map of its neighbour in the list.
 
 # %%
 base = Recipe(
@@ -251,15 +265,14 @@ record("accuracy_frac", float(np.mean(accuracies)))
 # of each picture, the mean over networks: the interval is over pictures
 averaged = {name: {score: np.mean(runs, axis=0) for score, runs in scores.items()} for name, scores in scored.items()}
 found = estimates(averaged)
-plots.scores_bars(found, title=f"{S.looked_at} fresh faces, mean over {S.seeds} networks, layer {LAYER}")
+plots.scores_bars(found, title=f"{S.looked_at} fresh faces, mean over {S.seeds} networks, layer {LAYER}; bars: 95 % over faces")
 
 # %%
 for name in averaged:
     each = [np.nanmean(run) for run in scored[name]["pointing"]]
     value, low, high, _ = found[name]["pointing"]
-    print(
-        f"{name:24} points right {value:.0%} [{low:.0%}, {high:.0%}]   single networks: {', '.join(f'{e:.0%}' for e in each)}"
-    )
+    mean, bottom, top = mean_interval(each)
+    print(f"{name:24} points right {value:.0%} [{low:.0%}, {high:.0%}] over faces, [{bottom:.0%}, {top:.0%}] over networks: {', '.join(f'{e:.0%}' for e in each)}")
 for name in ("gradcam", "chance", "centre prior", "gradcam, shuffled"):
     record(
         f"points_{name.replace(', ', '_').replace(' ', '_').replace('++', '_pp')}_frac", found[name]["pointing"].value
@@ -274,9 +287,12 @@ record("above_centre_frac", above["gradcam"]["pointing"].value)
 plots.scores_bars(above, reference=None, title="difference to the centre prior on the same faces")
 
 # %% [markdown]
-# Grad-CAM at this layer beats chance and the centre prior on the same faces, by more than its interval, and a network with shuffled weights
-# points no better than chance. So the map does depend on what was learnt, and does find evidence. But look at the last row: the map of *another*
-# face scores nearly as well. Most of what these maps know is where brows and mouth lie in any drawn face, little where they lie in this one.
+# In the pointing game Grad-CAM at this layer beats chance and the centre prior on the same faces, by more than the interval, and with shuffled weights it
+# points no better than chance. So the map depends on what was learnt. But two things spoil the joy:
+#
+# - By energy and IoU the centre prior is as good or better: a broad guess at the middle covers much of the evidence. Which score one chooses decides.
+# - The map of *another* face points nearly as well. Most of what these maps know is where brows and mouth lie in any drawn face, little where
+#   they lie in this one.
 #
 # Is it the same at every layer? Choose, and look at single faces; the line is the border of the evidence.
 
@@ -317,12 +333,13 @@ by_layer["centre prior"] = {"pointing": averaged["centre prior"]["pointing"]}
 plots.scores_bars(estimates(by_layer), title="by layer, mean over two networks")
 
 # %% [markdown]
-# Nobody told you which layer to trust; the default of a tool is no evidence.
+# Nobody told you which layer to trust; the default of a tool is no evidence. `layer4` has 2 × 2 places here: enlarged, its hottest place is a corner of
+# the picture, where no evidence is.
 #
 # ## 5 · Right for the wrong reason
 #
-# Now a network that cheats. In its training pictures a white mark on the upper edge stands at a place that tells the class nine times in ten; in the
-# test pictures it tells nothing. Would a heat map have warned you?
+# Now a network that cheats. In its training pictures a white mark on the upper edge stands at a place that names the class nine times in ten; in the
+# test pictures it names any class. Would a heat map have warned you?
 
 # %%
 cheat = base.overlay(
@@ -343,7 +360,7 @@ marked_train, marked_validation, marked_test = (marked.select(split) for split i
 cheater = build_model(cheat, marked.names)
 fit(make_task(cheater, cheat, marked_train.counts()), marked_train, marked_validation, cheat, progress=False)
 cheater.eval()
-held_out = {"validation, with the mark": marked_validation, "test, where the mark lies": marked_test}
+held_out = {"validation, with the mark": marked_validation, "test, where the mark tells nothing": marked_test}
 for what, part in held_out.items():
     print(f"{what:28} {float((predict_probabilities(cheater, part.images).argmax(1) == part.labels).mean()):.1%}")
     record(
@@ -352,16 +369,32 @@ for what, part in held_out.items():
     )
 
 # %%
-signs = make_faces(S.looked_at, size=64, seed=SEED + 2000, difficulty="easy", masks=True, shortcut="mark", shortcut_strength=0.9)
-answers = predict_probabilities(cheater, signs.images).argmax(1)
-print(f"its answer is the class that the mark names in {np.mean(answers == signs.cue):.0%} of the faces")
+def with_marks(strength):
+    """The same faces, with a mark that names their class (strength 1) or always another one (strength 0)."""
+    return make_faces(S.looked_at, size=64, seed=SEED + 2000, difficulty="easy", masks=True, shortcut="mark", shortcut_strength=strength)
+
+
+right, wrong = with_marks(1.0), with_marks(0.0)
+honest = nets[0]
+for who, network in (("cheater", cheater), ("honest", honest)):
+    before, after = (predict_probabilities(network, part.images).argmax(1) for part in (right, wrong))
+    follows = float((after == wrong.cue).mean())
+    print(f"{who:8} right with a true mark: {np.mean(before == right.labels):.0%}, with a false one: {np.mean(after == wrong.labels):.0%}; says what the false mark says: {follows:.0%}")
+    record(f"{who}_follows_frac", follows)
+
+# %% [markdown]
+# That is the proof, by intervention: same faces, other marks, other answers. Now the maps, for the answers on the falsely marked faces:
+
+# %%
+answers = predict_probabilities(cheater, wrong.images).argmax(1)
+mark = wrong.masks["shortcut"]
 ways = {"Grad-CAM, layer3": ("gradcam", "layer3"), "Grad-CAM, layer1": ("gradcam", "layer1"), "Grad-CAM++, layer1": ("gradcam++", "layer1")}
 ways |= {"LayerCAM, layer1": ("layercam", "layer1"), "occlusion": ("occlusion", None)}
-looks, kept = {"chance": score_maps(np.zeros(signs.masks["shortcut"].shape), signs.masks["shortcut"])}, {}
+looks, kept = {"chance": score_maps(np.zeros(mark.shape), mark)}, {}
 for title, (method, layer) in ways.items():
-    for who, network in (("cheater", cheater), ("honest", nets[0])):
-        heats = heat_maps(network, signs.images, method=method, target=answers, layer=layer)
-        looks[f"{who}: {title}"] = score_maps(heats, signs.masks["shortcut"])
+    for who, network in (("cheater", cheater), ("honest", honest)):
+        heats = heat_maps(network, wrong.images, method=method, target=answers, layer=layer)
+        looks[f"{who}: {title}"] = score_maps(heats, mark)
         kept[f"{who}:\n{title.replace(', ', chr(10))}"] = heats
 points = {name: {"pointing": row["pointing"]} for name, row in looks.items()}
 plots.scores_bars(estimates(points), title="how often the hottest place is the mark")
@@ -369,24 +402,20 @@ plots.scores_bars(estimates(points), title="how often the hottest place is the m
 # %%
 record("mark_gradcam_frac", float(np.nanmean(looks["cheater: Grad-CAM, layer3"]["pointing"])))
 record("mark_occlusion_frac", float(np.nanmean(looks["cheater: occlusion"]["pointing"])))
-for what in ("shortcut", "evidence"):
-    hidden = signs.images.copy()
-    hidden[signs.masks[what]] = 128
-    turned = float((predict_probabilities(cheater, hidden).argmax(1) != answers).mean())
-    print(f"the cheater's answer changes in {turned:.0%} of the faces when the {what} is hidden")
-    record(f"turned_without_{what}_frac", turned)
+record("mark_occlusion_honest_frac", float(np.nanmean(looks["honest: occlusion"]["pointing"])))
 chosen = [name for name in kept if "layer3" in name or "occlusion" in name]
-plots.cam_grid(signs.images[:5], {name: kept[name][:5] for name in chosen}, outlines=signs.masks["shortcut"][:5])
+plots.cam_grid(wrong.images[:5], {name: kept[name][:5] for name in chosen})
 
 # %% [markdown]
-# The network follows the mark, and Grad-CAM at a deep layer, which is what most tools draw, does not point at it. Here occlusion does, and so does
-# Grad-CAM++ at the first layer, far more often than chance; in another network it may be others. So a heat map that shows nothing suspicious is
-# no proof of honesty. What settled it was a test made for the suspicion: change the mark, and watch the answer.
+# Grad-CAM at a deep layer, which is what most tools draw, does not point at the mark. Occlusion does, in the cheater far more often than in the honest
+# network. Grad-CAM++ at the first layer does too, but points at it in the honest network as well: a false alarm. So a heat map that shows nothing
+# suspicious is no proof of honesty, and one that does is no proof of guilt. What settled it was a test made for the suspicion: change the mark,
+# and watch the answer. (This is one cheater; others may be caught otherwise.)
 #
 # ## 6 · Hide it and see
 #
 # A map claims that some places matter. So hide them: *deletion* greys pixels, the hottest first, and watches the probability fall; *insertion* puts
-# them back into a blurred picture. A map is good if the curve falls (rises) sooner than for a random order.
+# them back into a blurred picture [@rise]. A map is good if the curve falls (rises) sooner than for a random order.
 
 # %%
 some = truth.images[: S.curves]
@@ -406,24 +435,24 @@ plots.curve_with_band(shares, {name: c.deletion for name, c in curves.items()}, 
 plots.curve_with_band(shares, {name: c.insertion for name, c in curves.items()}, title="insertion: higher is better")
 
 # %%
-for name, heat in orders.items():
-    dropped = average_drop(nets[0], some, heat, target=labels)
-    print(
-        f"{name:16} only the hot places kept: {dropped.drop.mean():.0%} of the probability is lost; the map covers {heat.mean():.0%}"
-    )
+print("mean probability over the curve; deletion: less is better, insertion: more is better")
+for name, c in curves.items():
+    print(f"{name:16} deletion {c.deletion.mean():.3f}   insertion {c.insertion.mean():.3f}")
 record("deletion_gain_frac", float(curves["random"].deletion.mean() - curves["occlusion"].deletion.mean()))
 
 # %% [markdown]
-# Greyed pictures are strange to the network, so a fall can also mean that; this is why the random order stands beside it.
+# Greyed pictures are strange to the network, so a fall can also mean that; this is why the random order stands beside it. Mind two things. Occlusion is made by
+# hiding, and is judged here by hiding: that it wins is no surprise. And look where the centre prior stands, which never saw the network: a heat map has
+# to beat *that* before it says anything about the network.
 #
 # ## 7 · Gates are not explanations
 #
 # Some networks show weights of their own: masks, attention gates. They multiply the map, for every class alike, and later layers decide what
-# becomes of it. The masks of the Residual Masking Network on the portrait, and Grad-CAM of the same network for three classes:
+# becomes of it. The masks of the Residual Masking Network [@resmasking] on the portrait (the largest over channels at each place), and Grad-CAM of the same network for three classes:
 
 # %%
 masking = create_model("resmasking", weights="fer2013-teach").eval()
-gates = {name: value for name, value in attention_maps(masking, picture).items() if name.endswith("mean F_M")}
+gates = {name: value for name, value in attention_maps(masking, picture).items() if name.endswith("max F_M")}
 plots.mask_grid(gates, image=crop, scale="range")
 
 # %%
@@ -434,7 +463,7 @@ heats = {
 plots.cam_grid(picture, heats)
 
 # %% [markdown]
-# The gates are one picture for all classes; a class activation map is one per class. Neither is the network's reason.
+# The masks are the same for all classes; class activation maps differ by class. Neither is the network's reason.
 #
 # ## Exercises
 #
