@@ -35,9 +35,16 @@ def answers_figure(networks: Mapping[str, Network], crop: np.ndarray) -> plots.F
     return plots.opinion_bars(opinions, EMOTIONS, crop=crop, title=_in_lines(words, 95))
 
 
-def hidden_figure(networks: Mapping[str, Network], crop: np.ndarray, part: str = "mouth") -> plots.Figure:
-    """What each network says once a part of the face is covered."""
-    covered = hide(crop, part)
+def hidden_figure(
+    networks: Mapping[str, Network], crop: np.ndarray, part: str = "mouth", *, across: float = 0.5, down: float = 0.5, side: float = 0.3
+) -> plots.Figure:
+    """What each network says once a part of the face is covered: one of `PARTS`, or "a square" of a side around a point (0 to 1)."""
+    if part == "a square":
+        left, right = np.clip([across - side / 2, across + side / 2], 0, 1)
+        top, bottom = np.clip([down - side / 2, down + side / 2], 0, 1)
+        covered = hide(crop, box=(float(left), float(top), float(right), float(bottom)))
+    else:
+        covered = hide(crop, part)
     before, after = ([ask(network, c).answer for network in networks.values()] for c in (crop, covered))
     turned = [f"{name.split()[0]}: {a} → {b}" for name, a, b in zip(networks, before, after, strict=True) if a != b]
     title = f"{part} hidden: " + ("; ".join(turned) if turned else "no answer changes")
@@ -135,7 +142,10 @@ class FaceUpload(ipywidgets.VBox):
             "answers": (lambda: answers_figure(self.networks, self.crop), {}),
             "where it looks": (look, {"network": network, "target": labels, "layer": layers, "method": methods, "opacity": opacity}),
             "side by side": (lambda method: side_by_side_figure(self.networks, self.crop, method), {"method": methods}),
-            "hide a part": (lambda part: hidden_figure(self.networks, self.crop, part), {"part": list(PARTS)[1:]}),
+            "hide a part": (
+                lambda part, across, down, side: hidden_figure(self.networks, self.crop, part, across=across, down=down, side=side),
+                {"part": [*list(PARTS)[1:], "a square"], **{name: _share(value) for name, value in (("across", 0.5), ("down", 0.5), ("side", 0.3))}},
+            ),
             "small changes": (lambda network: stability_figure(self.networks, self.crop, network), {"network": names}),
             "faces found": (lambda: found_figure(self.picture, self.found, self._which.value, align=self._align.value), {}),
         }
@@ -183,6 +193,10 @@ def upload_face(networks: Mapping[str, Network] | None = None) -> None:
     for page in widget.pages.values():
         page.take_the_place_of(static)
     display(widget)
+
+
+def _share(value: float) -> ipywidgets.FloatSlider:
+    return ipywidgets.FloatSlider(value=value, min=0.1, max=1.0, step=0.05, readout_format=".2f", tooltip="of the square")
 
 
 def _escaped(text: str) -> str:

@@ -74,6 +74,16 @@ def test_another_network_brings_its_own_layers_and_classes(widget):
     assert page._note.value == "" and page.png != before
 
 
+def test_a_square_can_be_moved_over_the_face(widget):
+    page = open_view(widget, "hide a part")
+    page._boxes["part"].value = "a square"
+    seen = {page.png}
+    for name, value in (("across", 0.2), ("down", 0.8), ("side", 1.0)):
+        page._boxes[name].value = value
+        assert page._note.value == "" and page.png not in seen, name
+        seen.add(page.png)
+
+
 def test_what_cannot_be_read_is_one_sentence_and_the_picture_stays(widget):
     before = widget.picture
     give(widget, b"this is a text file\n")
