@@ -88,6 +88,13 @@ def look(x: Tensor, view: View, *, black: Tensor | None = None) -> Tensor:
     return F.grid_sample(x - level, grid, padding_mode="zeros", align_corners=False) + level
 
 
+def graded(model: FerModel) -> FerModel:
+    """The network; one that decides by votes (ESR) is switched to the mean of its branches' probabilities, which have degrees."""
+    if getattr(model, "decision", None) == "plurality":
+        model.decision = "mean"  # type: ignore[assignment]
+    return model
+
+
 @contextmanager
 def _evaluating(model: FerModel) -> Iterator[torch.device]:
     """The network in evaluation mode, without gradients; afterwards it is in the mode it was in. Gives its device."""

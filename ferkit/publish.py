@@ -11,10 +11,11 @@ from ferkit.calibration import conformal_sets, conformal_threshold
 from ferkit.experiment import load_faces, write_json
 from ferkit.history import History
 from ferkit.metrics import SCORES, wilson
-from ferkit.models import FerModel, create_model, save_weights
-from ferkit.models.registry import weights_file, weights_folder
-from ferkit.predict import predict_probabilities
+from ferkit.models import create_model, save_weights
+from ferkit.models.registry import weights_folder
+from ferkit.predict import graded, predict_probabilities
 from ferkit.recipe import Recipe
+from ferkit.records import read_record
 
 # What every card says of the data; a set that is not here has to be added with its terms.
 TERMS = {
@@ -119,31 +120,6 @@ def calibrate(name: str, *, data_path: str | None = None) -> dict[str, Any]:
     record["conformal"] = conformal_record(found, tta=recipe.tta)
     write_json(weights_folder().parent / "results" / f"{name}.json", record)
     return record["conformal"]
-
-
-def graded(model: FerModel) -> FerModel:
-    """The network; one that decides by votes (ESR) is switched to the mean of its branches' probabilities, which have degrees."""
-    if getattr(model, "decision", None) == "plurality":
-        model.decision = "mean"  # type: ignore[assignment]
-    return model
-
-
-def record_of(model: str, weights: str) -> dict[str, Any]:
-    """The record behind `create_model(model, weights=weights)`; empty if the weights came without one."""
-    try:
-        return read_record(weights_file(model, weights).stem)
-    except FileNotFoundError:
-        return {}
-
-
-def read_record(name: str) -> dict[str, Any]:
-    """The committed record of a run, such as "resemotenet-teach-fer2013". Raises FileNotFoundError listing the known ones."""
-    folder = weights_folder().parent / "results"
-    file = folder / f"{name}.json"
-    if not file.is_file():
-        known = ", ".join(sorted(f.stem for f in folder.glob("*.json"))) or "none"
-        raise FileNotFoundError(f"no record of a run named {name!r} in {folder}; known: {known}")
-    return json.loads(file.read_text("utf-8"))
 
 
 def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> str:

@@ -9,8 +9,9 @@ from ferkit.metrics import evaluate
 from ferkit.models import count_parameters, create_model, list_weights
 from ferkit.models.registry import weights_folder
 from ferkit.predict import predict_probabilities
-from ferkit.publish import _card, read_record
+from ferkit.publish import _card
 from ferkit.recipe import Recipe
+from ferkit.records import read_record
 
 NAME = "resemotenet-teach-fer2013"
 
