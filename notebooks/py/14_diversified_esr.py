@@ -230,9 +230,6 @@ def both_determinants(branches=9):
     return plots.lines(s, curves, xlabel="common similarity s of all pairs", ylabel="determinant", title=f"{branches} branches")
 
 
-both_determinants(9)
-
-# %%
 explore(both_determinants, branches=(2, 15))
 
 # %%
@@ -448,7 +445,8 @@ picture = crop.transpose(2, 0, 1)[None]
 with torch.no_grad():
     parts = own.forward_parts(prepare_for(own, picture))
 said = parts.branch_logits.softmax(-1)[:, 0].numpy()  # (9, 8)
-plots.matrices({"a row per branch: " + ", ".join(n[:4] for n in own.labels): said})
+print("a row per branch; columns:", ", ".join(own.labels))
+plots.matrices({"probabilities": said})
 
 # %%
 found = spatial_maps(own, picture)
@@ -479,9 +477,6 @@ def early_exit(title="CBAM"):
     return plots.lines(np.arange(1, 10), curves, bands=bands, xlabel="branches used", ylabel="share of test faces", title=title)
 
 
-early_exit("CBAM")
-
-# %%
 explore(early_exit, title=list(FEW))
 
 # %%
