@@ -1,5 +1,7 @@
 """Calibration: bins by hand, temperature against its definition."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
@@ -7,6 +9,8 @@ from scipy.special import log_softmax, softmax
 from ferkit import plots
 from ferkit.calibration import fit_temperature, reliability, temper
 from ferkit.metrics import cross_entropy, evaluate
+from ferkit.publish import calibrate, conformal_record
+from ferkit.records import read_record
 
 
 def test_bins_by_hand():
@@ -65,3 +69,27 @@ def test_figures():
     assert front.get_xdata().tolist() == [10, 1000]
     with pytest.raises(ValueError, match="costs above 0"):
         plots.cost_scatter({"a": (0, 0.5, 0.4, 0.6)})
+
+
+def test_conformal_record_measures_what_it_promises():
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.full(7, 0.4), 2400)
+    labels = np.array([rng.choice(7, p=row) for row in p])
+    parts = {"validation": p[:1200], "validation_labels": labels[:1200], "test": p[1200:], "test_labels": labels[1200:]}
+    found = conformal_record(parts, tta="flip")
+    assert found["tta"] == "flip" and found["n_validation"] == 1200 and found["level"] == 0.9
+    inside = p[1200:] >= found["threshold"]
+    assert found["test_coverage"] == pytest.approx(inside[np.arange(1200), labels[1200:]].mean(), abs=0.01)
+    low, high = found["test_coverage_interval"]
+    assert low < 0.9 < high
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_committed_thresholds_come_from_the_validation_images(fer2013_path, monkeypatch):
+    record = read_record("resemotenet-teach-fer2013")
+    monkeypatch.setattr("ferkit.publish.write_json", lambda file, values: None)  # compare, and write nothing
+    found = calibrate("resemotenet-teach-fer2013", data_path=str(fer2013_path))
+    assert found["threshold"] == pytest.approx(record["conformal"]["threshold"], abs=1e-4)
+    assert found["test_coverage"] == pytest.approx(record["conformal"]["test_coverage"], abs=0.002)

@@ -7,7 +7,7 @@ from ferkit import data, labels
 from ferkit.experiment import load_faces, split_digest
 from ferkit.metrics import evaluate
 from ferkit.models import count_parameters, create_model, list_weights
-from ferkit.models.registry import weights_folder
+from ferkit.models.registry import read_weights_header, weights_folder
 from ferkit.predict import predict_probabilities
 from ferkit.publish import _card
 from ferkit.recipe import Recipe
@@ -55,6 +55,28 @@ def test_card_states_the_recorded_figures(record):
     assert "Validation is carved from the training images" in card
     other = _card(Recipe.of(record["recipe"]).overlay({"validation_split": "private_test"}), record, "x", 1)
     assert "Validation is the data's own private_test" in other and "carved" not in other
+
+
+EVERY = sorted(file.stem for file in weights_folder().glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_network_has_its_record_card_recipe_and_calibration(name):
+    record, header = read_record(name), read_weights_header(weights_folder() / f"{name}.safetensors")
+    model = create_model(header["model"], weights=header["weights"])
+    assert list(model.labels) == header["labels"] and model.input_size == record["recipe"]["image_size"]
+    assert count_parameters(model) == record["model"]["parameters"]
+    recipe = Recipe.load(weights_folder().parents[1] / "notebooks" / "recipes" / f"{name.replace('-', '/', 1)}.yaml")
+    assert recipe == Recipe.of(record["recipe"])
+    card = (weights_folder() / f"{name}.md").read_text(encoding="utf-8")
+    low, high = record["test"]["intervals"]["accuracy"]
+    assert f"{100 * record['test']['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in card
+    assert f'create_model("{header["model"]}", weights="{header["weights"]}")' in card and record["data"]["sha256"] in card
+    conformal = record["conformal"]
+    low, high = conformal["test_coverage_interval"]
+    assert low < conformal["test_coverage"] < high and conformal["level"] == 0.9
+    assert 0.85 < conformal["test_coverage"] < 0.97, "sets hold the label about as often as they promise"
+    assert 1 < conformal["test_mean_size"] < 4 and 0 < conformal["threshold"] < 0.5
 
 
 @pytest.mark.real_data
