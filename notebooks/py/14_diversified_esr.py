@@ -390,7 +390,17 @@ points = [(f"{b} branches, {t}", *mean_interval(measured["spatial overlap"][b, t
 plots.intervals(points, xlabel="overlap of spatial gates between branches (cosine)")
 
 # %% [markdown]
-# CONCLUSION
+# Read it so.
+#
+# - **Gates move**, and in the direction of section 4. With a unit diagonal and the channel term, channel gates overlap far less with three, six and nine branches
+#   alike. With a zero diagonal both kinds of gates overlap *more* with three branches and *less* with six: the goal has turned round. With nine,
+#   the channel gates show no direction and the spatial ones part; nine members can also gather in groups, as the points did.
+# - **Accuracy** of no form with a unit diagonal differs from that of CBAM alone by more than the seeds do. Two differences have a star: the zero diagonal
+#   with three branches is worse, and the network *without* CBAM is better, which says that CBAM makes so short a training harder and
+#   nothing about long ones.
+# - **How much could this have shown?** The intervals are tens of points wide. The gains of the paper's table are around half a point. To find such an effect
+#   in trainings that scatter like these would take hundreds of seeds; in long ones, fewer. So the honest answer is: the terms change maps,
+#   and whether they raise accuracy cannot be said from here.
 #
 # ## 6 · Looking at the branches
 #
