@@ -1,5 +1,6 @@
 """Figures around one uploaded face: where it was found, what networks say of it, what changes their answers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,7 @@ def faces_found(picture: np.ndarray, boxes: Sequence[Sequence[float]], landmarks
 
 @styled
 def opinion_bars(opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndarray | None = None, title: str = "") -> Figure:
-    """Probabilities of several networks side by side, one line per emotion, classes of the conformal set in full colour.
+    """Probabilities of several networks, three in a row, one line per emotion, classes of the conformal set in full colour.
 
     Args:
         opinions: with `network`, `labels`, `probabilities`, `doubt` and `likely`, as of `ferkit.opinions.ask`.
@@ -50,15 +51,22 @@ def opinion_bars(opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndar
 
     """
     check(len(opinions) > 0, "at least one opinion", "none")
-    extra = crop is not None
-    tall = 0.9 + 0.26 * len(names)
-    figure, axes = new_figure(1, len(opinions) + extra, (2.35 * len(opinions) + extra * 1.9 + 0.9, tall), widths=[1.0] * extra + [1.25] * len(opinions))
+    extra, per_row = int(crop is not None), min(3, len(opinions))
+    rows = math.ceil(len(opinions) / per_row)
+    size = (2.35 * per_row + extra * 1.9 + 0.9, (0.9 + 0.26 * len(names)) * rows)
+    figure, axes = new_figure(rows, per_row + extra, size, widths=[1.0] * extra + [1.25] * per_row)
     if crop is not None:
         show(axes[0, 0], crop)
-    for i, (ax, opinion) in enumerate(zip(axes[0, extra:], opinions, strict=True)):
+        for ax in axes[1:, 0]:
+            ax.remove()
+    cells = axes[:, extra:].flat
+    for ax in list(cells)[len(opinions) :]:
+        ax.remove()
+    for i, (ax, opinion) in enumerate(zip(axes[:, extra:].flat, opinions, strict=False)):
         p = [float(opinion.probabilities[opinion.labels.index(n)]) if n in opinion.labels else 0.0 for n in names]
         known = [n in opinion.labels for n in names]
-        barh(ax, list(names) if i == 0 else [""] * len(names), p, [f"{v:.0%}" if k else "not asked" for v, k in zip(p, known, strict=True)], [colour(n) for n in names], limit=1)
+        words = [f"{v:.0%}" if k else "not asked" for v, k in zip(p, known, strict=True)]
+        barh(ax, list(names) if i % per_row == 0 else [""] * len(names), p, words, [colour(n) for n in names], limit=1)
         for bar, name in zip(ax.patches, names, strict=True):
             bar.set_alpha(1.0 if name in opinion.likely or not opinion.likely else 0.35)
         if i == 0 and opinion.likely:

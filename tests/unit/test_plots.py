@@ -77,6 +77,7 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
     "faces_found": lambda: plots.faces_found(COLOURED, [(5, 5, 30, 40), (40, 8, 60, 30)], [np.full((5, 2), 20.0)] * 2, {"box": COLOURED, "aligned (used)": COLOURED}, chosen=1),
     "faces_found none": lambda: plots.faces_found(COLOURED, [], [], {"box": COLOURED}),
     "opinion_bars": lambda: plots.opinion_bars([SAYS, SAYS._replace(likely=(), labels=EMOTIONS[:7])], EMOTIONS, crop=COLOURED, title="Two networks say happiness."),
+    "opinion_bars five": lambda: plots.opinion_bars([SAYS] * 5, EMOTIONS, crop=COLOURED, title="Five networks."),
     "changes_grid": lambda: plots.changes_grid({"as it is": np.eye(7)[1], "mirrored": np.eye(7)[2]}, NAMES, reference="as it is", title="network"),
     "feature_map2d centres": lambda: plots.feature_map2d(POINTS, np.arange(80) % 3, NAMES, centres=POINTS[:7]),
 }
