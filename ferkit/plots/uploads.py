@@ -53,7 +53,7 @@ def opinion_bars(opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndar
     check(len(opinions) > 0, "at least one opinion", "none")
     extra, per_row = int(crop is not None), min(3, len(opinions))
     rows = math.ceil(len(opinions) / per_row)
-    size = (2.35 * per_row + extra * 1.9 + 0.9, (0.9 + 0.26 * len(names)) * rows)
+    size = (2.2 * per_row + extra * 1.8 + 0.8, (0.9 + 0.26 * len(names)) * rows)
     figure, axes = new_figure(rows, per_row + extra, size, widths=[1.0] * extra + [1.25] * per_row)
     if crop is not None:
         show(axes[0, 0], crop)
