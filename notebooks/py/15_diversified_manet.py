@@ -342,7 +342,12 @@ record("accuracy_zero_frac", float(np.mean(scores["zero diagonal"])))
 # %% [markdown]
 # The first lines are accuracies with intervals over seeds (Student $t$), and differences paired by seed. The others are measures of the test faces: mean, and in
 # brackets the least and the largest seed. Three seeds and a network of a few epochs can show what a term does to the maps; a difference in accuracy only
-# if its interval leaves out zero. The patches' matrices of the first seed:
+# if its interval leaves out zero.
+#
+# Read it so. With a unit diagonal the patches part in every seed (*largest S* near zero, half the overlap), and accuracy is lower by an amount whose interval just
+# leaves out zero; it did not help here. With a zero diagonal that determinant rises, too, but two ways lead up, twins or parting, and the seeds take either: *largest
+# S* scatters from small to large. The channel and branch terms sleep in all of them (`inert` below): at $\gamma=10$ no gradient reaches them. The patches' matrices
+# of the first seed:
 
 # %%
 after = {title: similarity(members(net)["spatial"]) for title, net in trained.items()}
