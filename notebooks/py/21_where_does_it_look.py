@@ -110,7 +110,7 @@ hidden_figure(available_networks(), crop, "mouth")
 
 
 # %% tags=["same-as:ferkit.explain.grad_cam_by_hand"]
-def grad_cam_by_hand(model, inputs, layer, target):
+def grad_cam_by_hand(model: nn.Module, inputs: Tensor, layer: str, target: int) -> Tensor:
     """Inputs (B, C, H, W) to maps (B, h, w) of a layer, for the logit of a class."""
     with capture(model, layer, grad=True) as seen:
         logits = model(inputs)  # (B, K)

@@ -29,7 +29,9 @@
 # %% tags=["parameters"]
 PROFILE = "teach"  # smoke (seconds), teach (minutes on a laptop) or paper (larger, for a GPU)
 SEED = 0
-YOURS = dict(weight=0.3, gamma="median", branches=4)  # the ensemble of section 4
+WEIGHT = 0.3  # of the term, in the ensemble of section 4
+GAMMA = "median"  # or a number, as text: "10"
+BRANCHES = 4
 
 # %%
 from itertools import product
@@ -235,10 +237,10 @@ record("accuracy_stars_n", sum(changed["accuracy of the vote"]))
 #
 # ## 4 · Train your own
 #
-# Set `YOURS` at the top, or here, and run. It trains one ensemble as above and puts it beside the grid.
+# Set `WEIGHT`, `GAMMA` and `BRANCHES` at the top, or here, and run. It trains one ensemble as above and puts it beside the grid.
 
 # %%
-yours = look(train_ensemble(YOURS["weight"], YOURS["gamma"], YOURS["branches"], SEED))
+yours = look(train_ensemble(WEIGHT, GAMMA, BRANCHES, SEED))
 mine = numbers(yours)
 for name, value in mine.items():
     print(f"{name:26} {value:.3f}")
