@@ -36,6 +36,7 @@ import copy
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from ferkit import faces, plots
 from ferkit.data.synthetic import make_faces
