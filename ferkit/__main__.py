@@ -248,6 +248,7 @@ def get(
 def weights(
     publish: Annotated[Path | None, typer.Option(help="a finished run whose weights, card and record go to data/")] = None,
     name: Annotated[str, typer.Option(help="the name create_model(..., weights=NAME) will know it by")] = "",
+    record_only: Annotated[bool, typer.Option("--record-only", help="publish the record of a run without its weights")] = False,
     calibrate: Annotated[str, typer.Option(help="a record in data/results whose conformal threshold to compute anew from --data")] = "",
     data: Annotated[Path | None, typer.Option(help="where the data set of that record lies")] = None,
 ) -> None:
@@ -257,11 +258,11 @@ def weights(
     from ferkit.publish import calibrate as calibrate_weights
     from ferkit.publish import publish as publish_run
 
-    if publish is not None and not name:
-        raise SystemExit("ferkit: give the weights a name, such as --name fer2013-teach")
+    if publish is not None and bool(name) == record_only:
+        raise SystemExit("ferkit: give the weights a name, such as --name fer2013-teach, or --record-only")
     try:
         if publish is not None:
-            for file in publish_run(publish, weights=name, data_folder=weights_folder().parent):
+            for file in publish_run(publish, weights=name or None, data_folder=weights_folder().parent):
                 typer.echo(str(file))
             return
         if calibrate:

@@ -34,16 +34,17 @@ LIMITS = (
 )
 
 
-def publish(run: Path, *, weights: str, data_folder: Path) -> tuple[Path, Path, Path]:
+def publish(run: Path, *, weights: str | None, data_folder: Path) -> tuple[Path, ...]:
     """Write weights, card and record of a finished run under `data_folder`.
 
     Args:
         run: folder written by `ferkit.experiment.run`.
-        weights: name for `create_model(..., weights=name)`, such as "fer2013-teach".
+        weights: name for `create_model(..., weights=name)`, such as "fer2013-teach"; None writes the record alone, of a run
+            that is part of a comparison.
         data_folder: the project's data/; gets weights/<run>.safetensors, weights/<run>.md and results/<run>.json.
 
     Returns:
-        The three files.
+        The files: weights, card and record, or the record.
 
     Raises:
         FileNotFoundError: the run is not finished.
@@ -64,6 +65,9 @@ def publish(run: Path, *, weights: str, data_folder: Path) -> tuple[Path, Path, 
     result["history"] = {name: [round(v, 4) for v in history.column(name)] for name in ("train_loss", "val_loss", "val_accuracy")}
     record = data_folder / "results" / f"{recipe.name}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
+    if weights is None:
+        write_json(record, result)
+        return (record,)
     file = save_weights(model, data_folder / "weights" / f"{recipe.name}.safetensors", weights=weights, half=True)
     write_json(record, result)
     card = file.with_suffix(".md")

@@ -105,6 +105,10 @@ def test_weights_are_listed(tmp_path, monkeypatch):
 def test_publishing_needs_a_name_and_a_finished_run(tmp_path):
     done = ferkit("weights", "--publish", tmp_path)
     assert done.exit_code == 1 and done.output.startswith("ferkit: give the weights a name")
+    done = ferkit("weights", "--publish", tmp_path, "--name", "x", "--record-only")
+    assert done.exit_code == 1 and done.output.startswith("ferkit: give the weights a name")
+    done = ferkit("weights", "--publish", tmp_path, "--record-only")
+    assert done.exit_code == 1 and "the run is not finished" in done.output
     done = ferkit("weights", "--publish", tmp_path, "--name", "x")
     assert done.exit_code == 1 and "the run is not finished" in done.output
 
