@@ -577,6 +577,10 @@ ledger_table("lfnsb", "T9", "kfold-risk", "A16")
 # which distances have weight in a loss is a property of its formula, and is the same at every size. Whether a loss raises accuracy on
 # RAF-DB takes RAF-DB, the recipes `lfnsb/table3-*.yaml`, and several seeds.
 #
+# On photographs we have one pair of runs: LFNSB at half its width on FER2013, with cross entropy alone and with `ours` beside it (recipes
+# `lfnsb/teach-fer2013.yaml` and `lfnsb/teach-cosine-harmony-fer2013.yaml`). The one *without* is better on validation and became the workbook's weights; both
+# records stand in [README's table](../README.md#measured-results), their intervals overlap, and there is one seed of each.
+#
 # ## Exercises
 #
 # **1.** A batch has four samples of seven classes. How many of the 28 distances have weight in the released loss, and how many in `ours`?
