@@ -27,7 +27,8 @@
 # 6. find out which images a table's percentages are shares of
 #
 # **Three voices** are kept apart: *the paper says*, *the released code does*, *we do*. The paper is the diversity paper; the code is its
-# repository at `808a02a`. Codes such as A1 are names of rows in the ledger.
+# repository at `808a02a`. The *ledger* is the table in which this workbook keeps what paper, code and arithmetic say; codes such as A1 are its rows, and
+# `ledger_table("diversity", "A1")` shows one.
 #
 # **You need** a training loop ([notebook 02](02_training_loop_by_hand.ipynb)) and CBAM's two gates
 # ([notebook 03](03_attention_is_reweighting.ipynb)).
@@ -76,7 +77,7 @@ ledger_table("diversity", "idea", "esr-base", "esr-branch", "cbam", "vote", "wei
 
 # %% [markdown]
 # Names, shapes and counts below come from the running network, one picture of 96 px. Every branch makes logits of its own and casts one
-# vote; ties go to the class with the lowest number.
+# vote; ties go to the class with the lowest number. (The figure lists the branches one after the other; each of them starts from the base.)
 
 # %%
 with torch.device("meta"):  # shapes and counts without computing anything
@@ -123,13 +124,13 @@ def three_members(x=0.6, y=0.4, gamma=2.0):
 explore(three_members, x=(0.0, 1.0, 0.1), y=(0.0, 1.0, 0.1), gamma=[0.1, 1.0, 2.0, 10.0])
 
 # %% [markdown]
-# Small: one pair that coincides is enough for 0, however far the rest. The determinant asks *all* pairs to differ.
+# Small: as a pair comes to coincide the determinant goes to 0, however far the rest; move $(x, y)$ onto $(1, 0)$ and see. The determinant asks *all* pairs to differ.
 #
 # ## 3 · Which gamma?
 #
 # The paper leaves $\gamma$ open; the code takes 10, with distances summed over 36 to 512 entries. Below is $\exp(-\gamma d^2)$ over $d^2$, with the
-# squared distances that untrained networks of full size have (measured with the released networks). Where the curve is flat, no gradient
-# passes.
+# squared distances that untrained networks of full size have (measured with the released networks). The *pull* is the gradient with respect to the distance,
+# as a share of the largest possible; where it is zero, nothing is learnt from the term. Where it is not is the *window* of this $\gamma$.
 
 # %%
 activity = paper.tables["activity"]
@@ -149,7 +150,8 @@ def window(gamma=10.0):
 explore(window, gamma=[0.01, 0.1, 1.0, 10.0])
 
 # %% [markdown]
-# At 10 only the spatial maps of ESR are near the window, and one $\gamma$ serves maps whose squared distances differ a hundredfold. What
+# At 10 all four marks are beyond the window, ESR's spatial maps the least, and one $\gamma$ serves maps whose squared distances differ a hundredfold. (The marks
+# are medians: some pairs are nearer, and only these pull.) What
 # that means for a training step, on a fresh small network and 32 faces: the length of the gradient of the cross entropy and of each term.
 
 # %%
@@ -210,7 +212,8 @@ ledger_table("diversity", "eq1", "gamma", "A1", "A2")
 
 # %% [markdown]
 # A term whose gradient is many orders below the cross entropy's changes nothing. `gamma_mode="median"` takes one over the median squared
-# distance of the batch, so the term acts at any scale.
+# distance of the batch, so the term acts at any scale. It need not be stronger where the term was awake already: with nine branches the spatial
+# term has more pull at 10 than at the median.
 #
 # ## 4 · A zero on the diagonal
 #
@@ -240,8 +243,9 @@ zero_nine = torch.full((9, 9), 0.9, dtype=torch.float64).fill_diagonal_(0)
 record("zero_nine_ratio", float(torch.linalg.det(zero_nine)))
 
 # %% [markdown]
-# With nine branches the zero-diagonal determinant is largest where all are *equal*, with eight where all differ: as the released training adds
-# branch by branch, its goal turns round each time. Watch points that move freely, six of them, uphill on each objective:
+# If all similarities were the same, the zero-diagonal determinant would be largest with nine branches where all are *equal*, and with eight where all
+# differ: as the released training adds branch by branch, its goal turns round each time. Members free to differ have a third way: groups that
+# coincide (four pairs of twins give $+1$). Watch six points move freely, uphill on each objective, from the open circle to the full one:
 
 # %%
 torch.manual_seed(SEED)
@@ -390,16 +394,16 @@ points = [(f"{b} branches, {t}", *mean_interval(measured["spatial overlap"][b, t
 plots.intervals(points, xlabel="overlap of spatial gates between branches (cosine)")
 
 # %% [markdown]
-# Read it so.
+# How to read this:
 #
-# - **Gates move**, and in the direction of section 4. With a unit diagonal and the channel term, channel gates overlap far less with three, six and nine branches
+# - **Gates move**, mostly in the direction of section 4. With a unit diagonal and the channel term, channel gates overlap far less with three, six and nine branches
 #   alike. With a zero diagonal both kinds of gates overlap *more* with three branches and *less* with six: the goal has turned round. With nine,
 #   the channel gates show no direction and the spatial ones part; nine members can also gather in groups, as the points did.
-# - **Accuracy** of no form with a unit diagonal differs from that of CBAM alone by more than the seeds do. Two differences have a star: the zero diagonal
-#   with three branches is worse, and the network *without* CBAM is better, which says that CBAM makes so short a training harder and
+# - **Accuracy** of no form with a unit diagonal differs from that of CBAM alone by more than the seeds do. The vote has two stars: the zero diagonal
+#   with three branches is worse (no better than always saying the largest class), and the network *without* CBAM is better, which says that CBAM makes so short a training harder and
 #   nothing about long ones.
 # - **How much could this have shown?** The intervals are tens of points wide. The gains of the paper's table are around half a point. To find such an effect
-#   in trainings that scatter like these would take hundreds of seeds; in long ones, fewer. So the honest answer is: the terms change maps,
+#   in trainings that scatter like these would take thousands of seeds; in long ones, fewer. So the honest answer is: the terms change maps,
 #   and whether they raise accuracy cannot be said from here.
 #
 # ## 6 · Looking at the branches
@@ -496,13 +500,13 @@ for n in (1, 3, 9, 15):
 record("nine_to_one_ratio", (base_macs + 9 * branch_macs) / (base_macs + branch_macs))
 
 # %% [markdown]
-# Ties are frequent for two branches, where the second can only make a tie, and rare for odd numbers. With few members, averaging probabilities
-# uses what the votes throw away.
+# Ties are frequent for two branches, where the second can only make a tie, and rare for odd numbers. Beyond that the curves hardly rise, and the difference
+# between voting and averaging probabilities lies inside the band: these branches share a base and agree on most faces.
 #
 # ## 8 · A list that hides from eval()
 #
 # The released code keeps branches in a Python list, which PyTorch does not look into: `eval()` reaches the base only, and the branches' batch
-# normalisations go on using the statistics of the *test batch* (A4). What that does to one face's answer, by the faces that share its batch:
+# normalisations go on using the statistics of the *test batch* (A4). What that does to one face's logits, when other faces share its batch:
 
 # %%
 net = trained[3, "CBAM"]
@@ -526,7 +530,7 @@ record("eval_gap_ratio", float((again - alone).abs().max()))
 record("batch_shift_ratio", shifts[4])
 
 # %% [markdown]
-# In evaluation mode the spread is zero. Here branches are in a `ModuleList`.
+# In evaluation mode nothing depends on the company: the face alone gives the same logits before and after. Here branches are in a `ModuleList`.
 #
 # ## 9 · Which images is a percentage a share of?
 #

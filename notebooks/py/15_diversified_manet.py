@@ -23,13 +23,15 @@
 # 2. cut a map in patches, at even and odd sides, and put it together again
 # 3. say what the direction of the second chain in a multi-scale block changes
 # 4. compute which diversity terms act on this network, and at which gamma
-# 5. say what the determinant with a zero diagonal rewards for four patches, and see it happen
+# 5. say what the determinant with a zero diagonal rewards for four patches, and see what training makes of it
 # 6. mix local and global logits, and judge a small experiment by its intervals
 #
 # **Three voices** are kept apart: *the paper says*, *the released code does*, *we do*. The paper is the diversity paper; the code is its
-# repository at `808a02a` and MA-Net's own at `923fa6c`. Codes such as A23 are names of rows in the ledger.
+# repository at `808a02a` and MA-Net's own at `923fa6c`. The *ledger* is the table in which this workbook keeps what paper, code and arithmetic say; codes such
+# as A23 are its rows.
 #
-# **You need** a training loop ([notebook 02](02_training_loop_by_hand.ipynb)) and gates ([notebook 03](03_attention_is_reweighting.ipynb)).
+# **You need** a training loop ([notebook 02](02_training_loop_by_hand.ipynb)), gates ([notebook 03](03_attention_is_reweighting.ipynb)) and the diversity
+# measure ([notebook 14](14_diversified_esr.ipynb), sections 2 to 4).
 
 # %% tags=["parameters"]
 PROFILE = "teach"  # smoke (seconds), teach (minutes on a laptop) or paper (larger, for a GPU)
@@ -267,8 +269,9 @@ def similarity_at(log_gamma=1.0):
 explore(similarity_at, log_gamma=(-4.0, 2.0, 0.5))
 
 # %% [markdown]
-# One $\gamma$ cannot serve all three: their distances differ by orders of magnitude. At 10 the *branches* term is dead. The paper's own
-# network at full size, measured the same way:
+# One $\gamma$ cannot serve all three: their distances differ by orders of magnitude. At 10 the *channel* and *branches* terms are dead: a squared distance of 30 gives
+# $e^{-300}$. (`inert` means that no similarity exceeds 0.0001.) The released network at full size, measured the same way, has larger distances throughout, so
+# that its spatial term is weaker than ours:
 
 # %%
 table = paper.tables["activity"]
@@ -290,7 +293,7 @@ print(f"two pairs of twins, diagonal zero: det {float(torch.linalg.det(twins)):+
 plots.matrices({"two pairs of twins, diagonal zero": twins.numpy()}, form="{:.0f}")
 
 # %% [markdown]
-# So the released objective asks the patches to pair up, not to differ. Does training follow?
+# So the released objective has a maximum where patches pair up, two and two alike. Does training go there?
 
 # %%
 conditions = {
@@ -334,19 +337,21 @@ for title in ("unit diagonal", "zero diagonal"):
     mean, low, high = mean_interval([a - b for a, b in zip(scores[title], scores["no term"], strict=True)])
     print(f"{title} less no term, same seeds: {mean:+.1%}, {low:+.1%} to {high:+.1%}")
 for name, by_condition in measures.items():
-    print(f"{name:26}", "   ".join(f"{t}: {np.mean(v):+.3f} ({min(v):+.3f} to {max(v):+.3f})" for t, v in by_condition.items()))
+    print(name)
+    for title, values in by_condition.items():
+        print(f"    {title:14} {np.mean(values):+.3f} ({min(values):+.3f} to {max(values):+.3f})")
 record("accuracy_without_frac", float(np.mean(scores["no term"])))
 record("accuracy_unit_frac", float(np.mean(scores["unit diagonal"])))
 record("accuracy_zero_frac", float(np.mean(scores["zero diagonal"])))
 
 # %% [markdown]
 # The first lines are accuracies with intervals over seeds (Student $t$), and differences paired by seed. The others are measures of the test faces: mean, and in
-# brackets the least and the largest seed. Three seeds and a network of a few epochs can show what a term does to the maps; a difference in accuracy only
+# brackets the least and the largest seed. Few seeds and a network of a few epochs can show what a term does to the maps; a difference in accuracy only
 # if its interval leaves out zero.
 #
-# Read it so. With a unit diagonal the patches part in every seed (*largest S* near zero, half the overlap), and accuracy is lower by an amount whose interval just
-# leaves out zero; it did not help here. With a zero diagonal that determinant rises, too, but two ways lead up, twins or parting, and the seeds take either: *largest
-# S* scatters from small to large. The channel and branch terms sleep in all of them (`inert` below): at $\gamma=10$ no gradient reaches them. The patches' matrices
+# How to read this: with a unit diagonal the patches part in every seed (*largest S* near zero, half the overlap), and accuracy is lower by an amount whose interval just
+# leaves out zero; it did not help here. With a zero diagonal that determinant rises, too, but two ways lead up, twins or parting (which ends at 0). No seed
+# arrived at twins: *largest S* scatters from small to middling. The channel and branch terms sleep in all of them (`inert` below): at $\gamma=10$ no gradient reaches them. The patches' matrices
 # of the first seed:
 
 # %%
@@ -381,7 +386,7 @@ def mixture(picture="drawn", fusion=0.6):
     mixed = fusion * parts.local_logits + (1 - fusion) * parts.global_logits
     rows = {"local": parts.local_logits, "global": parts.global_logits, f"{fusion:.1f} local": mixed}
     grid = {title: logits.softmax(1).numpy() for title, logits in rows.items()}  # (1, K) each
-    return plots.matrices({t: p.T for t, p in grid.items()}, title=f"{picture}: probabilities, top to bottom {', '.join(n[:4] for n in network.labels)}")
+    return plots.matrices({t: p.T for t, p in grid.items()}, title=f"{picture}; rows: {' '.join(n[:3] for n in network.labels)}")
 
 
 def both_ways(picture):
@@ -398,7 +403,7 @@ record("portrait_happiness_frac", float(predict_probabilities(own, pair["portrai
 both_ways("portrait")
 
 # %% [markdown]
-# The fusion weight $\lambda$ is the share of the local logits in the decision (the paper: 0.6). Move it:
+# The fusion weight $\lambda$ is the share of the local logits in the decision (0.6 in the code; the paper gives 0.6 for the loss and says *decision-level fusion*). Move it:
 
 # %%
 explore(mixture, picture=list(pair), fusion=(0.0, 1.0, 0.1))
@@ -412,7 +417,7 @@ bars = [arithmetic.binomial_half_width(max(p, 0.01), len(test)) for p in by_weig
 plots.intervals([(f"{w:.1f} local", p, p - h, p + h) for w, p, h in zip(weights, by_weight, bars, strict=True)])
 
 # %% [markdown]
-# These bars are for one network on finitely many pictures; a weight chosen here would have been chosen on the test set.
+# These bars (95 %) are for one network on finitely many pictures: no weight stands out, and a weight chosen here would have been chosen on the test set.
 #
 # The gates of CBAM in the four patches, put back in place, first and last block:
 
@@ -438,8 +443,8 @@ ledger_table("diversity", "T1.manet", "T1.manet-full", "A11", "A12", "A20", "man
 # %% [markdown]
 # ## Exercises
 #
-# **1.** A picture of 96 px gives a map of 12 × 12 behind `layer2`. How many places has a patch, and how many after the patch's blocks,
-# which halve the side once? Give both sides as a pair.
+# **1.** A picture of 96 px gives a map of 12 × 12 behind `layer2`. What is the side of a patch, and what is it after the patch's blocks,
+# which halve it once? Give both as a pair.
 
 # %%
 answer_1 = None
@@ -492,7 +497,7 @@ check("gamma", answer_3, 1 / 34, tolerance=1e-4)
 # 2. cut a map in patches, at even and odd sides, and put it together again
 # 3. say what the direction of the second chain in a multi-scale block changes
 # 4. compute which diversity terms act on this network, and at which gamma
-# 5. say what the determinant with a zero diagonal rewards for four patches, and see it happen
+# 5. say what the determinant with a zero diagonal rewards for four patches, and see what training makes of it
 # 6. mix local and global logits, and judge a small experiment by its intervals
 
 # %%

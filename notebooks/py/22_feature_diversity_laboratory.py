@@ -18,9 +18,9 @@
 #
 # After this notebook you can
 #
-# 1. tell by two numbers whether a diversity term acts on a training
+# 1. tell by overlap and determinant whether a diversity term acts in training
 # 2. predict what more weight, another gamma or more branches do to gates and answers
-# 3. draw the trade between difference and accuracy, with its spread over seeds
+# 3. set difference beside accuracy, each with its spread over seeds
 # 4. train a setting of your own, and say how far one run can be believed
 # 5. attach the term to any layers of any network
 #
@@ -43,8 +43,8 @@ from torch import nn
 from ferkit import plots
 from ferkit.agreement import attention_overlap, cohen_kappa, disagreement, plurality
 from ferkit.experiment import build_model, load_faces
-from ferkit.losses.attached import AttachedDiversity
-from ferkit.losses.diversity import DiversityTerm, describe, similarity
+from ferkit.losses.attached import AttachedDiversity, attached
+from ferkit.losses.diversity import DiversityTerm, describe, similarity, squared_distances
 from ferkit.metrics import mean_interval
 from ferkit.models import create_model
 from ferkit.notebook import check, footer, profile, record
@@ -69,8 +69,8 @@ torch.manual_seed(SEED);
 #
 # $$L=\sum_b L_{ce}(f_b)-w\,(D_{sp}+D_{ch}),\qquad D=\log\det S$$
 #
-# with the gates of the last CBAM. The logarithm of the determinant pulls where the determinant itself is flat (notebook 14). $\gamma$ is 10,
-# as in the released code, or one over the batch's *median* squared distance.
+# over branches $b$, with the gates of the last CBAM and a unit diagonal. The logarithm and the weight $w$ are ours: the logarithm still pulls where members nearly
+# coincide and the determinant is flat. $\gamma$ is 10, as in the released code, or one over the batch's *median* squared distance.
 
 # %%
 base = Recipe(
@@ -191,7 +191,7 @@ def gates(weight=0.0, gamma="median", branches=S.branches[0], face=0):
 explore(gates, weight=list(S.weights), gamma=list(GAMMAS), branches=list(S.branches), face=(0, 9))
 
 # %% [markdown]
-# A gate whose range is 0.02 lets everything through alike, whatever its colours say.
+# Colours go from the least to the largest value of each gate; a gate whose range is near zero lets everything through alike, whatever its colours say.
 #
 # ## 3 · Difference against accuracy
 #
@@ -231,13 +231,14 @@ record("channel_overlap_most_frac", float(np.mean([row["overlap of channel gates
 record("accuracy_stars_n", sum(changed["accuracy of the vote"]))
 
 # %% [markdown]
-# Read it so. With $\gamma=10$ the term hardly acts at either weight: gates stay where they were. With $\gamma$ from the median the channel gates part at once, at a tenth of
-# the weight nearly as far as at the whole, and the spatial gates a little. Answers follow only in part. *Accuracy* has two stars of eight, one up and one down;
-# and the one that is up stands where no gate moved. That is what stars of three seeds are worth: where many settings are compared, some stars are luck.
+# How to read this: with $\gamma=10$ the term hardly moves gates at either weight. With $\gamma$ from the median the channel gates part at once, already at a
+# tenth of the weight, and the spatial gates a little. Answers hardly follow. *Accuracy* has two stars of eight, one up and one down. The one that is up stands where no
+# gate moved; the other is the strongest setting, which has come down to chance (one in seven), so that too much of the term spoils a short training.
+# That is what stars of three seeds are worth: where many settings are compared, some are luck.
 #
 # ## 4 · Train your own
 #
-# Set `WEIGHT`, `GAMMA` and `BRANCHES` at the top, or here, and run. It trains one ensemble as above and puts it beside the grid.
+# Set `WEIGHT`, `GAMMA` and `BRANCHES` at the top, or here, and run. It trains one ensemble as above; compare its figures with those of section 3.
 
 # %%
 yours = look(train_ensemble(WEIGHT, GAMMA, BRANCHES, SEED))
@@ -247,21 +248,26 @@ for name, value in mine.items():
 record("yours_frac", mine["accuracy of the vote"])
 among = {title_of(s): [row["accuracy of the vote"] for row in measured[s]] for s in settings}
 spread = float(np.mean([np.std(v, ddof=1) for v in among.values()]))
-print(f"one setting, another seed: the accuracy moves by {spread:.1%} (standard deviation). Yours is one run.")
+print(f"within a setting the accuracy has a standard deviation of {100 * spread:.1f} points over seeds. Yours is one run.")
 
 # %% [markdown]
 # ## 5 · Any layers of any network
 #
 # The term needs maps, not branches. `AttachedDiversity` catches the outputs of named submodules, compares them, and gives losses to add. Here: two stages of
-# a ResEmoteNet that have equally many channels are asked to differ in what their channels say.
+# a ResEmoteNet ([notebook 10](10_resemotenet.ipynb)) that have equally many channels are asked to differ in their channels' means. $\gamma$ is one over their squared
+# distance *at the start*, and then fixed: with the median of each batch, two members would have a similarity of about $1/e$ however far they move.
 
 # %%
 torch.manual_seed(SEED)
 net = create_model("resemotenet", width=1 / 8, num_classes=len(faceset.names))
 net.input_size = S.size
-term = AttachedDiversity(DiversityTerm(spatial=0.0, channel=1.0, gamma_mode="median", objective="logdet"), channel=["stage3", "se"])
-optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
 x, y = prepare_for(net, train.images), torch.from_numpy(train.labels)
+with torch.no_grad(), attached(net.train(), ["stage3", "se"]) as caught:
+    net(x[:20])
+start = torch.stack([maps[0].mean((2, 3)) for maps in caught.values()])  # (2, 20, C)
+gamma = 1 / float(squared_distances(start)[0, 1].median())
+term = AttachedDiversity(DiversityTerm(spatial=0.0, channel=1.0, gamma=gamma, objective="logdet"), channel=["stage3", "se"])
+optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
 curve = []
 for _ in range(S.steps):
     rows = torch.randperm(len(x))[:20]
@@ -276,7 +282,7 @@ record("attached_last_ratio", curve[-1])
 plots.lines(np.arange(len(curve)), {"minus log det": curve}, xlabel="step", ylabel="diversity term", title="two layers of one network, asked to differ")
 
 # %% [markdown]
-# Nothing but the names had to be given. What it is good for is an open question; you have the tools to ask it.
+# Names and options are all that had to be given. Whether it is good for anything is an open question; you have the tools to ask it.
 #
 # ## Exercises
 #
@@ -324,9 +330,9 @@ check("did it help", answer_3, "cannot be said")
 #
 # You can now
 #
-# 1. tell by two numbers whether a diversity term acts on a training
+# 1. tell by overlap and determinant whether a diversity term acts in training
 # 2. predict what more weight, another gamma or more branches do to gates and answers
-# 3. draw the trade between difference and accuracy, with its spread over seeds
+# 3. set difference beside accuracy, each with its spread over seeds
 # 4. train a setting of your own, and say how far one run can be believed
 # 5. attach the term to any layers of any network
 

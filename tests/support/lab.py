@@ -188,6 +188,10 @@ class Lab:
             handle.first.press(key)
         self.settle()
 
+    def drawn(self) -> set[str]:
+        """The pictures that widgets show now, by their addresses, which change with every redraw."""
+        return set(self.page.locator(".jupyter-widgets img:visible").evaluate_all("all => all.map(one => one.src)"))
+
     def move_every_control(self) -> int:
         """Every visible control once: sliders a step, dropdowns to their last option, checkboxes; how many there were."""
         page, moved = self.page, 0
