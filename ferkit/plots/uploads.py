@@ -26,11 +26,13 @@ def faces_found(picture: np.ndarray, boxes: Sequence[Sequence[float]], landmarks
     tall = 2.5
     figure, axes = new_figure(1, 1 + len(crops), (tall * min(1.8, width / height) + tall * len(crops) + 0.3, tall + 0.3), widths=(min(1.8, width / height), *[1.0] * len(crops)))
     show(axes[0, 0], picture)
+    axes[0, 0].set_title(f"{len(boxes)} face{'s' * (len(boxes) != 1)} found", fontsize=9, loc="center")
     for i, (box, points) in enumerate(zip(boxes, landmarks, strict=True)):
         ink = COLOURS[1] if i == chosen else "white"
         left, top, right, bottom = box
         axes[0, 0].plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=ink, linewidth=1.6)
-        axes[0, 0].text(left, top, f" {i}", color=ink, fontsize=10, fontweight="bold", va="bottom")
+        label = dict(boxstyle="round,pad=0.15", facecolor="black", edgecolor="none", alpha=0.7)
+        axes[0, 0].text(left, top, f"{i}", color="white", fontsize=9, fontweight="bold", va="bottom", ha="left", bbox=label)
         if i == chosen:
             axes[0, 0].plot(*np.asarray(points).T, ".", color=ink, markersize=4)
     for ax, (title, crop) in zip(axes[0, 1:], crops.items(), strict=True):

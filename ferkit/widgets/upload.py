@@ -23,6 +23,8 @@ SIZE = 224  # side of the crop: enough for every network, and for looking at
 def found_figure(picture: np.ndarray, found: list[faces.Face], chosen: int = 0, *, align: bool = True) -> plots.Figure:
     """The picture with its faces, and the chosen one as cut out by its box and turned upright; the one in use is named so."""
     face = found[chosen] if found else None
+    if face is None:
+        return plots.faces_found(picture, [], [], {"the whole picture (used)": faces.crop_face(picture, None, size=SIZE)})
     crops = {title: faces.crop_face(picture, face, size=SIZE, align=way) for title, way in (("box", False), ("aligned", True))}
     used = "aligned" if align else "box"
     return plots.faces_found(picture, [f.box for f in found], [f.landmarks for f in found], {t + (" (used)" if t == used else ""): c for t, c in crops.items()}, chosen=chosen)
@@ -116,7 +118,7 @@ class FaceUpload(ipywidgets.VBox):
         """Draw the open view anew."""
         self.opened.redraw()
         link = base64.b64encode(self.opened.png).decode()
-        self._save.value = f'<a download="face.png" href="data:image/png;base64,{link}">Save this figure</a>' if link else ""
+        self._save.value = f'<a style="text-decoration:underline" download="face.png" href="data:image/png;base64,{link}">Save this figure</a>' if link else ""
 
     def _views(self) -> dict[str, Panel]:
         names, first = list(self.networks), next(iter(self.networks))
@@ -179,8 +181,8 @@ class FaceUpload(ipywidgets.VBox):
 
     def _say(self, text: str, *, wrong: bool = False) -> None:
         colour = "#B00020" if wrong else "inherit"
-        kept = " What was there before stays." if wrong else ""
-        self._message.value = f'<span style="color:{colour}">{_escaped(text)}{kept}</span>'
+        said = text[:1].upper() + text[1:].rstrip(".") + ". What was there before stays." if wrong else text
+        self._message.value = f'<span style="color:{colour}">{_escaped(said)}</span>'
 
     def __repr__(self) -> str:
         return "(Upload a face: run this notebook in JupyterLab.)"

@@ -14,6 +14,7 @@ function render({ model, el }) {
   const button = document.createElement("button");
   button.className = "jupyter-button";
   button.textContent = "Camera";
+  button.style.margin = "2px";
   button.title = "take a photograph with your camera; it is not stored";
   const video = document.createElement("video");
   video.autoplay = video.muted = video.playsInline = true;

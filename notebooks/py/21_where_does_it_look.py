@@ -98,8 +98,9 @@ upload_face()
 
 # %%
 photo = faces.portrait()
-crop = faces.crop_face(photo, faces.find_faces(photo)[0], size=128)
-hidden_figure(available_networks(), crop, "mouth")
+face = faces.find_faces(photo)[0]
+crop = faces.crop_face(photo, face, size=128)
+hidden_figure(available_networks(), faces.crop_face(photo, face, size=224), "mouth")
 
 # %% [markdown]
 # ## 2 · What a class activation map computes

@@ -114,13 +114,13 @@ def test_augmentations_keep_type_and_shape_and_only_draw_from_torch(preset, chan
     first = [change(picture) for _ in range(8)]
     torch.manual_seed(3)
     second = [change(picture) for _ in range(8)]
-    side = {"resmasking": 224, "lfnsb_rafdb": 112, "lfnsb_affectnet": 112}.get(preset, 48)
-    seen = 3 if preset.startswith("lfnsb") else channels  # a grey picture in colour: holes have ImageNet's mean colour
+    side = {"resmasking": 224, "lfnsb_rafdb": 112, "lfnsb_affectnet": 112, "diversity_rafdb_96": 96, "diversity_rafdb_224": 224, "manet": 224}.get(preset, 48)
+    seen = 3 if preset.startswith(("lfnsb", "diversity", "manet")) else channels  # a grey picture in colour: holes have ImageNet's mean colour
     assert all(x.shape == (seen, side, side) and x.dtype == torch.uint8 for x in first)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert torch.equal(picture, before)
     different = len({x.numpy().tobytes() for x in first})
-    low, high = {"none": (1, 1), "resemotenet": (2, 2), "lfnsb_rafdb": (5, 8)}.get(preset, (8, 8))
+    low, high = {"none": (1, 1), "resemotenet": (2, 2), "lfnsb_rafdb": (5, 8), "diversity_rafdb_96": (4, 8), "diversity_rafdb_224": (4, 8)}.get(preset, (8, 8))
     assert low <= different <= high
 
 
@@ -148,8 +148,28 @@ def test_lfnsb_moves_and_erases_as_often_and_as_much_as_released(preset, moved, 
     assert seen.abs().max() < 0.5 / 255 / min(IMAGENET_STD) + 1e-6, "0 after normalisation, but for rounding to whole grey levels"
 
 
+def test_esr_moves_enlarges_and_changes_light_as_released():
+    """Turned by up to 30 degrees, moved by up to a tenth, never made smaller; brightness and contrast by up to a half."""
+    torch.manual_seed(0)
+    white = torch.full((1, 96, 96), 200, dtype=torch.uint8)
+    middles = torch.stack([augmentation("esr")(white)[0, 48, 48] for _ in range(300)]).float()
+    assert 95 <= middles.min() < 130 and middles.max() == 255  # 200 times 0.5 to 1.5, cut off at 255
+    outside = np.array([float((augmentation("esr")(white) == 0).float().mean()) for _ in range(200)])
+    assert (outside == 0).any() and outside.max() < 0.35
+
+
+def test_the_diversified_rafdb_recipe_erases_half_and_moves_a_fifth():
+    white = torch.full((3, 96, 96), 255, dtype=torch.uint8)
+    torch.manual_seed(0)
+    pictures = torch.stack([augmentation("diversity_rafdb_96")(white) for _ in range(400)])
+    hole = (pictures == torch.tensor(IMAGENET_MEAN_COLOUR, dtype=torch.uint8).view(3, 1, 1)).all(1).float().mean((1, 2))
+    assert 0.43 < (hole > 0).float().mean() < 0.57 and 0.2 < hole.max() < 0.27
+    outside = (pictures == 0).all(1).flatten(1).any(1)
+    assert 0.12 < outside.float().mean() < 0.26
+
+
 def test_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match="no augmentation 'heavy'; known: none, resemotenet, resmasking, lfnsb_rafdb, lfnsb_affectnet, mild"):
+    with pytest.raises(ValueError, match="no augmentation 'heavy'; known: none, resemotenet, resmasking, lfnsb_rafdb, lfnsb_affectnet, esr, diversity_rafdb_96, diversity_rafdb_224, manet, mild"):
         augmentation("heavy")
 
 
