@@ -8,6 +8,7 @@ from torch import nn
 
 from ferkit.batches import EpochBatches, class_balance
 from ferkit.data import cap_per_class
+from ferkit.labels import order
 from ferkit.losses import list_losses, make_criterion
 from ferkit.losses.criterion import BranchCrossEntropy, CrossEntropy, Flooding
 from ferkit.models import create_model, initialise, save_weights
@@ -164,6 +165,27 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
     other = small_faces(96, seed=5)
     with pytest.raises(ValueError, match="was written while training on other data"):
         fit(make_task(network(), recipe, other.counts()), other, VALIDATION, recipe, folder=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(("name", "options"), [("esr", {"branches": 2, "valence_arousal": True}), ("manet", {}), ("resnet18", {})])
+def test_initialise_puts_the_classes_of_the_head_in_order(name, options, tmp_path):
+    """AffectNet and FER+ have the same eight emotions in another order: a copied head must not call sadness surprise."""
+    torch.manual_seed(3)
+    source = create_model(name, width=1 / 16, num_classes=8, labels=order("affectnet8"), **options).eval()
+    file = save_weights(source, tmp_path / "affectnet.safetensors", weights="x")
+    goal = create_model(name, width=1 / 16, num_classes=8, labels=order("ferplus"), **options).eval()
+    assert initialise(goal, str(file)) == []
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        a, b = (net.forward_parts(x) for net in (source, goal))
+    positions = [order("affectnet8").index(emotion) for emotion in order("ferplus")]
+    logits = ("branch_logits",) if name == "esr" else ("logits",)
+    for part in logits:
+        assert torch.allclose(getattr(a, part)[..., positions], getattr(b, part), atol=1e-5)
+    if name == "esr":
+        assert torch.allclose(a.valence_arousal, b.valence_arousal, atol=1e-5)
+    others = create_model(name, width=1 / 16, num_classes=8, labels=(*order("ferplus")[:7], "boredom"), **options)
+    assert initialise(others, str(file)), "other emotions: the head stays random"
 
 
 def test_cross_entropy_of_the_first_branches_only():
