@@ -4,7 +4,8 @@ import html
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import ipywidgets
@@ -31,7 +32,7 @@ class Panel(ipywidgets.VBox):
 
     def __init__(self, fn: Callable[..., Any], boxes: Mapping[str, Any], static: Any = None) -> None:
         """`static`: see `take_the_place_of`."""
-        self._fn, self._boxes, self._static = fn, dict(boxes), static
+        self._fn, self._boxes, self._static, self._held = fn, dict(boxes), static, False
         self._picture = ipywidgets.Image(format="png", layout=ipywidgets.Layout(display="none", width="max-content"))
         self._text = ipywidgets.HTML(layout=ipywidgets.Layout(display="none"))
         self._note = ipywidgets.HTML()
@@ -49,8 +50,19 @@ class Panel(ipywidgets.VBox):
         """Show nothing until the next redraw, which empties the output behind this display handle (None outside a notebook)."""
         self._static, self._picture.layout.display = static, "none"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While controls are set together: no redraw inside."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+
     def redraw(self, _: Any = None) -> None:
         """Call the function with the controls' values and show what it returns; an error is one line, and the picture stays."""
+        if self._held:
+            return
         self._note.value = "<i>working …</i>"
         try:
             shown = _render(self._fn(**{name: box.value for name, box in self._boxes.items()}), small=False)

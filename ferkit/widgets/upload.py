@@ -1,6 +1,8 @@
 """Upload a face: what networks say of it, where they look, and how little it takes to change their answer."""
 
 import base64
+import html
+import textwrap
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -18,6 +20,7 @@ from ferkit.widgets.controls import Panel, controls_for
 from ferkit.widgets.webcam import Webcam
 
 SIZE = 224  # side of the crop: enough for every network, and for looking at
+WIDTH = 95  # characters of a title's line
 
 
 def found_figure(picture: np.ndarray, found: list[faces.Face], chosen: int = 0, *, align: bool = True) -> plots.Figure:
@@ -34,7 +37,7 @@ def answers_figure(networks: Mapping[str, Network], crop: np.ndarray) -> plots.F
     """What each network says of a crop; the title says it in words."""
     opinions = [ask(network, crop) for network in networks.values()]
     words = in_words(opinions)
-    return plots.opinion_bars(opinions, EMOTIONS, crop=crop, title=_in_lines(words, 95))
+    return plots.opinion_bars(opinions, EMOTIONS, crop=crop, title=textwrap.fill(words, WIDTH))
 
 
 def hidden_figure(
@@ -47,10 +50,10 @@ def hidden_figure(
         covered = hide(crop, box=(float(left), float(top), float(right), float(bottom)))
     else:
         covered = hide(crop, part)
-    before, after = ([ask(network, c).answer for network in networks.values()] for c in (crop, covered))
-    turned = [f"{name.split()[0]}: {a} → {b}" for name, a, b in zip(networks, before, after, strict=True) if a != b]
+    before, after = ([ask(network, c) for network in networks.values()] for c in (crop, covered))
+    turned = [f"{name.split()[0]}: {a.answer} → {b.answer}" for name, a, b in zip(networks, before, after, strict=True) if a.answer != b.answer]
     title = f"{part} hidden: " + ("; ".join(turned) if turned else "no answer changes")
-    return plots.opinion_bars([ask(network, covered) for network in networks.values()], EMOTIONS, crop=covered, title=_in_lines(title, 95))
+    return plots.opinion_bars(after, EMOTIONS, crop=covered, title=textwrap.fill(title, WIDTH))
 
 
 def stability_figure(networks: Mapping[str, Network], crop: np.ndarray, network: str) -> plots.Figure:
@@ -72,8 +75,8 @@ class FaceUpload(ipywidgets.VBox):
     Args:
         networks: by name, default every one whose weights come with the workbook.
 
-    `pages` are the views by title. Every view is a plain function of this module over `networks` and the present `crop`. Pictures stay in memory. What goes
-    wrong is one sentence under the buttons, and what was there before stays.
+    `pages` are the views by title. Every view is a plain function of this module over `networks` and the present `crop`. Pictures
+    stay in memory. What goes wrong is one sentence under the buttons, and what was there before stays.
     """
 
     def __init__(self, networks: Mapping[str, Network] | None = None) -> None:
@@ -128,7 +131,7 @@ class FaceUpload(ipywidgets.VBox):
 
         def other_network(change: dict[str, Any]) -> None:
             model = self.networks[change["new"]].model
-            with layers.hold_trait_notifications(), labels.hold_trait_notifications():
+            with self.pages["where it looks"].held():
                 layers.options, labels.options = ["default", *map_layers(model)], ["predicted", *model.labels]
 
         network.observe(other_network, names="value")  # before the panel's own, so that it draws with the new choices
@@ -174,15 +177,16 @@ class FaceUpload(ipywidgets.VBox):
         except Exception as error:
             found, said = [], f"No face could be looked for ({error}); the whole picture is used."
         self.found = found
-        self._which.options = [(f"{i}: {f.box[2] - f.box[0]:.0f} pixels wide", i) for i, f in enumerate(found)] or [("the whole picture", 0)]
-        self._which.value = 0
+        with self.opened.held():
+            self._which.options = [(f"{i}: {f.box[2] - f.box[0]:.0f} pixels wide", i) for i, f in enumerate(found)] or [("the whole picture", 0)]
+            self._which.value = 0
         self._say(said)
         self.redraw()
 
     def _say(self, text: str, *, wrong: bool = False) -> None:
         colour = "#B00020" if wrong else "inherit"
         said = text[:1].upper() + text[1:].rstrip(".") + ". What was there before stays." if wrong else text
-        self._message.value = f'<span style="color:{colour}">{_escaped(said)}</span>'
+        self._message.value = f'<span style="color:{colour}">{html.escape(said, quote=False)}</span>'
 
     def __repr__(self) -> str:
         return "(Upload a face: run this notebook in JupyterLab.)"
@@ -199,18 +203,3 @@ def upload_face(networks: Mapping[str, Network] | None = None) -> None:
 
 def _share(value: float) -> ipywidgets.FloatSlider:
     return ipywidgets.FloatSlider(value=value, min=0.1, max=1.0, step=0.05, readout_format=".2f", tooltip="of the square")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
-
-
-def _in_lines(text: str, width: int) -> str:
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + len(word) + 1 > width:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return "\n".join([*lines, line])

@@ -189,8 +189,17 @@ class Lab:
         self.settle()
 
     def drawn(self) -> set[str]:
-        """The pictures that widgets show now, by their addresses, which change with every redraw."""
-        return set(self.page.locator(".jupyter-widgets img:visible").evaluate_all("all => all.map(one => one.src)"))
+        """Fingerprints of the pictures that widgets show now: of their bytes, since a redraw of the same has a new address."""
+        read = (
+            "all => Promise.all(all.map(async one => {"
+            " const digest = await crypto.subtle.digest('SHA-256', await (await fetch(one.src)).arrayBuffer());"
+            " return Array.from(new Uint8Array(digest)).join(); }))"
+        )
+        return set(self.page.locator(".jupyter-widgets img:visible").evaluate_all(read))
+
+    def complaints(self) -> list[str]:
+        """What widgets say in the colour of errors."""
+        return self.page.locator('.jupyter-widgets span[style*="#B00020"]').all_inner_texts()
 
     def move_every_control(self) -> int:
         """Every visible control once: sliders a step, dropdowns to their last option, checkboxes; how many there were."""

@@ -84,6 +84,19 @@ def test_a_square_can_be_moved_over_the_face(widget):
         seen.add(page.png)
 
 
+def test_each_change_draws_once(widget, monkeypatch):
+    drawn = []
+    original = module.cam_figure
+    monkeypatch.setattr(module, "cam_figure", lambda *args, **options: (drawn.append(1), original(*args, **options))[1])
+    page = open_view(widget, "where it looks")
+    page._boxes["layer"].value, page._boxes["target"].value = page._boxes["layer"].options[1], "anger"
+    drawn.clear()
+    page._boxes["network"].value = "second teach"  # which also brings other layers and classes
+    assert len(drawn) == 1
+    give(widget, png(faces.portrait()[:, ::-1].copy()))
+    assert len(drawn) == 2
+
+
 def test_what_cannot_be_read_is_one_sentence_and_the_picture_stays(widget):
     before = widget.picture
     give(widget, b"this is a text file\n")
