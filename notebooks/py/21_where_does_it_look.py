@@ -292,9 +292,9 @@ plots.scores_bars(above, reference=None, title="difference to the centre prior o
 # In the pointing game Grad-CAM at this layer beats chance and the centre prior on the same faces, by more than the interval, and with shuffled weights it
 # points no better than chance. So the map depends on what was learnt. But two things spoil the joy:
 #
-# - By energy and IoU the centre prior is as good or better: a broad guess at the middle covers much of the evidence. Which score one chooses decides.
-# - The map of *another* face points nearly as well. Most of what these maps know is where brows and mouth lie in any drawn face, little where
-#   they lie in this one.
+# - By energy and IoU the centre prior beats Grad-CAM: a broad guess at the middle covers much of the evidence. Which score one chooses decides.
+# - The map of *another* face points nearly as well. Most of what Grad-CAM shows here is where brows and mouth lie in any drawn face, little
+#   where they lie in this one. (The other methods were not put to this test.)
 #
 # Is it the same at every layer? Choose, and look at single faces; the line is the border of the evidence.
 
