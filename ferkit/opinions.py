@@ -19,7 +19,6 @@ from ferkit.records import record_of
 
 #: Parts of an aligned face as left, top, right, bottom in a unit square; the landmarks lie where `ferkit.faces.TEMPLATE` says.
 PARTS: dict[str, tuple[float, float, float, float]] = {
-    "nothing": (0.0, 0.0, 0.0, 0.0),
     "mouth": (0.24, 0.68, 0.76, 0.94),
     "eyes": (0.12, 0.28, 0.88, 0.50),
     "brows": (0.12, 0.14, 0.88, 0.32),
@@ -39,14 +38,12 @@ class Network(NamedTuple):
         model: in evaluation mode.
         tta: the test-time augmentation that its figures were measured with; `ask` uses the same.
         threshold: classes of at least this probability form the conformal set; None if it was never calibrated.
-        level: the share of validation-like faces whose label such a set holds.
     """
 
     name: str
     model: FerModel
     tta: str | None = None
     threshold: float | None = None
-    level: float = 0.9
 
 
 class Opinion(NamedTuple):
@@ -81,7 +78,7 @@ def available_networks() -> dict[str, Network]:
             name = f"{model} {weights}"
             conformal = record_of(model, weights).get("conformal", {})
             network = graded(create_model(model, weights=weights)).eval()
-            found[name] = Network(name, network, conformal.get("tta"), conformal.get("threshold"), conformal.get("level", 0.9))
+            found[name] = Network(name, network, conformal.get("tta"), conformal.get("threshold"))
     return found
 
 

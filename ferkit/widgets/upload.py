@@ -149,7 +149,7 @@ class FaceUpload(ipywidgets.VBox):
             "side by side": (lambda method: side_by_side_figure(self.networks, self.crop, method), {"method": methods}),
             "hide a part": (
                 lambda part, across, down, side: hidden_figure(self.networks, self.crop, part, across=across, down=down, side=side),
-                {"part": [*list(PARTS)[1:], "a square"], **{name: _share(value) for name, value in (("across", 0.5), ("down", 0.5), ("side", 0.3))}},
+                {"part": [*PARTS, "a square"], **{name: _share(value) for name, value in (("across", 0.5), ("down", 0.5), ("side", 0.3))}},
             ),
             "small changes": (lambda network: stability_figure(self.networks, self.crop, network), {"network": names}),
             "faces found": (lambda: found_figure(self.picture, self.found, self._which.value, align=self._align.value), {}),

@@ -81,8 +81,8 @@ torch.manual_seed(SEED)
 # use your camera. It stays in the memory of this kernel: nothing is sent or written anywhere.
 #
 # - **answers**: a column per network, named by what it learnt from (FER2013 [@fer2013] or the votes of FER+ [@ferplus]). *Doubt* is the entropy, 0 if a network is sure and 1 if all classes are alike. Bars in full colour form
-#   the *conformal set*: on images like those it was calibrated with, it holds the raters' label nine times in ten. Your photograph is not such
-#   an image, so take it for a hint.
+#   the *conformal set*: set on validation images to hold the raters' label nine times in ten; on test images it did so in 88 to 94 %, by network
+#   (`conformal` in the records of `data/results`). Your photograph is not such an image, so take it for a hint.
 # - **where it looks**: a heat map, for any class, layer and method.
 # - **hide a part**, **small changes**: what turns the answer. A person would not change their mind because a face was moved by a few pixels.
 #
