@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from ferkit.data.synthetic import make_faces
+from ferkit.synthetic.faces import make_faces
 
 
 def rate(draw: Callable[[], object], n: int, repeats: int) -> float:

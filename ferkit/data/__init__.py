@@ -45,7 +45,7 @@ __all__ = [
 
 # The synthetic faces are drawn with torch, which takes seconds to import: only when asked for.
 _LOADERS = {
-    "synthetic": ("ferkit.data.synthetic", "load_synthetic"),
+    "synthetic": ("ferkit.synthetic.faces", "load_synthetic"),
     "fer2013": ("ferkit.data.fer2013", "load_fer2013"),
     "ferplus": ("ferkit.data.ferplus", "load_ferplus"),
     "rafdb": ("ferkit.data.rafdb", "load_rafdb"),

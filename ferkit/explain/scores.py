@@ -1,6 +1,6 @@
 r"""Is a heat map where the evidence is? Scores against known masks, with what chance and a guess at the centre would get.
 
-On synthetic faces (`ferkit.data.synthetic.make_faces(..., masks=True)`) the places that define the label are known. A score
+On synthetic faces (`ferkit.synthetic.faces.make_faces(..., masks=True)`) the places that define the label are known. A score
 means something only beside its baselines: faces are centred, so a map that points at the middle of any picture does well.
 That a score beats a baseline is a statement about the differences per picture: `margins`.
 

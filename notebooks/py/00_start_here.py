@@ -38,8 +38,8 @@ import numpy as np
 from torchvision.transforms.v2 import functional as TF
 
 from ferkit import data, faces, papers, plots
-from ferkit.data.action_units import AU_DESCRIPTIONS, PROTOTYPES
-from ferkit.data.synthetic import face_from_action_units, make_faces
+from ferkit.synthetic.action_units import AU_DESCRIPTIONS, PROTOTYPES
+from ferkit.synthetic.faces import face_from_action_units, make_faces
 from ferkit.data.transforms import as_batch, prepare
 from ferkit.environment import check_environment
 from ferkit.explain import cam

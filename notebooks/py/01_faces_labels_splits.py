@@ -54,9 +54,9 @@ from torchvision.transforms.v2 import functional as TF
 
 from ferkit import data, labels, papers, plots
 from ferkit.data import carve_validation, duplicate_mask, duplicates_across
-from ferkit.data.action_units import AU_DESCRIPTIONS, AU_NAMES, PROTOTYPES, au_vector
+from ferkit.synthetic.action_units import AU_DESCRIPTIONS, AU_NAMES, PROTOTYPES, au_vector
 from ferkit.data.ferplus import MODES, read_votes, vote_targets
-from ferkit.data.synthetic import face_from_action_units, make_faces
+from ferkit.synthetic.faces import face_from_action_units, make_faces
 from ferkit.data.transforms import prepare
 from ferkit.doctor.published import official_tables
 from ferkit.label_noise import agreement as votes_agree

@@ -44,8 +44,8 @@ from torch.nn import functional as F
 
 from ferkit import plots
 from ferkit.batches import EpochBatches
-from ferkit.data.action_units import PROTOTYPES
-from ferkit.data.synthetic import face_from_action_units
+from ferkit.synthetic.action_units import PROTOTYPES
+from ferkit.synthetic.faces import face_from_action_units
 from ferkit.experiment import load_faces
 from ferkit.explain import capture
 from ferkit.metrics import evaluate, mean_interval

@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ferkit import plots
-from ferkit.data.synthetic import make_faces
+from ferkit.synthetic.faces import make_faces
 from ferkit.explain import capture
 from ferkit.metrics import mean_interval
 from ferkit.models import count_parameters

@@ -508,7 +508,7 @@ ledger_table("resemotenet", "label-order", "B3", "A2")
 
 # %%
 if DATA == "synthetic":
-    from ferkit.data.synthetic import make_faces
+    from ferkit.synthetic.faces import make_faces
 
     samples = make_faces(7, size=S.size, seed=SEED + 1000, difficulty="easy", masks=True)
     official = cam(model, samples.images, layer="official")

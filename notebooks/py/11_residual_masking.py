@@ -588,7 +588,7 @@ for title in variants:
 # Before and after a block, for a drawn face: choose the block and the activation. The last column is the mean of the mask over channels.
 
 # %%
-from ferkit.data.synthetic import make_faces
+from ferkit.synthetic.faces import make_faces
 
 samples = make_faces(60, size=S.size, seed=SEED + 1000, difficulty="easy", masks=True)
 titles = [EMOTIONS[k] for k in samples.labels]

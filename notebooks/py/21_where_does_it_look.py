@@ -39,7 +39,7 @@ import torch
 from torch import Tensor, nn
 
 from ferkit import faces, plots
-from ferkit.data.synthetic import make_faces
+from ferkit.synthetic.faces import make_faces
 from ferkit.explain import (
     METHODS,
     attention_maps,

@@ -48,7 +48,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ferkit import data, plots
-from ferkit.data.synthetic import TEST_START, make_faces
+from ferkit.synthetic.faces import TEST_START, make_faces
 from ferkit.data.transforms import prepare
 from ferkit.experiment import environment
 from ferkit.metrics import mean_interval

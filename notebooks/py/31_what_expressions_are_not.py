@@ -44,7 +44,7 @@ import numpy as np
 
 from ferkit import faces, plots
 from ferkit.data.faceset import FaceSet
-from ferkit.data.synthetic import TEST_START, make_faces
+from ferkit.synthetic.faces import TEST_START, make_faces
 from ferkit.experiment import build_model
 from ferkit.explain import cam
 from ferkit.metrics import mean_interval, wilson

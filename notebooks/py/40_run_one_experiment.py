@@ -139,7 +139,7 @@ from IPython.display import Markdown
 
 from ferkit import papers, plots
 from ferkit.data import duplicate_mask
-from ferkit.data.synthetic import make_faces
+from ferkit.synthetic.faces import make_faces
 from ferkit.experiment import build_model, load_faces, run
 from ferkit.explain import cam, margins, score_network
 from ferkit.models import count_parameters, summarise

@@ -113,9 +113,9 @@ def test_load_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
         data.load("ferplus", "somewhere", modus="majority")
 
     # `synthetic` is imported only when asked for, takes options and has no path
-    module = types.ModuleType("ferkit.data.synthetic")
+    module = types.ModuleType("ferkit.synthetic.faces")
     module.load_synthetic = lambda n_train=3, seed=0: make(n_train)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "ferkit.data.synthetic", module)
+    monkeypatch.setitem(sys.modules, "ferkit.synthetic.faces", module)
     assert len(data.load("synthetic", n_train=5)) == 5
     with pytest.raises(ValueError, match="among n_train, seed, found n"):
         data.load("synthetic", n=5)

@@ -5,7 +5,6 @@ import copy
 import numpy as np
 import pytest
 
-from ferkit.data.synthetic import SyntheticBatch, make_faces
 from ferkit.explain import (
     HEAT_METHODS,
     SCORES,
@@ -22,6 +21,7 @@ from ferkit.explain import (
     shuffle_weights,
 )
 from ferkit.models import create_model
+from ferkit.synthetic.faces import SyntheticBatch, make_faces
 from tests.unit.region_reader import RegionReader
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from sklearn.linear_model import RidgeClassifier
 
-from ferkit.data import synthetic
-from ferkit.data.action_units import (
+from ferkit.labels import EMOTIONS
+from ferkit.synthetic import faces as synthetic
+from ferkit.synthetic.action_units import (
     AU_NAMES,
     AU_REGIONS,
     CONFUSABLE,
@@ -17,10 +18,9 @@ from ferkit.data.action_units import (
     class_weights,
     evidence_regions,
 )
-from ferkit.data.face_geometry import View
-from ferkit.data.face_parameters import DIFFICULTIES, OCCLUDERS, sample_labels, sample_parameters, uniform
-from ferkit.data.synthetic import draw_faces, face_from_action_units, load_synthetic, make_faces
-from ferkit.labels import EMOTIONS
+from ferkit.synthetic.faces import draw_faces, face_from_action_units, load_synthetic, make_faces
+from ferkit.synthetic.geometry import View
+from ferkit.synthetic.parameters import DIFFICULTIES, OCCLUDERS, sample_labels, sample_parameters, uniform
 
 
 @pytest.fixture(scope="module")

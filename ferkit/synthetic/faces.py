@@ -16,9 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ferkit.data.action_units import AU_NAMES, REGIONS, au_vector, class_weights, evidence_regions
-from ferkit.data.face_drawing import draw_chunk
-from ferkit.data.face_parameters import (
+from ferkit.data.faceset import FaceSet
+from ferkit.labels import EMOTIONS
+from ferkit.synthetic.action_units import AU_NAMES, REGIONS, au_vector, class_weights, evidence_regions
+from ferkit.synthetic.drawing import draw_chunk
+from ferkit.synthetic.parameters import (
     Difficulty,
     FaceParameters,
     Range,
@@ -28,8 +30,6 @@ from ferkit.data.face_parameters import (
     sample_parameters,
     uniform,
 )
-from ferkit.data.faceset import FaceSet
-from ferkit.labels import EMOTIONS
 
 #: Planted cues: a white square whose place on the upper edge tells a class, or the brightness and hue of the backdrop.
 SHORTCUTS = ("mark", "tint")

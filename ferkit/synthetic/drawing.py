@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ferkit.data.action_units import AU_NAMES, REGIONS
-from ferkit.data.face_geometry import View
-from ferkit.data.face_parameters import OCCLUDERS, uniform
-from ferkit.data.face_parts import (
+from ferkit.synthetic.action_units import AU_NAMES, REGIONS
+from ferkit.synthetic.geometry import View
+from ferkit.synthetic.parameters import OCCLUDERS, uniform
+from ferkit.synthetic.parts import (
     EYE_Y,
     Colours,
     Numbers,

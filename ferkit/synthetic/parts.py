@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ferkit.data.face_geometry import Patch, View
+from ferkit.synthetic.geometry import Patch, View
 
 #: Name -> per-face number (B, 1, 1).
 Numbers = dict[str, Tensor]

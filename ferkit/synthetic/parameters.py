@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ferkit.data.action_units import AU_NAMES, CONFUSABLE, OPTIONAL, PROTOTYPES
+from ferkit.synthetic.action_units import AU_NAMES, CONFUSABLE, OPTIONAL, PROTOTYPES
 
 #: What a knob takes: a number, or (low, high) to draw from.
 Range = float | tuple[float, float]

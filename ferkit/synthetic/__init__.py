@@ -1,0 +1,16 @@
+"""Drawn faces with known action units: the data set that needs no download, no licence and no real person."""
+
+from ferkit.synthetic.action_units import AU_DESCRIPTIONS, AU_NAMES, PROTOTYPES, REGIONS
+from ferkit.synthetic.faces import SyntheticBatch, draw_faces, face_from_action_units, load_synthetic, make_faces
+
+__all__ = [
+    "AU_DESCRIPTIONS",
+    "AU_NAMES",
+    "PROTOTYPES",
+    "REGIONS",
+    "SyntheticBatch",
+    "draw_faces",
+    "face_from_action_units",
+    "load_synthetic",
+    "make_faces",
+]
