@@ -41,7 +41,7 @@ def load_affectnet(
             `annotations/`. Default: environment variable FERKIT_AFFECTNET, else `data/raw/affectnet`.
         size: side of the faces in pixels.
         margin: part of the face's box that is added on each side; csv release without `align` only.
-        align: bring eyes, nose and mouth, from the 68 landmarks of the release, to the template of `ferkit.data.crops`.
+        align: bring eyes, nose and mouth, from the 68 landmarks of the release, to the template of `ferkit.faces.crop`.
         missing: "error", or "drop" to leave out pictures that are listed and not there.
         workers: threads that decode; default one per processor, eight at most.
         progress: show a bar where decoding takes more than two seconds.

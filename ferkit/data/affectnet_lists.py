@@ -17,7 +17,7 @@ import numpy as np
 from ferkit.data import lists
 from ferkit.data.archives import csv_rows
 from ferkit.data.cache import _replacing, cache_folder, source_sha256
-from ferkit.data.crops import five_of_68
+from ferkit.faces.crop import five_of_68
 
 COLUMNS = (
     "subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression", "valence", "arousal",

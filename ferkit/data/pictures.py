@@ -26,7 +26,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from ferkit.data.cache import _replacing, cache_folder
-from ferkit.data.crops import cut_face, open_picture
+from ferkit.faces.crop import cut_face, open_picture
 
 #: Part of every key: raised whenever the same pictures would give other faces.
 VERSION = 1
@@ -96,7 +96,7 @@ def store(
         kind: name of the data set, for file names and the progress bar.
         listing: the pictures.
         size: side of the faces in pixels.
-        margin: see `ferkit.data.crops.cut_face`.
+        margin: see `ferkit.faces.crop.cut_face`.
         workers: threads that decode; default one per processor, eight at most.
         progress: show a bar where it takes more than two seconds.
 

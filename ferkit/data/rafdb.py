@@ -60,7 +60,7 @@ def load_rafdb(
         size: side of the faces in pixels; the aligned pictures have 100.
         images: "aligned", the data set's own aligned faces, or "original", the photographs they were cut from (list layout).
         align: with "original", bring the five landmarks of `Annotation/manual` to the template of
-            `ferkit.data.crops`; else the box of `Annotation/boundingbox` (left, top, right, bottom) is cut out.
+            `ferkit.faces.crop`; else the box of `Annotation/boundingbox` (left, top, right, bottom) is cut out.
         margin: part of the box that is added on each side; only for "original" without `align`.
         order: for class folders named by numbers: which class each number is, first to last, as a key of
             `ferkit.labels.ORDERS` or a tuple of names. Folders 1 to 7 are RAF-DB's own order unless told otherwise;

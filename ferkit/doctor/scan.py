@@ -22,9 +22,9 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ferkit.data.cache import cache_folder
-from ferkit.data.crops import MAX_PIXELS, square_box
 from ferkit.data.pictures import Listing
 from ferkit.doctor.survey import Survey
+from ferkit.faces.crop import MAX_PIXELS, square_box
 
 VERSION = 1
 BLOCK = 1024

@@ -46,7 +46,7 @@ def opinion_bars(opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndar
     """Probabilities of several networks, three in a row, one line per emotion, classes of the conformal set in full colour.
 
     Args:
-        opinions: with `network`, `labels`, `probabilities`, `doubt` and `likely`, as of `ferkit.opinions.ask`.
+        opinions: with `network`, `labels`, `probabilities`, `doubt` and `likely`, as of `ferkit.explain.opinions.ask`.
         names: the lines, top to bottom; emotions a network does not know stay empty.
         crop: the face, shown at the left.
         title: of the figure.

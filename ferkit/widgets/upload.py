@@ -13,8 +13,8 @@ from IPython.display import Image, display
 
 from ferkit import faces, plots
 from ferkit.explain import METHODS, cam
+from ferkit.explain.opinions import PARTS, Network, as_channels, ask, available_networks, hide, in_words, under_changes
 from ferkit.labels import EMOTIONS
-from ferkit.opinions import PARTS, Network, as_channels, ask, available_networks, hide, in_words, under_changes
 from ferkit.widgets.attention import cam_figure, map_layers
 from ferkit.widgets.controls import Panel, controls_for
 from ferkit.widgets.webcam import Webcam

@@ -7,7 +7,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from ferkit.uploads import read_picture
+from ferkit.faces.decode import read_picture
 
 _BROWSER_SIDE = """
 function render({ model, el }) {

@@ -59,7 +59,7 @@ from ferkit.explain import (
 from ferkit.metrics import mean_interval
 from ferkit.models import create_model
 from ferkit.notebook import check, footer, profile, record
-from ferkit.opinions import available_networks
+from ferkit.explain.opinions import available_networks
 from ferkit.predict import predict_probabilities, prepare_for
 from ferkit.recipe import Recipe
 from ferkit.experiment import build_model, load_faces

@@ -10,7 +10,7 @@ import pytest
 from notebooks.build import ROOT
 
 ORDER = (
-    "environment labels papers data synthetic doctor models losses optim metrics calibration agreement predict recipe task batches precision progress distributed history checkpoints train stages experiment series ensemble records publish label_noise cross explain opinions uploads faces plots "
+    "environment labels papers faces data synthetic doctor models losses optim metrics calibration agreement predict recipe task batches precision progress distributed history checkpoints train stages experiment series ensemble records publish label_noise cross explain plots "
     "widgets notebook __main__"
 ).split()
 FERKIT = ROOT / "ferkit"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit.data.crops import TEMPLATE_112, cut_face, five_of_68, open_picture, similarity, square_box
+from ferkit.faces.crop import TEMPLATE_112, cut_face, five_of_68, open_picture, similarity, square_box
 
 
 def packed(image, kind="PNG", **options):
@@ -110,6 +110,6 @@ def test_pictures_that_cannot_be_read_right_are_refused(monkeypatch):
     for data in (b"", b"text", whole[: len(whole) // 2], whole[:100]):
         with pytest.raises(ValueError, match="expected an image file, but it cannot be read"):
             open_picture(data)
-    monkeypatch.setattr("ferkit.data.crops.MAX_PIXELS", 1000)
+    monkeypatch.setattr("ferkit.faces.crop.MAX_PIXELS", 1000)
     with pytest.raises(ValueError, match="at most 1,000 pixels, found 64x64"):
         open_picture(whole)

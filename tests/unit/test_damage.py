@@ -24,10 +24,10 @@ from PIL import Image
 
 from ferkit import labels
 from ferkit.data import affectnet_lists, expw, fer2013, ferplus, folder, lists, rafdb
-from ferkit.data.crops import cut_face, open_picture
 from ferkit.data.pictures import Listing
 from ferkit.doctor import NotRecognised, examine, scan
 from ferkit.doctor.survey import survey
+from ferkit.faces.crop import cut_face, open_picture
 from tests.support import doctor_trees, trees
 
 TIMES = int(os.environ.get("FERKIT_CASES", "1"))

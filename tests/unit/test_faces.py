@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit import faces
-from ferkit.faces import TEMPLATE, Face, crop_face, describe, find_faces, portrait, read_picture, tilt
+from ferkit.faces import detect
+from ferkit.faces.detect import TEMPLATE, Face, crop_face, describe, find_faces, portrait, read_picture, tilt
 
 pytest.importorskip("facenet_pytorch")
 
@@ -215,7 +215,7 @@ def test_min_size_and_min_probability(astronaut: np.ndarray) -> None:
 
 
 def test_the_package_losing_count_is_survived(monkeypatch: pytest.MonkeyPatch, astronaut: np.ndarray) -> None:
-    real, calls = faces._detector, []
+    real, calls = detect._detector, []
 
     class Loses:
         def __init__(self, min_size: float) -> None:
@@ -229,7 +229,7 @@ def test_the_package_losing_count_is_survived(monkeypatch: pytest.MonkeyPatch, a
                 )
             return real(self.min_size).detect(*args, **kwargs)
 
-    monkeypatch.setattr(faces, "_detector", Loses)
+    monkeypatch.setattr(detect, "_detector", Loses)
     assert len(find_faces(astronaut)) == 1
     assert len(calls) == 2 and calls[0] < calls[1]
 

@@ -6,8 +6,7 @@ import torch
 
 from ferkit import faces
 from ferkit.calibration import conformal_sets, conformal_threshold
-from ferkit.models import create_model
-from ferkit.opinions import (
+from ferkit.explain.opinions import (
     CHANGES,
     PARTS,
     Network,
@@ -19,6 +18,7 @@ from ferkit.opinions import (
     in_words,
     under_changes,
 )
+from ferkit.models import create_model
 
 
 @pytest.fixture(scope="module")

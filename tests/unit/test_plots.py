@@ -12,10 +12,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from ferkit import plots
+from ferkit.explain.opinions import Opinion
 from ferkit.labels import EMOTIONS
 from ferkit.metrics import wilson
 from ferkit.models import create_model, summarise
-from ferkit.opinions import Opinion
 
 NAMES = EMOTIONS[:7]
 RNG = np.random.default_rng(0)

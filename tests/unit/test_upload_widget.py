@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from ferkit import faces, plots
+from ferkit.explain.opinions import Network
 from ferkit.models import create_model
-from ferkit.opinions import Network
 from ferkit.widgets import FaceUpload, Webcam
 from ferkit.widgets import upload as module
 

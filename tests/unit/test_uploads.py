@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit.faces import crop_face, describe, find_faces, portrait, read_picture
-from ferkit.uploads import LARGE
+from ferkit.faces.decode import LARGE
+from ferkit.faces.detect import crop_face, describe, find_faces, portrait, read_picture
 from tests.support.uploads import encode, hostile_uploads
 from tests.unit.children import CONTEXT, child_process
 
@@ -148,10 +148,10 @@ def test_a_strip_at_a_time_changes_nothing(monkeypatch):
     pictures = [rng.integers(0, 256, shape).astype(kind) for shape, kind in (((37, 23, 3), np.uint8), ((37, 23, 4), np.uint8), ((37, 23), np.uint16))]
     data = [encode(Image.fromarray(p), "PNG") for p in pictures]
     whole = [read_picture(d) for d in data]
-    monkeypatch.setattr("ferkit.uploads._STRIP", 50)
+    monkeypatch.setattr("ferkit.faces.decode._STRIP", 50)
     for one, d in zip(whole, data, strict=True):
         np.testing.assert_array_equal(read_picture(d), one)
-    monkeypatch.setattr("ferkit.uploads.LARGE", 200)  # 37 x 23 needs a third of its sides
+    monkeypatch.setattr("ferkit.faces.decode.LARGE", 200)  # 37 x 23 needs a third of its sides
     small = read_picture(data[0])
     assert small.shape == (13, 8, 3)
     np.testing.assert_allclose(small[0, 0], pictures[0][:3, :3].mean((0, 1)), atol=1)

@@ -1,4 +1,4 @@
-"""From somebody's picture to the face crops a network wants: MTCNN detection and alignment; reading is in `ferkit.uploads`.
+"""From somebody's picture to the face crops a network wants: MTCNN detection and alignment; reading is in `ferkit.faces.decode`.
 
 Everything stays in memory: nothing here writes a picture anywhere.
 """
@@ -8,11 +8,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.nn import functional as F
 
-from ferkit.uploads import MAX_PIXELS, portrait, read_picture
+from ferkit.faces.decode import MAX_PIXELS, portrait, read_picture
 
 __all__ = ["MAX_PIXELS", "TEMPLATE", "Face", "crop_face", "describe", "find_faces", "portrait", "read_picture", "tilt"]
 
@@ -167,6 +165,9 @@ def _similarity(source: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 def _sample(image: np.ndarray, to_picture: np.ndarray, size: int) -> np.ndarray:
     """Read the picture where the unit square lies in it, with as many samples per pixel as shrinking needs."""
+    import torch  # here, so that reading a data set does not wait for it
+    from torch.nn import functional as F
+
     scale = math.hypot(to_picture[0, 0], to_picture[1, 0]) / size  # picture pixels per pixel of the result
     fine = size * min(16, max(1, math.ceil(scale)))
     # Only the part that is needed is converted: a large photograph as float32 would take a gigabyte.
