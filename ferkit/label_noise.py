@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from ferkit import data
 from ferkit import labels as orders
 from ferkit.data import ferplus
-from ferkit.data.cache import file_sha256
+from ferkit.data.io.cache import file_sha256
 from ferkit.experiment import environment, split_digest
 from ferkit.metrics import percentiles, wilson
 from ferkit.models import create_model

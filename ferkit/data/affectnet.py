@@ -12,10 +12,10 @@ from functools import partial
 import numpy as np
 
 from ferkit import labels
-from ferkit.data import lists
 from ferkit.data.affectnet_lists import LIST_FOLDERS, Table, read_csv_release, read_npy_release
 from ferkit.data.faceset import FaceSet
-from ferkit.data.pictures import Listing, missing_rows, store
+from ferkit.data.io import lists
+from ferkit.data.io.pictures import Listing, missing_rows, store
 
 #: Images per class, in AffectNet's order: manually labelled training images as commonly counted, 500 each for validation.
 OFFICIAL_COUNTS = {"train": (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750), "test": (500,) * 8}

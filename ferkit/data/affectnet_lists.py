@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ferkit.data import lists
-from ferkit.data.archives import csv_rows
-from ferkit.data.cache import _replacing, cache_folder, source_sha256
+from ferkit.data.io import lists
+from ferkit.data.io.archives import csv_rows
+from ferkit.data.io.cache import _replacing, cache_folder, source_sha256
 from ferkit.faces.crop import five_of_68
 
 COLUMNS = (

@@ -22,9 +22,9 @@ from tqdm.auto import tqdm
 
 from ferkit import labels
 from ferkit.data import fer2013, sources
-from ferkit.data.cache import file_sha256
 from ferkit.data.ferplus import VOTES_NAME
-from ferkit.data.lists import picture_name
+from ferkit.data.io.cache import file_sha256
+from ferkit.data.io.lists import picture_name
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ferkit import labels
-from ferkit.data import lists
-from ferkit.data.cache import _replacing, cache_folder, file_sha256
 from ferkit.data.faceset import FaceSet
-from ferkit.data.pictures import Listing, missing_rows, store
+from ferkit.data.io import lists
+from ferkit.data.io.cache import _replacing, cache_folder, file_sha256
+from ferkit.data.io.pictures import Listing, missing_rows, store
 
 #: Faces per class of the whole set, in ExpW's label order, as commonly counted. Their sum is 91,793.
 OFFICIAL_COUNTS = (3671, 3995, 1088, 30537, 10559, 7060, 34883)

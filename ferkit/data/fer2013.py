@@ -14,11 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from ferkit import labels
-from ferkit.data import cache
-from ferkit.data.archives import csv_rows, is_packed
-from ferkit.data.cache import Arrays
 from ferkit.data.faceset import FaceSet
-from ferkit.data.folders import find_class_folders, find_parquet, read_class_folders, read_parquet
+from ferkit.data.io import cache
+from ferkit.data.io.archives import csv_rows, is_packed
+from ferkit.data.io.cache import Arrays
+from ferkit.data.io.folders import find_class_folders, find_parquet, read_class_folders, read_parquet
 
 SIDE = 48
 PIXELS = SIDE * SIDE

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ferkit import labels
-from ferkit.data import cache
-from ferkit.data.archives import csv_rows
 from ferkit.data.faceset import FaceSet
 from ferkit.data.fer2013 import USAGES, find_source, load_fer2013
+from ferkit.data.io import cache
+from ferkit.data.io.archives import csv_rows
 
 MODES = ("majority", "probability", "multi_target")
 VOTES_NAME = "fer2013new.csv"

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ferkit import labels
-from ferkit.data import lists
-from ferkit.data.archives import csv_rows
 from ferkit.data.faceset import FaceSet
-from ferkit.data.folders import IMAGES, class_tree, is_emotion, split_of
-from ferkit.data.pictures import Listing, missing_rows, store
+from ferkit.data.io import lists
+from ferkit.data.io.archives import csv_rows
+from ferkit.data.io.folders import IMAGES, class_tree, is_emotion, split_of
+from ferkit.data.io.pictures import Listing, missing_rows, store
 
 #: Files taken for pictures in class folders; what a csv names may end as it likes.
 ENDINGS = (*IMAGES, ".webp", ".tif", ".tiff", ".gif")

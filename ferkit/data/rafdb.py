@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ferkit import labels
-from ferkit.data import lists
 from ferkit.data.faceset import FaceSet
-from ferkit.data.folders import class_tree, split_of
-from ferkit.data.pictures import Listing, missing_rows, store
+from ferkit.data.io import lists
+from ferkit.data.io.folders import class_tree, split_of
+from ferkit.data.io.pictures import Listing, missing_rows, store
 
 #: Images per class of the official split, in RAF-DB's label order. Their sums are 12,271 and 3,068.
 OFFICIAL_COUNTS = {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)}

@@ -21,8 +21,8 @@ from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ferkit.data.cache import cache_folder
-from ferkit.data.pictures import Listing
+from ferkit.data.io.cache import cache_folder
+from ferkit.data.io.pictures import Listing
 from ferkit.doctor.survey import Survey
 from ferkit.faces.crop import MAX_PIXELS, square_box
 

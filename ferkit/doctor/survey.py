@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ferkit import labels
-from ferkit.data import affectnet_lists, cache, expw, fer2013, ferplus, folder, folders, lists, rafdb
-from ferkit.data.archives import csv_rows, is_packed
-from ferkit.data.pictures import Listing
+from ferkit.data import affectnet_lists, expw, fer2013, ferplus, folder, rafdb
+from ferkit.data.io import cache, folders, lists
+from ferkit.data.io.archives import csv_rows, is_packed
+from ferkit.data.io.pictures import Listing
 from ferkit.doctor.published import ORDERS, official_tables
 from ferkit.doctor.report import Finding, some
 

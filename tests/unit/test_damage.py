@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ferkit import labels
-from ferkit.data import affectnet_lists, expw, fer2013, ferplus, folder, lists, rafdb
-from ferkit.data.pictures import Listing
+from ferkit.data import affectnet_lists, expw, fer2013, ferplus, folder, rafdb
+from ferkit.data.io import lists
+from ferkit.data.io.pictures import Listing
 from ferkit.doctor import NotRecognised, examine, scan
 from ferkit.doctor.survey import survey
 from ferkit.faces.crop import cut_face, open_picture
@@ -259,7 +260,7 @@ def test_archives_that_hold_a_link(tmp_path):
 @pytest.mark.parametrize("filling", [b"\0", b"\n", b"0,1,Training\n"])
 def test_archives_that_blow_up(tmp_path, monkeypatch, kind, filling):
     """A hundred megabytes in a hundred kilobytes; the limit is lowered to ten, so that the test is quick."""
-    monkeypatch.setattr("ferkit.data.archives.MAX_BYTES", 10_000_000)
+    monkeypatch.setattr("ferkit.data.io.archives.MAX_BYTES", 10_000_000)
     data = b"emotion,pixels,Usage\n" + filling * (30_000_000 // len(filling))
     file = _written(tmp_path / f"fer2013.csv.{kind}", packed(kind, "fer2013.csv", data))
     assert file.stat().st_size < 1_000_000

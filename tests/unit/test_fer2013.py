@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from ferkit import labels
-from ferkit.data import archives, cache, fer2013, load_fer2013
+from ferkit.data import fer2013, load_fer2013
 from ferkit.data.fer2013 import parse_pixels
+from ferkit.data.io import archives, cache
 
 N = 30
 USAGE = ["Training"] * 20 + ["PublicTest"] * 6 + ["PrivateTest"] * 4

@@ -7,7 +7,7 @@ import pytest
 
 from ferkit import labels
 from ferkit.data import load, load_folder
-from ferkit.data.folders import class_tree
+from ferkit.data.io.folders import class_tree
 from tests.support import trees
 
 ALIAS = {"angry": "anger", "Disgusted": "disgust", "scared": "fear", "happy": "happiness", "SAD": "sadness", "surprised": "surprise", "neutral": "neutral"}

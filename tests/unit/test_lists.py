@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from ferkit.data import lists, load
+from ferkit.data import load
+from ferkit.data.io import lists
 from tests.support import trees
 
 JUNK = ["\0", "\ufeff", "\r\n", " ", "\t", ",", ";", '"', "-1", "1e9", "nan", "../", "é", "\udcff", "x" * 300, "", "\n\n"]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit.data import pictures
-from ferkit.data.pictures import Listing, store
+from ferkit.data.io import pictures
+from ferkit.data.io.pictures import Listing, store
 
 N = 23
 

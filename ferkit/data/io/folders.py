@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ferkit import labels
-from ferkit.data.cache import Arrays
+from ferkit.data.io.cache import Arrays
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
 #: Split by the name of a folder or of a parquet file up to its first "-".

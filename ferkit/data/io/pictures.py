@@ -25,7 +25,7 @@ import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from ferkit.data.cache import _replacing, cache_folder
+from ferkit.data.io.cache import _replacing, cache_folder
 from ferkit.faces.crop import cut_face, open_picture
 
 #: Part of every key: raised whenever the same pictures would give other faces.
