@@ -17,8 +17,8 @@ import numpy as np
 from ferkit import labels
 from ferkit.data import image_hashes
 from ferkit.data.faceset import FaceSet
+from ferkit.evaluation.metrics import evaluate
 from ferkit.experiment import environment, load_faces, split_digest
-from ferkit.metrics import evaluate
 from ferkit.models import create_model
 from ferkit.predict import predict_probabilities
 from ferkit.recipe import Recipe
@@ -88,7 +88,7 @@ def cross(folders: Sequence[str | Path], *, n_bootstrap: int = 1000) -> dict[str
         n_bootstrap: replicates of the intervals, which are over test pictures and do not hold the spread between trainings.
 
     Returns:
-        A record: `labels`, the shared emotions; `runs` and `sets`, names of rows and columns; `cells`, one `ferkit.metrics.evaluate` for
+        A record: `labels`, the shared emotions; `runs` and `sets`, names of rows and columns; `cells`, one `ferkit.evaluation.metrics.evaluate` for
         each run and set, with the share `kept` of the test pictures and the number of `copies`: pictures that are, pixel for pixel,
         among the run's own training or validation pictures (`duplicate_clean` leaves them out). Own test splits are cells like the
         others, on the shared emotions, so they are not the runs' own results where some are missing.

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ferkit.agreement import disagreement, oracle_accuracy
 from ferkit.data import duplicate_mask
+from ferkit.evaluation import disagreement, oracle_accuracy
+from ferkit.evaluation.metrics import cross_entropy, evaluate, paired_difference
 from ferkit.experiment import environment, load_faces, split_digest, write_json
-from ferkit.metrics import cross_entropy, evaluate, paired_difference
 from ferkit.recipe import Recipe
 
 MOST_SUBSETS = 2**12

@@ -21,8 +21,8 @@ from accelerate.utils import set_seed
 import ferkit
 from ferkit import data
 from ferkit.data.faceset import FaceSet
+from ferkit.evaluation.metrics import evaluate
 from ferkit.history import History
-from ferkit.metrics import evaluate
 from ferkit.models import FerModel, count_parameters, create_model, initialise, model_options, save_weights, summarise
 from ferkit.predict import predict_probabilities, tta_views
 from ferkit.recipe import Recipe

@@ -21,8 +21,8 @@ from ferkit import data
 from ferkit import labels as orders
 from ferkit.data import ferplus
 from ferkit.data.io.cache import file_sha256
+from ferkit.evaluation.metrics import percentiles, wilson
 from ferkit.experiment import environment, split_digest
-from ferkit.metrics import percentiles, wilson
 from ferkit.models import create_model
 from ferkit.models.registry import read_weights_header
 from ferkit.predict import predict_probabilities

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ferkit.calibration import conformal_sets, conformal_threshold
+from ferkit.evaluation.calibration import conformal_sets, conformal_threshold
+from ferkit.evaluation.metrics import SCORES, wilson
 from ferkit.experiment import load_faces, write_json
 from ferkit.history import History
-from ferkit.metrics import SCORES, wilson
 from ferkit.models import create_model, save_weights
 from ferkit.models.registry import weights_folder
 from ferkit.predict import graded, predict_probabilities
@@ -81,7 +81,7 @@ def conformal_record(predictions: Mapping[str, np.ndarray], *, tta: str | None, 
     Args:
         predictions: as in a run's predictions.npz: `validation` and `test` (N, K) with `validation_labels` and `test_labels`.
         tta: the test-time augmentation they were made with.
-        level: see `ferkit.calibration.conformal_threshold`.
+        level: see `ferkit.evaluation.calibration.conformal_threshold`.
 
     """
     threshold = conformal_threshold(predictions["validation"], predictions["validation_labels"], level=level)

@@ -19,8 +19,8 @@ from ferkit.checkpoints import newest_checkpoint, save_checkpoint
 from ferkit.data.faceset import FaceSet
 from ferkit.data.transforms import augmentation
 from ferkit.distributed import synchronised_batch_norm
+from ferkit.evaluation.metrics import scores_of_confusion
 from ferkit.history import History
-from ferkit.metrics import scores_of_confusion
 from ferkit.models import FerModel, save_state, save_weights
 from ferkit.optim import SAM, Schedule, averaged, make_optimizer, parameter_groups
 from ferkit.precision import refuse_broken_bf16

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from ferkit.calibration import conformal_sets
+from ferkit.evaluation.calibration import conformal_sets
 from ferkit.labels import ALIASES, EMOTIONS
 from ferkit.models import FerModel, create_model, list_weights
 from ferkit.predict import graded, predict_probabilities

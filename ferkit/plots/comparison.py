@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ferkit.calibration import Reliability
+from ferkit.evaluation.calibration import Reliability
 from ferkit.plots.house import COLOURS, Figure, check, new_figure, styled
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ferkit.metrics import mean_interval
+from ferkit.evaluation.metrics import mean_interval
 from ferkit.plots.house import COLOURS, Figure, check, colour, new_figure, show, styled
 from ferkit.plots.results import draw_intervals
 

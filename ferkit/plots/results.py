@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ferkit.metrics import mean_interval, wilson
+from ferkit.evaluation.metrics import mean_interval, wilson
 from ferkit.plots.house import COLOURS, Figure, barh, check, colour, new_figure, short, styled
 
 

@@ -61,7 +61,7 @@ from ferkit.data.transforms import prepare
 from ferkit.doctor.published import official_tables
 from ferkit.label_noise import agreement as votes_agree
 from ferkit.label_noise import entropy
-from ferkit.metrics import evaluate, wilson
+from ferkit.evaluation.metrics import evaluate, wilson
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.plots.house import barh, new_figure, show
 from ferkit.publish import read_record

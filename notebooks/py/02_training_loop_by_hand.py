@@ -48,7 +48,7 @@ from ferkit.synthetic.action_units import PROTOTYPES
 from ferkit.synthetic.faces import face_from_action_units
 from ferkit.experiment import load_faces
 from ferkit.explain import capture
-from ferkit.metrics import evaluate, mean_interval
+from ferkit.evaluation.metrics import evaluate, mean_interval
 from ferkit.models import FerModel, count_parameters, summarise
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic

@@ -40,7 +40,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ferkit import plots
 from ferkit.synthetic.faces import make_faces
 from ferkit.explain import capture
-from ferkit.metrics import mean_interval
+from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import count_parameters
 from ferkit.models.attention import BAM, CBAM, ChannelGate, CoordinateAttention, SpatialBias, SqueezeExcite
 from ferkit.models.resmasking import MaskingBlock

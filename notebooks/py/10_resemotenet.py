@@ -48,7 +48,7 @@ from torch import Tensor, nn
 from ferkit import faces, labels, papers, plots
 from ferkit.experiment import build_model, load_faces
 from ferkit.explain import cam, capture
-from ferkit.metrics import evaluate, mcnemar, mean_interval
+from ferkit.evaluation.metrics import evaluate, mcnemar, mean_interval
 from ferkit.models import count_parameters, create_model, summarise
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic

@@ -53,7 +53,7 @@ from ferkit import faces, papers, plots
 from ferkit.experiment import build_model, load_faces
 from ferkit.explain import cam, capture, chance_scores, estimate, grad_cam_by_hand, raw_cam, score_maps, spatial_maps
 from ferkit.labels import EMOTIONS
-from ferkit.metrics import evaluate, mcnemar, mean_interval
+from ferkit.evaluation.metrics import evaluate, mcnemar, mean_interval
 from ferkit.models import count_parameters, create_model, resmasking, summarise
 from ferkit.models.layers import BasicBlock
 from ferkit.models.resmasking import MASKS, count_as_printed, legal_size, nearest_legal_sizes

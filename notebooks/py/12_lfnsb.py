@@ -51,7 +51,7 @@ from torch import Tensor, nn
 from ferkit import papers, plots
 from ferkit.experiment import build_model, load_faces
 from ferkit.explain import capture
-from ferkit.metrics import mean_interval
+from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import count_parameters, create_model, summarise
 from ferkit.models.attention import CoordinateAttention
 from ferkit.models.fuse import fold, fold_repvgg, fuse

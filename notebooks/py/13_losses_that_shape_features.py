@@ -58,7 +58,7 @@ from ferkit.losses import CrossEntropy, Flooding, make_criterion
 from ferkit.losses.cosine_harmony import CosineHarmonyLoss
 from ferkit.losses.cosine_harmony import adjusted_cosine_distance as library_distance
 from ferkit.losses.feature import cosine_distance
-from ferkit.metrics import mean_interval
+from ferkit.evaluation.metrics import mean_interval
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities, prepare_for

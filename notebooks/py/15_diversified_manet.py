@@ -43,11 +43,11 @@ import torch
 from torch import Tensor
 
 from ferkit import faces, papers, plots
-from ferkit.agreement import attention_overlap, disagreement
+from ferkit.evaluation import attention_overlap, disagreement
 from ferkit.experiment import build_model, load_faces
 from ferkit.explain import cam, capture
 from ferkit.losses.diversity import describe, pool_channels, pool_space, similarity, squared_distances
-from ferkit.metrics import mean_interval
+from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import create_model, summarise
 from ferkit.models.manet import MultiScaleBlock, mosaic
 from ferkit.notebook import check, footer, ledger_table, profile, record

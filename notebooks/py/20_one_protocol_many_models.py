@@ -43,10 +43,10 @@ import ipywidgets
 import numpy as np
 
 from ferkit import ensemble, plots
-from ferkit.calibration import fit_temperature, reliability, temper
+from ferkit.evaluation.calibration import fit_temperature, reliability, temper
 from ferkit.data.splits import stratified_folds
 from ferkit.experiment import build_model, load_faces, run
-from ferkit.metrics import cross_entropy, mean_interval, paired_difference, wilson
+from ferkit.evaluation.metrics import cross_entropy, mean_interval, paired_difference, wilson
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.plots.house import new_figure
 from ferkit.plots.results import draw_intervals
@@ -249,7 +249,7 @@ plots.reliability_diagram(panels)
 # **Temperature scaling** divides all logits by one number before the softmax. It is found on validation pictures, as the number of least
 # cross entropy. Written out for logits, and the same on probabilities:
 
-# %% tags=["same-as:ferkit.calibration.temper"]
+# %% tags=["same-as:ferkit.evaluation.calibration.temper"]
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     if not temperature > 0:
         raise ValueError(f"a temperature is above 0, found {temperature}")

@@ -56,7 +56,7 @@ from ferkit.explain import (
     shuffle_weights,
     similarity,
 )
-from ferkit.metrics import mean_interval
+from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import create_model
 from ferkit.notebook import check, footer, profile, record
 from ferkit.explain.opinions import available_networks

@@ -41,11 +41,11 @@ import torch
 from torch import nn
 
 from ferkit import plots
-from ferkit.agreement import attention_overlap, cohen_kappa, disagreement, plurality
+from ferkit.evaluation import attention_overlap, cohen_kappa, disagreement, plurality
 from ferkit.experiment import build_model, load_faces
 from ferkit.losses.attached import AttachedDiversity, attached
 from ferkit.losses.diversity import DiversityTerm, describe, similarity, squared_distances
-from ferkit.metrics import mean_interval
+from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import create_model
 from ferkit.notebook import check, footer, profile, record
 from ferkit.predict import prepare_for

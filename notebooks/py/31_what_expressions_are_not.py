@@ -47,7 +47,7 @@ from ferkit.data.faceset import FaceSet
 from ferkit.synthetic.faces import TEST_START, make_faces
 from ferkit.experiment import build_model
 from ferkit.explain import cam
-from ferkit.metrics import mean_interval, wilson
+from ferkit.evaluation.metrics import mean_interval, wilson
 from ferkit.models import create_model
 from ferkit.models.registry import weights_folder
 from ferkit.notebook import check, footer, profile, record

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from ferkit.agreement import (
+from ferkit.evaluation import (
     accuracy_by_branches,
     answers,
     attention_overlap,
@@ -18,7 +18,7 @@ from ferkit.agreement import (
     oracle_accuracy,
     plurality,
 )
-from ferkit.metrics import mcnemar, wilson
+from ferkit.evaluation.metrics import mcnemar, wilson
 
 RNG = np.random.default_rng
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from ferkit import plots
-from ferkit.calibration import fit_temperature, reliability, temper
-from ferkit.metrics import cross_entropy, evaluate
+from ferkit.evaluation.calibration import fit_temperature, reliability, temper
+from ferkit.evaluation.metrics import cross_entropy, evaluate
 from ferkit.publish import calibrate, conformal_record
 from ferkit.records import read_record
 

@@ -10,8 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ferkit.__main__ import app
-from ferkit.data import fer2013, sources
-from ferkit.data.io import download
+from ferkit.data import download, fer2013, sources
 from tests.support.hub import serving
 from tests.unit.small_faces import write_fer2013
 

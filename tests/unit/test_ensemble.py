@@ -14,7 +14,7 @@ from ferkit import ensemble as ensembles
 from ferkit import experiment, publish
 from ferkit.__main__ import app
 from ferkit.ensemble import Member, assess, choose, diversity, ensemble, read_member, refuse_unlike
-from ferkit.metrics import evaluate, mcnemar, paired_difference
+from ferkit.evaluation.metrics import evaluate, mcnemar, paired_difference
 from ferkit.recipe import Recipe
 from tests.unit.small_faces import write_fer2013
 

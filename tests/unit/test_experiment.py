@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ferkit import experiment
+from ferkit.evaluation.metrics import evaluate
 from ferkit.experiment import build_model, environment, load_faces, run, split_digest
 from ferkit.history import History
 from ferkit.labels import order
-from ferkit.metrics import evaluate
 from ferkit.models import create_model, summarise
 from ferkit.predict import predict_probabilities
 from ferkit.recipe import Recipe

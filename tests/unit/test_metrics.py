@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from ferkit.evaluation.metrics import (
+    SCORES,
+    bootstrap_intervals,
+    evaluate,
+    mcnemar,
+    mean_interval,
+    scores_of_confusion,
+    wilson,
+)
 from ferkit.labels import EMOTIONS
-from ferkit.metrics import SCORES, bootstrap_intervals, evaluate, mcnemar, mean_interval, scores_of_confusion, wilson
 
 NAMES = EMOTIONS[:7]
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ferkit import faces
-from ferkit.calibration import conformal_sets, conformal_threshold
+from ferkit.evaluation.calibration import conformal_sets, conformal_threshold
 from ferkit.explain.opinions import (
     CHANGES,
     PARTS,

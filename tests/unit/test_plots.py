@@ -12,9 +12,9 @@ from matplotlib.text import Text
 from PIL import Image
 
 from ferkit import plots
+from ferkit.evaluation.metrics import wilson
 from ferkit.explain.opinions import Opinion
 from ferkit.labels import EMOTIONS
-from ferkit.metrics import wilson
 from ferkit.models import create_model, summarise
 
 NAMES = EMOTIONS[:7]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ferkit import data, labels
+from ferkit.evaluation.metrics import evaluate
 from ferkit.experiment import load_faces, split_digest
-from ferkit.metrics import evaluate
 from ferkit.models import count_parameters, create_model, list_weights
 from ferkit.models.registry import read_weights_header, weights_folder
 from ferkit.predict import predict_probabilities

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ferkit.batches import EpochBatches
 from ferkit.checkpoints import complete_checkpoints
 from ferkit.data import FaceSet
+from ferkit.evaluation.metrics import evaluate
 from ferkit.history import History
-from ferkit.metrics import evaluate
 from ferkit.models import FerModel, create_model
 from ferkit.predict import predict_logits, predict_probabilities, prepare_for
 from ferkit.recipe import Recipe

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ferkit.agreement.bootstrap import Pairwise, all_pairs, between_pairs, resampled_sums
+from ferkit.evaluation.bootstrap import Pairwise, all_pairs, between_pairs, resampled_sums
 
 
 def answers(outputs: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ferkit.agreement.answers import answers, checked_probabilities, right_answers, votes_for
-from ferkit.agreement.bootstrap import Measured, resampled_sums, with_interval
+from ferkit.evaluation.agreement import answers, checked_probabilities, right_answers, votes_for
+from ferkit.evaluation.bootstrap import Measured, resampled_sums, with_interval
 
 
 def accuracy_by_branches(outputs: np.ndarray, labels: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Measured]:

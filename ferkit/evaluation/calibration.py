@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from ferkit.metrics import cross_entropy
+from ferkit.evaluation.metrics import cross_entropy
 
 #: Temperatures that `fit_temperature` looks at; a best one at either end means that there is none between.
 TEMPERATURES = (0.05, 20.0)
@@ -22,7 +22,7 @@ class Reliability(NamedTuple):
 def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> Reliability:
     """What a reliability diagram draws (Guo et al., ICML 2017, section 2): bins of equal width, nan where a bin is empty.
 
-    The expected calibration error of `ferkit.metrics.evaluate` is sum(n * |accuracy - confidence|) / N of the same bins.
+    The expected calibration error of `ferkit.evaluation.metrics.evaluate` is sum(n * |accuracy - confidence|) / N of the same bins.
 
     Args:
         probabilities: (N, K), rows sum to 1.

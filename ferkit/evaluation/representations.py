@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ferkit.agreement.bootstrap import Pairwise, all_pairs, between_pairs, resampled_sums
+from ferkit.evaluation.bootstrap import Pairwise, all_pairs, between_pairs, resampled_sums
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ferkit.metrics import percentiles
+from ferkit.evaluation.metrics import percentiles
 
 BATCH = 100  # replicates drawn at a time, to bound memory
 
