@@ -7,7 +7,7 @@ import typer
 import yaml
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` needs none
-    from ferkit.recipe import Recipe
+    from ferkit.training.recipe import Recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -277,7 +277,7 @@ def weights(
 
 
 def _recipe(file: Path, data: Path | None, profile: str, changes: list[str] | None) -> "Recipe":
-    from ferkit.recipe import Recipe
+    from ferkit.training.recipe import Recipe
 
     chosen = Recipe.load(file).overlay(profile).overlay(dict(_pair(text, "--set") for text in changes or []))
     return chosen if data is None else chosen.overlay({"data_path": str(data)})

@@ -21,7 +21,7 @@ from ferkit.evaluation.metrics import evaluate
 from ferkit.experiment import environment, load_faces, split_digest
 from ferkit.models import create_model
 from ferkit.predict import predict_probabilities
-from ferkit.recipe import Recipe
+from ferkit.training.recipe import Recipe
 
 #: What must be the same in all runs: otherwise a column would compare networks, not data.
 SAME = ("model", "width", "model_options", "image_size", "tta")

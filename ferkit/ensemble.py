@@ -20,7 +20,7 @@ from ferkit.data import duplicate_mask
 from ferkit.evaluation import disagreement, oracle_accuracy
 from ferkit.evaluation.metrics import cross_entropy, evaluate, paired_difference
 from ferkit.experiment import environment, load_faces, split_digest, write_json
-from ferkit.recipe import Recipe
+from ferkit.training.recipe import Recipe
 
 MOST_SUBSETS = 2**12
 

@@ -22,12 +22,12 @@ import ferkit
 from ferkit import data
 from ferkit.data.faceset import FaceSet
 from ferkit.evaluation.metrics import evaluate
-from ferkit.history import History
 from ferkit.models import FerModel, count_parameters, create_model, initialise, model_options, save_weights, summarise
 from ferkit.predict import predict_probabilities, tta_views
-from ferkit.recipe import Recipe
-from ferkit.stages import fit_stages
-from ferkit.train import fit, make_accelerator, make_task
+from ferkit.training.history import History
+from ferkit.training.loop import fit, make_accelerator, make_task
+from ferkit.training.recipe import Recipe
+from ferkit.training.stages import fit_stages
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import numpy as np
 from ferkit.evaluation.calibration import conformal_sets, conformal_threshold
 from ferkit.evaluation.metrics import SCORES, wilson
 from ferkit.experiment import load_faces, write_json
-from ferkit.history import History
 from ferkit.models import create_model, save_weights
 from ferkit.models.registry import weights_folder
 from ferkit.predict import graded, predict_probabilities
-from ferkit.recipe import Recipe
 from ferkit.records import read_record
+from ferkit.training.history import History
+from ferkit.training.recipe import Recipe
 
 # What every card says of the data; a set that is not here has to be added with its terms.
 TERMS = {

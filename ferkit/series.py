@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ferkit.experiment import run, write_json
-from ferkit.recipe import Recipe
-from ferkit.train import make_accelerator
+from ferkit.training.loop import make_accelerator
+from ferkit.training.recipe import Recipe
 
 #: Keys whose values are repetitions of one experiment: means and standard deviations are taken over these.
 REPETITIONS = ("seed", "split_seed", "fold")

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferkit import plots
-from ferkit.batches import EpochBatches
+from ferkit.training.batches import EpochBatches
 from ferkit.synthetic.action_units import PROTOTYPES
 from ferkit.synthetic.faces import face_from_action_units
 from ferkit.experiment import load_faces
@@ -54,8 +54,8 @@ from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.plots.house import new_figure, show
 from ferkit.predict import predict_probabilities, prepare_for
-from ferkit.recipe import Recipe
-from ferkit.train import Task, fit
+from ferkit.training.recipe import Recipe
+from ferkit.training.loop import Task, fit
 from ferkit.widgets import explore
 
 S = profile(
@@ -521,7 +521,7 @@ figure
 #
 # ## 6 · `fit` is this loop
 #
-# From here on the workbook uses `ferkit.train.fit`. It takes a `Task`, a network together with its loss. Same seed for the parameters, same batches, same recipe: if `fit` is the loop
+# From here on the workbook uses `ferkit.training.loop.fit`. It takes a `Task`, a network together with its loss. Same seed for the parameters, same batches, same recipe: if `fit` is the loop
 # above, it must give the same numbers.
 
 # %%

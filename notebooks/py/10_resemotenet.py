@@ -53,8 +53,8 @@ from ferkit.models import count_parameters, create_model, summarise
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.recipe import Recipe
+from ferkit.training.loop import fit, make_task
 from ferkit.widgets import cam_explorer, claim_checker, explore
 
 S = profile(
@@ -325,7 +325,7 @@ ledger_table("resemotenet", *facts)
 # $w_c = N / (K n_c)$. Our runs below use none; this is what the options would do.
 
 # %%
-from ferkit.optim import class_weights
+from ferkit.training.optim import class_weights
 
 counts = np.array(list(train.counts().values()))
 table = {kind: class_weights(counts, kind) for kind in ("balanced", "one_minus_frequency", "effective_number")}

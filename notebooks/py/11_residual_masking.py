@@ -61,8 +61,8 @@ from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities, prepare_for
 from ferkit.publish import read_record
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.recipe import Recipe
+from ferkit.training.loop import fit, make_task
 from ferkit.widgets import cam_explorer, claim_checker, explore
 
 S = profile(

@@ -60,8 +60,8 @@ from ferkit.models.mobilefacenet import LFN_STAGES, MFN, Bottleneck, FaceEmbeddi
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities, prepare_for
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.recipe import Recipe
+from ferkit.training.loop import fit, make_task
 from ferkit.widgets import claim_checker, explore
 
 S = profile(

@@ -62,7 +62,7 @@ from ferkit.evaluation.metrics import mean_interval
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities, prepare_for
-from ferkit.recipe import Recipe
+from ferkit.training.recipe import Recipe
 from ferkit.widgets import claim_checker, explore, feature_explorer
 
 S = profile(

@@ -55,8 +55,8 @@ from ferkit.models import create_model, summarise
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import prepare_for
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.recipe import Recipe
+from ferkit.training.loop import fit, make_task
 from ferkit.widgets import claim_checker, explore
 
 S = profile(

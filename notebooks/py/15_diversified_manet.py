@@ -53,8 +53,8 @@ from ferkit.models.manet import MultiScaleBlock, mosaic
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities, prepare_for
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.recipe import Recipe
+from ferkit.training.loop import fit, make_task
 from ferkit.widgets import explore
 
 S = profile(

@@ -52,8 +52,8 @@ from ferkit.plots.house import new_figure
 from ferkit.plots.results import draw_intervals
 from ferkit.predict import predict_probabilities
 from ferkit.publish import read_record
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.recipe import Recipe
+from ferkit.training.loop import fit, make_task
 from ferkit.widgets import explore
 
 S = profile(

@@ -61,9 +61,9 @@ from ferkit.models import create_model
 from ferkit.notebook import check, footer, profile, record
 from ferkit.explain.opinions import available_networks
 from ferkit.predict import predict_probabilities, prepare_for
-from ferkit.recipe import Recipe
+from ferkit.training.recipe import Recipe
 from ferkit.experiment import build_model, load_faces
-from ferkit.train import fit, make_task
+from ferkit.training.loop import fit, make_task
 from ferkit.widgets import explore, hidden_figure, map_layers, upload_face
 
 S = profile(

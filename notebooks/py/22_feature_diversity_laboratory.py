@@ -49,8 +49,8 @@ from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import create_model
 from ferkit.notebook import check, footer, profile, record
 from ferkit.predict import prepare_for
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.recipe import Recipe
+from ferkit.training.loop import fit, make_task
 from ferkit.widgets import explore
 
 S = profile(

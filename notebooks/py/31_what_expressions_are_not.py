@@ -54,8 +54,8 @@ from ferkit.notebook import check, footer, profile, record
 from ferkit.plots.house import COLOURS, new_figure
 from ferkit.predict import predict_probabilities
 from ferkit.publish import read_record
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.recipe import Recipe
+from ferkit.training.loop import fit, make_task
 from ferkit.widgets import explore
 
 S = profile(

@@ -57,7 +57,7 @@ PROFILE = "paper"  # "paper": the recipe as it stands; "teach" or "smoke": shrun
 OUT = "runs"  # folder of all runs; this one gets a folder of its own in it
 RESUME = True  # go on where an earlier start of this run stopped
 
-# The recipe, with the defaults of ferkit.recipe.Recipe: papermill writes the values of a recipe file over these.
+# The recipe, with the defaults of ferkit.training.recipe.Recipe: papermill writes the values of a recipe file over these.
 # Section 2 says what the keys are for. By hand, rather change the example there.
 # what it is called
 name = "experiment"
@@ -146,9 +146,9 @@ from ferkit.models import count_parameters, summarise
 from ferkit.notebook import footer, profile, record
 from ferkit.predict import predict_probabilities
 from ferkit.publish import read_record
-from ferkit.recipe import PROFILES, Recipe
+from ferkit.training.recipe import PROFILES, Recipe
 from ferkit.series import asks_for_several, run_all
-from ferkit.train import newest_checkpoint
+from ferkit.training.loop import newest_checkpoint
 
 values = {f.name: globals()[f.name] for f in dataclasses.fields(Recipe)}  # before anything else takes these names
 S = profile(PROFILE, **{p: dict(changes=changes, resume=RESUME and p != "smoke") for p, changes in PROFILES.items()})

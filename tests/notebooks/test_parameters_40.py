@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import yaml
 
-from ferkit.recipe import PROFILES, Recipe
+from ferkit.training.recipe import PROFILES, Recipe
 from notebooks import build
 from notebooks.build import tags
 

@@ -10,7 +10,7 @@ import pytest
 from notebooks.build import ROOT
 
 ORDER = (
-    "environment labels papers faces data synthetic doctor models losses optim evaluation predict recipe task batches precision progress distributed history checkpoints train stages experiment series ensemble records publish label_noise cross explain plots "
+    "environment labels papers faces data synthetic doctor models losses evaluation predict training experiment series ensemble records publish label_noise cross explain plots "
     "widgets notebook __main__"
 ).split()
 FERKIT = ROOT / "ferkit"
@@ -59,9 +59,9 @@ def test_order():
     ("source", "file", "wrong"),
     [
         ("from ferkit.models import create_model", "labels.py", True),
-        ("from ferkit import train", "data/fer2013.py", True),
+        ("from ferkit import training", "data/fer2013.py", True),
         ("def f():\n    import ferkit.plots", "evaluation/metrics.py", True),
-        ("from ..train import fit", "data/fer2013.py", True),
+        ("from ..training import fit", "data/fer2013.py", True),
         ("from .splits import x\nfrom ..labels import order", "data/fer2013.py", False),
         ("from ferkit.labels import order", "plots.py", False),
         ("from ferkit import labels", "__init__.py", True),

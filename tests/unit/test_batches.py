@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from ferkit.batches import EpochBatches, TrainingImages, stream
 from ferkit.data.transforms import augmentation
+from ferkit.training.batches import EpochBatches, TrainingImages, stream
 from tests.unit.small_faces import small_faces
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from ferkit.__main__ import app
 from ferkit.models import create_model, save_weights
-from ferkit.recipe import Recipe
+from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import write_fer2013
 
 

@@ -14,7 +14,7 @@ from ferkit.cross import cross, read_trained, refuse_unlike
 from ferkit.experiment import run
 from ferkit.models import create_model
 from ferkit.predict import predict_probabilities
-from ferkit.recipe import Recipe
+from ferkit.training.recipe import Recipe
 from tests.support import doctor_trees, trees
 
 

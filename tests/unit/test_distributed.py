@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ferkit.data import FaceSet
-from ferkit.distributed import GlobalBatchNorm2d, synchronised_batch_norm
-from ferkit.history import History
 from ferkit.models import create_model
 from ferkit.predict import prepare_for
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.distributed import GlobalBatchNorm2d, synchronised_batch_norm
+from ferkit.training.history import History
+from ferkit.training.loop import fit, make_task
+from ferkit.training.recipe import Recipe
 from tests.unit.children import free_port, run_children
 from tests.unit.small_faces import NAMES, small_faces, write_fer2013
 
@@ -56,7 +56,7 @@ def faces(n: int) -> FaceSet:
 
 def train(folder: Path, change: dict[str, object]) -> None:
     from ferkit import predict
-    from ferkit import train as module
+    from ferkit.training import loop as module
 
     change = dict(change)
     double = change.pop("double", False)
@@ -109,20 +109,20 @@ def test_two_processes_are_one(runs, scenario):
 
 
 def plain_batch_norm() -> None:
-    from ferkit import train as module
+    from ferkit.training import loop as module
 
     module.synchronised_batch_norm = lambda _module: lambda: None
 
 
 def equal_shares() -> None:
-    from ferkit import train as module
+    from ferkit.training import loop as module
 
     own_then_whole = itertools.cycle([1.0, 2.0])
     module._mass = lambda _task, _targets: next(own_then_whole)
 
 
 def count_shares() -> None:
-    from ferkit import train as module
+    from ferkit.training import loop as module
 
     module._mass = lambda _task, targets: len(targets)
 
@@ -150,7 +150,7 @@ DROPOUT = {"model_options": {}, "checkpoint_steps": 2}
 
 
 def train_with_dropout(folder: Path, stop: bool) -> None:
-    from ferkit.progress import Reporter
+    from ferkit.training.progress import Reporter
 
     def step(_self: Reporter, epoch: int, step: int, _steps: int, _loss: float) -> None:
         if stop and (epoch, step) == (2, 4):
@@ -266,7 +266,7 @@ def test_accelerate_launch(recipe_file, tmp_path):
 NOTEBOOK = """
 from accelerate import notebook_launcher
 from ferkit.experiment import run
-from ferkit.recipe import Recipe
+from ferkit.training.recipe import Recipe
 
 def training(file, out):
     run(Recipe.load(file), out=out, progress=False)

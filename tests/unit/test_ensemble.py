@@ -15,7 +15,7 @@ from ferkit import experiment, publish
 from ferkit.__main__ import app
 from ferkit.ensemble import Member, assess, choose, diversity, ensemble, read_member, refuse_unlike
 from ferkit.evaluation.metrics import evaluate, mcnemar, paired_difference
-from ferkit.recipe import Recipe
+from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import write_fer2013
 
 NAMES = ("neutral", "happiness", "anger")

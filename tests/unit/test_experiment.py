@@ -11,11 +11,11 @@ import torch
 from ferkit import experiment
 from ferkit.evaluation.metrics import evaluate
 from ferkit.experiment import build_model, environment, load_faces, run, split_digest
-from ferkit.history import History
 from ferkit.labels import order
 from ferkit.models import create_model, summarise
 from ferkit.predict import predict_probabilities
-from ferkit.recipe import Recipe
+from ferkit.training.history import History
+from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import write_fer2013
 
 
@@ -144,7 +144,7 @@ def test_interrupted_between_training_and_testing(done, recipe, tmp_path, monkey
             run(recipe, out=tmp_path, progress=False)
     assert not (tmp_path / "first" / "result.json").exists()
     with monkeypatch.context() as patch:
-        patch.setattr("ferkit.train.TrainingImages.__getitem__", out_of_memory)  # nothing is left to train
+        patch.setattr("ferkit.training.loop.TrainingImages.__getitem__", out_of_memory)  # nothing is left to train
         again = run(recipe, out=tmp_path, progress=False)
     assert again.result["test"] == done.result["test"]
 

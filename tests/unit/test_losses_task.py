@@ -6,7 +6,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ferkit.batches import EpochBatches, class_balance
 from ferkit.data import cap_per_class
 from ferkit.labels import order
 from ferkit.losses import list_losses, make_criterion
@@ -14,9 +13,10 @@ from ferkit.losses.criterion import BranchCrossEntropy, CrossEntropy, Flooding
 from ferkit.models import create_model, initialise, save_weights
 from ferkit.models.base import Parts
 from ferkit.models.esr import EsrParts
-from ferkit.optim import make_optimizer, parameter_groups
-from ferkit.recipe import Recipe
-from ferkit.train import Task, fit, make_task
+from ferkit.training.batches import EpochBatches, class_balance
+from ferkit.training.loop import Task, fit, make_task
+from ferkit.training.optim import make_optimizer, parameter_groups
+from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import NAMES, small_faces
 
 RECIPE = Recipe(name="small", width=1 / 16, model_options={"head": "linear", "stem_dropout": 0.0}, image_size=24, epochs=1, batch_size=32, lr=0.02)

@@ -11,7 +11,16 @@ from torch.optim import SGD
 from torch.optim import lr_scheduler as schedules
 
 from ferkit.labels import index_map
-from ferkit.optim import CLASS_WEIGHTS, OPTIMIZERS, SAM, SCHEDULES, Schedule, averaged, class_weights, make_optimizer
+from ferkit.training.optim import (
+    CLASS_WEIGHTS,
+    OPTIMIZERS,
+    SAM,
+    SCHEDULES,
+    Schedule,
+    averaged,
+    class_weights,
+    make_optimizer,
+)
 
 
 def parameter(*values: float) -> nn.Parameter:

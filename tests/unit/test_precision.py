@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ferkit.models import create_model
-from ferkit.precision import refuse_broken_bf16
+from ferkit.training.precision import refuse_broken_bf16
 
 CPU = torch.device("cpu")
 

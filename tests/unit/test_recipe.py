@@ -15,13 +15,13 @@ from ferkit.data.transforms import augmentation
 from ferkit.experiment import build_model
 from ferkit.labels import order
 from ferkit.models import FerModel, create_model, list_models
-from ferkit.optim import Schedule, class_weights, make_optimizer, parameter_groups
 from ferkit.papers import load as ledger
 from ferkit.predict import tta_views
-from ferkit.recipe import EXCEPTIONS, PROFILES, Recipe
 from ferkit.series import asks_for_several, recipes_of
-from ferkit.stages import stage_recipe
-from ferkit.task import make_task
+from ferkit.training.optim import Schedule, class_weights, make_optimizer, parameter_groups
+from ferkit.training.recipe import EXCEPTIONS, PROFILES, Recipe
+from ferkit.training.stages import stage_recipe
+from ferkit.training.task import make_task
 
 FOLDER = Path(__file__).parents[2] / "notebooks" / "recipes"
 FILES = sorted(FOLDER.rglob("*.yaml"))

@@ -196,7 +196,7 @@ def test_smallest_input_is_eight_pixels():
 def test_a_batch_of_one_cannot_train_at_64_px_but_can_at_100():
     """The last maps are 1 x 1 up to 64 px, so batch normalisation has one value per channel: the released code crashes there.
 
-    `ferkit.batches` therefore never gives a batch of one.
+    `ferkit.training.batches` therefore never gives a batch of one.
     """
     model = small()
     with pytest.raises(ValueError, match="Expected more than 1 value per channel"):

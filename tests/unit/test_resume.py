@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ferkit.checkpoints import complete_checkpoints, newest_checkpoint
-from ferkit.history import History
 from ferkit.models import create_model
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.checkpoints import complete_checkpoints, newest_checkpoint
+from ferkit.training.history import History
+from ferkit.training.loop import fit, make_task
+from ferkit.training.recipe import Recipe
 from tests.unit.children import child_process, run_children
 from tests.unit.small_faces import NAMES, small_faces
 
@@ -59,7 +59,7 @@ def die() -> None:
 
 def in_epoch(epoch: int, step: int) -> None:
     """After a step of an epoch; a checkpoint of that step is not yet written."""
-    from ferkit.progress import Reporter
+    from ferkit.training.progress import Reporter
 
     Reporter.step = lambda _self, e, s, _steps, _loss: die() if (e, s) == (epoch, step) else None
 
@@ -84,7 +84,7 @@ def in_save(nth: int) -> None:
 
 def before_save(nth: int) -> None:
     """Between the nth best.safetensors and history.csv and the checkpoint that belongs to them."""
-    from ferkit import train as module
+    from ferkit.training import loop as module
 
     save, calls = module.save_checkpoint, []
 
@@ -129,7 +129,7 @@ def after_save(nth: int) -> None:
 
 def slowly() -> None:
     """Nowhere, but slow enough for somebody else to kill it."""
-    from ferkit.progress import Reporter
+    from ferkit.training.progress import Reporter
 
     Reporter.step = lambda *_: time.sleep(0.1)
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import ferkit.train
+import ferkit.training.loop
 from ferkit import experiment, series
 from ferkit.__main__ import app
 from ferkit.data import image_hashes
 from ferkit.data import load as load_data
 from ferkit.experiment import load_faces, run
-from ferkit.history import History
-from ferkit.recipe import Recipe
 from ferkit.series import recipes_of, run_all
+from ferkit.training.history import History
+from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import write_fer2013
 
 
@@ -178,7 +178,7 @@ def test_an_interrupted_series_goes_on_in_the_fold_it_had_reached(recipe, folds,
     without_times = [[{k: v for k, v in row.items() if k != "seconds"} for row in s.summary["runs"]] for s in (again, folds)]
     assert without_times[0] == without_times[1]
     begun.clear()
-    monkeypatch.setattr(ferkit.train.TrainingImages, "__getitem__", lambda *_: pytest.fail("a finished series was trained"))
+    monkeypatch.setattr(ferkit.training.loop.TrainingImages, "__getitem__", lambda *_: pytest.fail("a finished series was trained"))
     assert run_all(asked, out=tmp_path, progress=False).summary == again.summary and not begun
     with pytest.raises(ValueError, match="holds a run with another lr"):
         run_all(asked.overlay({"lr": 0.5}), out=tmp_path, progress=False)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from ferkit.history import History
 from ferkit.models import create_model
-from ferkit.recipe import Recipe
-from ferkit.stages import fit_stages, stage_recipe
-from ferkit.train import fit
+from ferkit.training.history import History
+from ferkit.training.loop import fit
+from ferkit.training.recipe import Recipe
+from ferkit.training.stages import fit_stages, stage_recipe
 from tests.unit.small_faces import NAMES, small_faces
 
 RECIPE = Recipe(
@@ -80,7 +80,7 @@ def test_an_interruption_at_any_stage_changes_nothing(tmp_path, monkeypatch):
             return fit(*args, **options)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr("ferkit.stages.fit", killed)
+            patch.setattr("ferkit.training.stages.fit", killed)
             trained(folder)
         resumed, again = trained(folder)
         assert without_seconds(again) == without_seconds(history), stop

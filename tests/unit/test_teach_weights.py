@@ -10,8 +10,8 @@ from ferkit.models import count_parameters, create_model, list_weights
 from ferkit.models.registry import read_weights_header, weights_folder
 from ferkit.predict import predict_probabilities
 from ferkit.publish import _card
-from ferkit.recipe import Recipe
 from ferkit.records import read_record
+from ferkit.training.recipe import Recipe
 
 NAME = "resemotenet-teach-fer2013"
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ferkit.batches import EpochBatches
-from ferkit.checkpoints import complete_checkpoints
 from ferkit.data import FaceSet
 from ferkit.evaluation.metrics import evaluate
-from ferkit.history import History
 from ferkit.models import FerModel, create_model
 from ferkit.predict import predict_logits, predict_probabilities, prepare_for
-from ferkit.recipe import Recipe
-from ferkit.train import Task, fit, make_accelerator, make_task, validate
+from ferkit.training.batches import EpochBatches
+from ferkit.training.checkpoints import complete_checkpoints
+from ferkit.training.history import History
+from ferkit.training.loop import Task, fit, make_accelerator, make_task, validate
+from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import NAMES, small_faces
 
 RECIPE = Recipe(
@@ -140,7 +140,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float], column: str =
         seen.append(weights(model))
         return {**validate(model, faces, *args, **options), column: values[len(seen) - 1]}
 
-    monkeypatch.setattr("ferkit.train.validate", validated)
+    monkeypatch.setattr("ferkit.training.loop.validate", validated)
     return seen
 
 

@@ -76,7 +76,7 @@ def parameter_groups(module: nn.Module, lr: float, factors: dict[str, float]) ->
     A loss's own parameters, centres for the most part, get no weight decay: they are places, and zero is not a better one.
 
     Args:
-        module: a `ferkit.task.Task`; names are those inside its network, and "criterion..." for the loss's own.
+        module: a `ferkit.training.task.Task`; names are those inside its network, and "criterion..." for the loss's own.
         lr: the plain rate.
         factors: beginning of a dotted name to factor; the longest that fits counts.
 

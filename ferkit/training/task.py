@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from ferkit.losses import Criterion, Flooding, make_criterion
 from ferkit.models import FerModel
-from ferkit.optim import class_weights
-from ferkit.recipe import Recipe
+from ferkit.training.optim import class_weights
+from ferkit.training.recipe import Recipe
 
 
 class Task(nn.Module):

@@ -14,20 +14,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ferkit.batches import EpochBatches, TrainingImages, class_balance, stream
-from ferkit.checkpoints import newest_checkpoint, save_checkpoint
 from ferkit.data.faceset import FaceSet
 from ferkit.data.transforms import augmentation
-from ferkit.distributed import synchronised_batch_norm
 from ferkit.evaluation.metrics import scores_of_confusion
-from ferkit.history import History
 from ferkit.models import FerModel, save_state, save_weights
-from ferkit.optim import SAM, Schedule, averaged, make_optimizer, parameter_groups
-from ferkit.precision import refuse_broken_bf16
 from ferkit.predict import predict_logits, prepare_for
-from ferkit.progress import Reporter
-from ferkit.recipe import Recipe
-from ferkit.task import Task, make_task
+from ferkit.training.batches import EpochBatches, TrainingImages, class_balance, stream
+from ferkit.training.checkpoints import newest_checkpoint, save_checkpoint
+from ferkit.training.distributed import synchronised_batch_norm
+from ferkit.training.history import History
+from ferkit.training.optim import SAM, Schedule, averaged, make_optimizer, parameter_groups
+from ferkit.training.precision import refuse_broken_bf16
+from ferkit.training.progress import Reporter
+from ferkit.training.recipe import Recipe
+from ferkit.training.task import Task, make_task
 
 __all__ = ["Task", "fit", "make_accelerator", "make_task", "validate"]
 

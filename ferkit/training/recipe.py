@@ -34,8 +34,8 @@ class Recipe:
         target: "label", or "votes" for distributions over the classes.
         augmentation: preset of `ferkit.data.transforms.AUGMENTATIONS`.
         epochs, batch_size: batch over all processes together.
-        optimizer, lr, weight_decay, momentum, nesterov, sam_rho: see `ferkit.optim.make_optimizer`.
-        schedule, warmup_epochs, lr_floor, lr_factor, plateau_patience, step_epochs: see `ferkit.optim.Schedule`.
+        optimizer, lr, weight_decay, momentum, nesterov, sam_rho: see `ferkit.training.optim.make_optimizer`.
+        schedule, warmup_epochs, lr_floor, lr_factor, plateau_patience, step_epochs: see `ferkit.training.optim.Schedule`.
         lr_factors: factors on the learning rate of parts of the network, by the beginning of their names; "criterion" is the
             loss's own centres. The longest that fits counts.
         loss, loss_options: see `ferkit.losses.make_criterion`; None for the network's own loss.
@@ -43,7 +43,7 @@ class Recipe:
         flood: flood level of the total loss; 0 for none.
         sampler: "shuffle", or "balanced" to draw every class equally often, with replacement.
         per_class: at most so many training images of each class, drawn with the seed; None for all.
-        stages: replacements of the recipe, one training after the other on the same network, see `ferkit.stages`.
+        stages: replacements of the recipe, one training after the other on the same network, see `ferkit.training.stages`.
         grad_clip: largest gradient norm; 0 for none.
         ema_decay: of the averaged weights that are validated and kept; 0 for none.
         early_stopping: epochs without improvement that are forgiven; None trains to the end.

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from accelerate.utils import set_seed
 
-from ferkit.batches import stream
 from ferkit.data import cap_per_class
 from ferkit.data.faceset import FaceSet
-from ferkit.history import History
 from ferkit.models import FerModel
-from ferkit.recipe import Recipe
-from ferkit.train import fit, make_task
+from ferkit.training.batches import stream
+from ferkit.training.history import History
+from ferkit.training.loop import fit, make_task
+from ferkit.training.recipe import Recipe
 
 
 def stage_recipe(recipe: Recipe, number: int) -> tuple[Recipe, int | None]:
@@ -39,7 +39,7 @@ def fit_stages(
 
     Args:
         model: the network at its first stage; afterwards it holds the best weights of the last one.
-        train, validation, recipe, resume, progress: as for `ferkit.train.fit`.
+        train, validation, recipe, resume, progress: as for `ferkit.training.loop.fit`.
         folder: each stage has a folder of its own in `folder/stages/`, with history, best weights and checkpoint. An
             interrupted training goes on inside the stage it had reached; finished stages are only read.
 
