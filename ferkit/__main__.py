@@ -31,7 +31,7 @@ def run(recipe: RecipeFile, data: Data = None, profile: Profile = "paper", set_:
 
     Despite its name, accelerate's `--multi_gpu --num_processes 2` also starts two processes on a machine without GPUs.
     """
-    from ferkit.experiment import run as run_recipe
+    from ferkit.runs.experiment import run as run_recipe
 
     try:
         chosen = _recipe(recipe, data, profile, set_)
@@ -97,9 +97,9 @@ def ensemble(
     publish: Annotated[bool, typer.Option("--publish", help="copy the record to data/results/, too")] = False,
 ) -> None:
     """Average what finished runs said, and say what that is worth beside the best of them."""
-    from ferkit.ensemble import publish as publish_record
-    from ferkit.ensemble import run as run_ensemble
     from ferkit.models.registry import weights_folder
+    from ferkit.runs.ensemble import publish as publish_record
+    from ferkit.runs.ensemble import run as run_ensemble
 
     try:
         done = run_ensemble(runs, name=name, out=out, choosing=choose, max_size=max_size)
@@ -150,8 +150,8 @@ def cross(
     figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="draw the matrix")] = None,
 ) -> None:
     """Test every run on every run's test data, on the emotions they share."""
-    from ferkit.cross import cross as cross_runs
-    from ferkit.experiment import write_json
+    from ferkit.runs.cross import cross as cross_runs
+    from ferkit.runs.experiment import write_json
 
     try:
         record = cross_runs(runs)
@@ -183,8 +183,8 @@ def noise(
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="write the record")] = None,
 ) -> None:
     """Hold FER2013's labels against FER+'s crowd, and a network's doubts about them against both."""
-    from ferkit.experiment import write_json
     from ferkit.label_noise import examine_fer2013, plain
+    from ferkit.runs.experiment import write_json
 
     try:
         record = plain(examine_fer2013(path, weights, split=split, tta=tta))
@@ -255,8 +255,8 @@ def weights(
     """List the trained weights that come with the workbook, add those of a run, or calibrate committed ones."""
     from ferkit.models import list_weights
     from ferkit.models.registry import weights_folder
-    from ferkit.publish import calibrate as calibrate_weights
-    from ferkit.publish import publish as publish_run
+    from ferkit.runs.publish import calibrate as calibrate_weights
+    from ferkit.runs.publish import publish as publish_run
 
     if publish is not None and bool(name) == record_only:
         raise SystemExit("ferkit: give the weights a name, such as --name fer2013-teach, or --record-only")
@@ -284,7 +284,7 @@ def _recipe(file: Path, data: Path | None, profile: str, changes: list[str] | No
 
 
 def _series(recipe: "Recipe", out: Path, resume: bool) -> None:
-    from ferkit.series import run_all
+    from ferkit.runs.series import run_all
 
     done = run_all(recipe, out=out, resume=resume)
     for group in done.summary["groups"]:  # only the main process has some

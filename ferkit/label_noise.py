@@ -22,10 +22,10 @@ from ferkit import labels as orders
 from ferkit.data import ferplus
 from ferkit.data.io.cache import file_sha256
 from ferkit.evaluation.metrics import percentiles, wilson
-from ferkit.experiment import environment, split_digest
 from ferkit.models import create_model
 from ferkit.models.registry import read_weights_header
 from ferkit.predict import predict_probabilities
+from ferkit.runs.experiment import environment, split_digest
 
 
 class Estimate(NamedTuple):

@@ -15,7 +15,7 @@ from ferkit.evaluation.calibration import conformal_sets
 from ferkit.labels import ALIASES, EMOTIONS
 from ferkit.models import FerModel, create_model, list_weights
 from ferkit.predict import graded, predict_probabilities
-from ferkit.records import record_of
+from ferkit.runs.records import record_of
 
 #: Parts of an aligned face as left, top, right, bottom in a unit square; the landmarks lie where `ferkit.faces.TEMPLATE` says.
 PARTS: dict[str, tuple[float, float, float, float]] = {

@@ -51,7 +51,7 @@ def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]
 
 @styled
 def cross_matrix(record: Mapping[str, Any], *, score: str = "accuracy") -> Figure:
-    """Trained on the row, tested on the column, from a record of `ferkit.cross.cross`: percent and 95 % interval; own data framed.
+    """Trained on the row, tested on the column, from a record of `ferkit.runs.cross.cross`: percent and 95 % interval; own data framed.
 
     `score` is accuracy, macro_f1 or balanced_accuracy.
     """

@@ -29,7 +29,7 @@ class Recipe:
         validation_fraction, split_seed: validation carved from train where there is none otherwise.
         drop_leaked: leave out training images that reappear in the test split.
         folds, fold: cross-validation in so many folds, dealt by `split_seed`; this run tests on fold number `fold` (from 1),
-            under the name of `test_split`, and trains on the others. All folds: `ferkit.series.run_all`.
+            under the name of `test_split`, and trains on the others. All folds: `ferkit.runs.series.run_all`.
         fold_pool: what is dealt to folds: "all" images, or those of "train" alone, so that the official test split stays unseen.
         target: "label", or "votes" for distributions over the classes.
         augmentation: preset of `ferkit.data.transforms.AUGMENTATIONS`.
@@ -56,7 +56,7 @@ class Recipe:
         threads: torch threads per process; None leaves them.
         checkpoint_steps: write a checkpoint every so many steps, besides at the end of each epoch; 0 for never.
         sweep: key to list of values, such as `{loss_options.alpha: [0.1, 0.2], seed: [0, 1]}`: a run for every combination,
-            see `ferkit.series.run_all`.
+            see `ferkit.runs.series.run_all`.
 
     """
 

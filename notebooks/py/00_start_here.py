@@ -47,7 +47,7 @@ from ferkit.models import create_model, summarise
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.plots.house import new_figure, show_heat
 from ferkit.predict import predict_probabilities
-from ferkit.records import read_record
+from ferkit.runs.records import read_record
 from ferkit.widgets import cam_explorer, explore
 
 S = profile(PROFILE, smoke=dict(n_faces=140), teach=dict(n_faces=700))

@@ -64,7 +64,7 @@ from ferkit.label_noise import entropy
 from ferkit.evaluation.metrics import evaluate, wilson
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.plots.house import barh, new_figure, show
-from ferkit.publish import read_record
+from ferkit.runs.publish import read_record
 from ferkit.widgets import doctor_panel, doctor_report, explore, source_panel
 
 S = profile(

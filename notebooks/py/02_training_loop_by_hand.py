@@ -46,7 +46,7 @@ from ferkit import plots
 from ferkit.training.batches import EpochBatches
 from ferkit.synthetic.action_units import PROTOTYPES
 from ferkit.synthetic.faces import face_from_action_units
-from ferkit.experiment import load_faces
+from ferkit.runs.experiment import load_faces
 from ferkit.explain import capture
 from ferkit.evaluation.metrics import evaluate, mean_interval
 from ferkit.models import FerModel, count_parameters, summarise

@@ -46,7 +46,7 @@ import torch
 from torch import Tensor, nn
 
 from ferkit import faces, labels, papers, plots
-from ferkit.experiment import build_model, load_faces
+from ferkit.runs.experiment import build_model, load_faces
 from ferkit.explain import cam, capture
 from ferkit.evaluation.metrics import evaluate, mcnemar, mean_interval
 from ferkit.models import count_parameters, create_model, summarise
@@ -618,7 +618,7 @@ ledger_table("resemotenet", "D1", "D2")
 # What we measured on the real FER2013 with the weights used above, selected on validation, test read once:
 
 # %%
-from ferkit.publish import read_record
+from ferkit.runs.publish import read_record
 
 measured = read_record("resemotenet-teach-fer2013")
 whole = measured["test"]

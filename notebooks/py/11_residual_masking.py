@@ -50,7 +50,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferkit import faces, papers, plots
-from ferkit.experiment import build_model, load_faces
+from ferkit.runs.experiment import build_model, load_faces
 from ferkit.explain import cam, capture, chance_scores, estimate, grad_cam_by_hand, raw_cam, score_maps, spatial_maps
 from ferkit.labels import EMOTIONS
 from ferkit.evaluation.metrics import evaluate, mcnemar, mean_interval
@@ -60,7 +60,7 @@ from ferkit.models.resmasking import MASKS, count_as_printed, legal_size, neares
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities, prepare_for
-from ferkit.publish import read_record
+from ferkit.runs.publish import read_record
 from ferkit.training.recipe import Recipe
 from ferkit.training.loop import fit, make_task
 from ferkit.widgets import cam_explorer, claim_checker, explore

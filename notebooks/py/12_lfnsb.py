@@ -49,7 +49,7 @@ import torch
 from torch import Tensor, nn
 
 from ferkit import papers, plots
-from ferkit.experiment import build_model, load_faces
+from ferkit.runs.experiment import build_model, load_faces
 from ferkit.explain import capture
 from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import count_parameters, create_model, summarise

@@ -52,7 +52,7 @@ from torch import Tensor, nn
 
 from ferkit import papers, plots
 from ferkit.data.splits import stratified_folds
-from ferkit.experiment import build_model, load_faces
+from ferkit.runs.experiment import build_model, load_faces
 from ferkit.explain import features_of, project
 from ferkit.losses import CrossEntropy, Flooding, make_criterion
 from ferkit.losses.cosine_harmony import CosineHarmonyLoss

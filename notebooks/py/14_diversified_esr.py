@@ -47,7 +47,7 @@ from torch import Tensor, nn
 
 from ferkit import faces, papers, plots
 from ferkit.evaluation import accuracy_by_branches, attention_overlap, cohen_kappa, disagreement, error_correlation, plurality
-from ferkit.experiment import build_model, load_faces
+from ferkit.runs.experiment import build_model, load_faces
 from ferkit.explain import spatial_maps
 from ferkit.losses.diversity import describe, diversity, similarity
 from ferkit.evaluation.metrics import mean_interval

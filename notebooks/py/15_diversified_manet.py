@@ -44,7 +44,7 @@ from torch import Tensor
 
 from ferkit import faces, papers, plots
 from ferkit.evaluation import attention_overlap, disagreement
-from ferkit.experiment import build_model, load_faces
+from ferkit.runs.experiment import build_model, load_faces
 from ferkit.explain import cam, capture
 from ferkit.losses.diversity import describe, pool_channels, pool_space, similarity, squared_distances
 from ferkit.evaluation.metrics import mean_interval

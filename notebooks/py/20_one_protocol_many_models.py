@@ -42,16 +42,17 @@ from dataclasses import replace
 import ipywidgets
 import numpy as np
 
-from ferkit import ensemble, plots
+from ferkit.runs import ensemble
+from ferkit import plots
 from ferkit.evaluation.calibration import fit_temperature, reliability, temper
 from ferkit.data.splits import stratified_folds
-from ferkit.experiment import build_model, load_faces, run
+from ferkit.runs.experiment import build_model, load_faces, run
 from ferkit.evaluation.metrics import cross_entropy, mean_interval, paired_difference, wilson
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.plots.house import new_figure
 from ferkit.plots.results import draw_intervals
 from ferkit.predict import predict_probabilities
-from ferkit.publish import read_record
+from ferkit.runs.publish import read_record
 from ferkit.training.recipe import Recipe
 from ferkit.training.loop import fit, make_task
 from ferkit.widgets import explore

@@ -62,7 +62,7 @@ from ferkit.notebook import check, footer, profile, record
 from ferkit.explain.opinions import available_networks
 from ferkit.predict import predict_probabilities, prepare_for
 from ferkit.training.recipe import Recipe
-from ferkit.experiment import build_model, load_faces
+from ferkit.runs.experiment import build_model, load_faces
 from ferkit.training.loop import fit, make_task
 from ferkit.widgets import explore, hidden_figure, map_layers, upload_face
 

@@ -42,7 +42,7 @@ from torch import nn
 
 from ferkit import plots
 from ferkit.evaluation import attention_overlap, cohen_kappa, disagreement, plurality
-from ferkit.experiment import build_model, load_faces
+from ferkit.runs.experiment import build_model, load_faces
 from ferkit.losses.attached import AttachedDiversity, attached
 from ferkit.losses.diversity import DiversityTerm, describe, similarity, squared_distances
 from ferkit.evaluation.metrics import mean_interval

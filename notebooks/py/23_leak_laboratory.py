@@ -50,7 +50,7 @@ from torch.nn import functional as F
 from ferkit import data, plots
 from ferkit.synthetic.faces import TEST_START, make_faces
 from ferkit.data.transforms import prepare
-from ferkit.experiment import environment
+from ferkit.runs.experiment import environment
 from ferkit.evaluation.metrics import mean_interval
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.plots.house import COLOURS, new_figure

@@ -45,7 +45,7 @@ import numpy as np
 from ferkit import faces, plots
 from ferkit.data.faceset import FaceSet
 from ferkit.synthetic.faces import TEST_START, make_faces
-from ferkit.experiment import build_model
+from ferkit.runs.experiment import build_model
 from ferkit.explain import cam
 from ferkit.evaluation.metrics import mean_interval, wilson
 from ferkit.models import create_model
@@ -53,7 +53,7 @@ from ferkit.models.registry import weights_folder
 from ferkit.notebook import check, footer, profile, record
 from ferkit.plots.house import COLOURS, new_figure
 from ferkit.predict import predict_probabilities
-from ferkit.publish import read_record
+from ferkit.runs.publish import read_record
 from ferkit.training.recipe import Recipe
 from ferkit.training.loop import fit, make_task
 from ferkit.widgets import explore

@@ -140,14 +140,14 @@ from IPython.display import Markdown
 from ferkit import papers, plots
 from ferkit.data import duplicate_mask
 from ferkit.synthetic.faces import make_faces
-from ferkit.experiment import build_model, load_faces, run
+from ferkit.runs.experiment import build_model, load_faces, run
 from ferkit.explain import cam, margins, score_network
 from ferkit.models import count_parameters, summarise
 from ferkit.notebook import footer, profile, record
 from ferkit.predict import predict_probabilities
-from ferkit.publish import read_record
+from ferkit.runs.publish import read_record
 from ferkit.training.recipe import PROFILES, Recipe
-from ferkit.series import asks_for_several, run_all
+from ferkit.runs.series import asks_for_several, run_all
 from ferkit.training.loop import newest_checkpoint
 
 values = {f.name: globals()[f.name] for f in dataclasses.fields(Recipe)}  # before anything else takes these names

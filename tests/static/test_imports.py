@@ -10,7 +10,7 @@ import pytest
 from notebooks.build import ROOT
 
 ORDER = (
-    "environment labels papers faces data synthetic doctor models losses evaluation predict training experiment series ensemble records publish label_noise cross explain plots "
+    "environment labels papers faces data synthetic doctor models losses evaluation predict training runs label_noise explain plots "
     "widgets notebook __main__"
 ).split()
 FERKIT = ROOT / "ferkit"

@@ -8,7 +8,7 @@ from typing import Any
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 CONTEXT = multiprocessing.get_context(_METHOD)
-CONTEXT.set_forkserver_preload(["ferkit.experiment"])
+CONTEXT.set_forkserver_preload(["ferkit.runs.experiment"])
 SECONDS = 120
 
 

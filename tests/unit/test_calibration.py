@@ -9,8 +9,8 @@ from scipy.special import log_softmax, softmax
 from ferkit import plots
 from ferkit.evaluation.calibration import fit_temperature, reliability, temper
 from ferkit.evaluation.metrics import cross_entropy, evaluate
-from ferkit.publish import calibrate, conformal_record
-from ferkit.records import read_record
+from ferkit.runs.publish import calibrate, conformal_record
+from ferkit.runs.records import read_record
 
 
 def test_bins_by_hand():
@@ -89,7 +89,7 @@ def test_conformal_record_measures_what_it_promises():
 @pytest.mark.slow
 def test_committed_thresholds_come_from_the_validation_images(fer2013_path, monkeypatch):
     record = read_record("resemotenet-teach-fer2013")
-    monkeypatch.setattr("ferkit.publish.write_json", lambda file, values: None)  # compare, and write nothing
+    monkeypatch.setattr("ferkit.runs.publish.write_json", lambda file, values: None)  # compare, and write nothing
     found = calibrate("resemotenet-teach-fer2013", data_path=str(fer2013_path))
     assert found["threshold"] == pytest.approx(record["conformal"]["threshold"], abs=1e-4)
     assert found["test_coverage"] == pytest.approx(record["conformal"]["test_coverage"], abs=0.002)

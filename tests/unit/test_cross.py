@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from ferkit import data, labels, plots
 from ferkit.__main__ import app
-from ferkit.cross import cross, read_trained, refuse_unlike
-from ferkit.experiment import run
 from ferkit.models import create_model
 from ferkit.predict import predict_probabilities
+from ferkit.runs.cross import cross, read_trained, refuse_unlike
+from ferkit.runs.experiment import run
 from ferkit.training.recipe import Recipe
 from tests.support import doctor_trees, trees
 

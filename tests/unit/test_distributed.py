@@ -235,7 +235,7 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(recipe: Path, out: Path) -> None:
-    from ferkit.experiment import run
+    from ferkit.runs.experiment import run
 
     run(Recipe.load(recipe), out=out, progress=False)
 
@@ -265,7 +265,7 @@ def test_accelerate_launch(recipe_file, tmp_path):
 
 NOTEBOOK = """
 from accelerate import notebook_launcher
-from ferkit.experiment import run
+from ferkit.runs.experiment import run
 from ferkit.training.recipe import Recipe
 
 def training(file, out):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from ferkit import ensemble as ensembles
-from ferkit import experiment, publish
 from ferkit.__main__ import app
-from ferkit.ensemble import Member, assess, choose, diversity, ensemble, read_member, refuse_unlike
 from ferkit.evaluation.metrics import evaluate, mcnemar, paired_difference
+from ferkit.runs import ensemble as ensembles
+from ferkit.runs import experiment, publish
+from ferkit.runs.ensemble import Member, assess, choose, diversity, ensemble, read_member, refuse_unlike
 from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import write_fer2013
 

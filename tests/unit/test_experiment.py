@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from ferkit import experiment
 from ferkit.evaluation.metrics import evaluate
-from ferkit.experiment import build_model, environment, load_faces, run, split_digest
 from ferkit.labels import order
 from ferkit.models import create_model, summarise
 from ferkit.predict import predict_probabilities
+from ferkit.runs import experiment
+from ferkit.runs.experiment import build_model, environment, load_faces, run, split_digest
 from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import write_fer2013

@@ -12,12 +12,12 @@ import yaml
 
 from ferkit.data import list_datasets
 from ferkit.data.transforms import augmentation
-from ferkit.experiment import build_model
 from ferkit.labels import order
 from ferkit.models import FerModel, create_model, list_models
 from ferkit.papers import load as ledger
 from ferkit.predict import tta_views
-from ferkit.series import asks_for_several, recipes_of
+from ferkit.runs.experiment import build_model
+from ferkit.runs.series import asks_for_several, recipes_of
 from ferkit.training.optim import Schedule, class_weights, make_optimizer, parameter_groups
 from ferkit.training.recipe import EXCEPTIONS, PROFILES, Recipe
 from ferkit.training.stages import stage_recipe

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 import ferkit.training.loop
-from ferkit import experiment, series
 from ferkit.__main__ import app
 from ferkit.data import image_hashes
 from ferkit.data import load as load_data
-from ferkit.experiment import load_faces, run
-from ferkit.series import recipes_of, run_all
+from ferkit.runs import experiment, series
+from ferkit.runs.experiment import load_faces, run
+from ferkit.runs.series import recipes_of, run_all
 from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import write_fer2013

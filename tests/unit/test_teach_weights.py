@@ -5,12 +5,12 @@ import pytest
 
 from ferkit import data, labels
 from ferkit.evaluation.metrics import evaluate
-from ferkit.experiment import load_faces, split_digest
 from ferkit.models import count_parameters, create_model, list_weights
 from ferkit.models.registry import read_weights_header, weights_folder
 from ferkit.predict import predict_probabilities
-from ferkit.publish import _card
-from ferkit.records import read_record
+from ferkit.runs.experiment import load_faces, split_digest
+from ferkit.runs.publish import _card
+from ferkit.runs.records import read_record
 from ferkit.training.recipe import Recipe
 
 NAME = "resemotenet-teach-fer2013"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ferkit.experiment import run, write_json
+from ferkit.runs.experiment import run, write_json
 from ferkit.training.loop import make_accelerator
 from ferkit.training.recipe import Recipe
 
@@ -29,7 +29,7 @@ class Series:
 
 
 def asks_for_several(recipe: Recipe) -> bool:
-    """Whether `run_all`, and not `ferkit.experiment.run`, is meant."""
+    """Whether `run_all`, and not `ferkit.runs.experiment.run`, is meant."""
     return bool(recipe.sweep) or (recipe.folds is not None and recipe.fold is None)
 
 
@@ -58,7 +58,7 @@ def recipes_of(recipe: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
 def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progress: bool = True) -> Series:
     """Run every combination that the recipe asks for, one after the other, each in a folder of its own, and sum them up.
 
-    `out/<name>/` holds the run folders, of `ferkit.experiment.run`, and is brought up to date after each of them:
+    `out/<name>/` holds the run folders, of `ferkit.runs.experiment.run`, and is brought up to date after each of them:
 
     - summary.csv: a line per run, with what differs and its scores.
     - summary.json: the same, and `groups`: the runs that differ in nothing but a repetition (`REPETITIONS`), with mean and

@@ -1,6 +1,6 @@
 """Ensembles from run folders: the mean of saved probabilities, chosen on validation, measured once on test.
 
-Nothing is trained or predicted here. A run (`ferkit.experiment.run`) leaves its class probabilities on validation and test;
+Nothing is trained or predicted here. A run (`ferkit.runs.experiment.run`) leaves its class probabilities on validation and test;
 averaging them is what the Residual Masking paper calls "a simple no-weighted sum average" (section III-C). How its seven
 members were found differs from the text: the paper says by validation accuracy, the first committed script tries all subsets
 on test results (gen_ensemble.py@f9e565a of its repository's history). Here `choose` sees validation only.
@@ -19,7 +19,7 @@ import numpy as np
 from ferkit.data import duplicate_mask
 from ferkit.evaluation import disagreement, oracle_accuracy
 from ferkit.evaluation.metrics import cross_entropy, evaluate, paired_difference
-from ferkit.experiment import environment, load_faces, split_digest, write_json
+from ferkit.runs.experiment import environment, load_faces, split_digest, write_json
 from ferkit.training.recipe import Recipe
 
 MOST_SUBSETS = 2**12
@@ -290,10 +290,10 @@ def run(folders: Sequence[str | Path], *, name: str, out: str | Path = "runs", c
 
 
 def publish(folder: str | Path, *, data_folder: Path) -> Path:
-    """Copy the record of an ensemble to `data_folder/results/<name>.json`, where `ferkit.publish.read_record` finds it."""
+    """Copy the record of an ensemble to `data_folder/results/<name>.json`, where `ferkit.runs.publish.read_record` finds it."""
     file = Path(folder) / "ensemble.json"
     if not file.is_file():
-        raise FileNotFoundError(f"{folder} has no ensemble.json; make one with ferkit.ensemble.run")
+        raise FileNotFoundError(f"{folder} has no ensemble.json; make one with ferkit.runs.ensemble.run")
     record = json.loads(file.read_text("utf-8"))
     target = data_folder / "results" / f"{record['name']}.json"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -111,7 +111,7 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     """
     if recipe.sweep or (recipe.folds and recipe.fold is None):
         asked = "sweep" if recipe.sweep else "kfold"
-        raise ValueError(f"{recipe.name} asks for several runs ({', '.join(recipe.sweep) or f'{recipe.folds} folds'}); start it with ferkit.series.run_all or python -m ferkit {asked}")
+        raise ValueError(f"{recipe.name} asks for several runs ({', '.join(recipe.sweep) or f'{recipe.folds} folds'}); start it with ferkit.runs.series.run_all or python -m ferkit {asked}")
     folder = Path(out) / recipe.name
     if recipe.threads:
         torch.set_num_threads(recipe.threads)

@@ -9,11 +9,11 @@ import numpy as np
 
 from ferkit.evaluation.calibration import conformal_sets, conformal_threshold
 from ferkit.evaluation.metrics import SCORES, wilson
-from ferkit.experiment import load_faces, write_json
+from ferkit.runs.experiment import load_faces, write_json
 from ferkit.models import create_model, save_weights
 from ferkit.models.registry import weights_folder
 from ferkit.predict import graded, predict_probabilities
-from ferkit.records import read_record
+from ferkit.runs.records import read_record
 from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
 
@@ -38,7 +38,7 @@ def publish(run: Path, *, weights: str | None, data_folder: Path) -> tuple[Path,
     """Write weights, card and record of a finished run under `data_folder`.
 
     Args:
-        run: folder written by `ferkit.experiment.run`.
+        run: folder written by `ferkit.runs.experiment.run`.
         weights: name for `create_model(..., weights=name)`, such as "fer2013-teach"; None writes the record alone, of a run
             that is part of a comparison.
         data_folder: the project's data/; gets weights/<run>.safetensors, weights/<run>.md and results/<run>.json.
@@ -56,7 +56,7 @@ def publish(run: Path, *, weights: str | None, data_folder: Path) -> tuple[Path,
     result = json.loads((run / "result.json").read_text("utf-8"))
     recipe, history = Recipe.load(run / "recipe.yaml"), History.read(run / "history.csv")
     if recipe.data not in TERMS:
-        raise ValueError(f"the terms of {recipe.data!r} are not written down; add them to ferkit.publish.TERMS")
+        raise ValueError(f"the terms of {recipe.data!r} are not written down; add them to ferkit.runs.publish.TERMS")
     model = create_model(recipe.model, weights=run / "best.safetensors")
     if getattr(model, "decision", None) != "plurality":  # votes have no degrees: `calibrate` computes it from their probabilities
         with np.load(run / "predictions.npz") as kept:

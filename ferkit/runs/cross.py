@@ -18,7 +18,7 @@ from ferkit import labels
 from ferkit.data import image_hashes
 from ferkit.data.faceset import FaceSet
 from ferkit.evaluation.metrics import evaluate
-from ferkit.experiment import environment, load_faces, split_digest
+from ferkit.runs.experiment import environment, load_faces, split_digest
 from ferkit.models import create_model
 from ferkit.predict import predict_probabilities
 from ferkit.training.recipe import Recipe
@@ -84,7 +84,7 @@ def cross(folders: Sequence[str | Path], *, n_bootstrap: int = 1000) -> dict[str
     """Test every run on the test split of every run's data.
 
     Args:
-        folders: of finished runs (`ferkit.experiment.run`) of one network.
+        folders: of finished runs (`ferkit.runs.experiment.run`) of one network.
         n_bootstrap: replicates of the intervals, which are over test pictures and do not hold the spread between trainings.
 
     Returns:
