@@ -21,7 +21,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 setup: $(VENV)/.workbook  ## create .venv with what the notebooks need, and check it
-	@$(BIN)/python -m ferkit.environment
+	@$(BIN)/python -m ferkit.doctor.environment
 
 lab: setup  ## open JupyterLab on notebook 00 (ARGS="--port 8889 --no-browser")
 	@echo

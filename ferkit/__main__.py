@@ -183,7 +183,7 @@ def noise(
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="write the record")] = None,
 ) -> None:
     """Hold FER2013's labels against FER+'s crowd, and a network's doubts about them against both."""
-    from ferkit.label_noise import examine_fer2013, plain
+    from ferkit.doctor.label_noise import examine_fer2013, plain
     from ferkit.runs.experiment import write_json
 
     try:

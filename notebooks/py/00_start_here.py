@@ -41,7 +41,7 @@ from ferkit import data, faces, papers, plots
 from ferkit.synthetic.action_units import AU_DESCRIPTIONS, PROTOTYPES
 from ferkit.synthetic.faces import face_from_action_units, make_faces
 from ferkit.data.transforms import as_batch, prepare
-from ferkit.environment import check_environment
+from ferkit.doctor.environment import check_environment
 from ferkit.explain import cam
 from ferkit.models import create_model, summarise
 from ferkit.notebook import check, footer, ledger_table, profile, record

@@ -59,8 +59,8 @@ from ferkit.data.ferplus import MODES, read_votes, vote_targets
 from ferkit.synthetic.faces import face_from_action_units, make_faces
 from ferkit.data.transforms import prepare
 from ferkit.doctor.published import official_tables
-from ferkit.label_noise import agreement as votes_agree
-from ferkit.label_noise import entropy
+from ferkit.doctor.label_noise import agreement as votes_agree
+from ferkit.doctor.label_noise import entropy
 from ferkit.evaluation.metrics import evaluate, wilson
 from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.plots.house import barh, new_figure, show

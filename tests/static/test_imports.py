@@ -10,7 +10,7 @@ import pytest
 from notebooks.build import ROOT
 
 ORDER = (
-    "environment labels papers faces data synthetic doctor models losses evaluation predict training runs label_noise explain plots "
+    "labels papers faces data synthetic models losses evaluation predict training runs explain plots doctor "
     "widgets notebook __main__"
 ).split()
 FERKIT = ROOT / "ferkit"
@@ -78,7 +78,7 @@ def test_only_widgets_imports_ipywidgets():
     assert users == {"widgets"}, users
 
 
-@pytest.mark.parametrize("module", ["ferkit", "ferkit.labels", "ferkit.papers", "ferkit.environment"])
+@pytest.mark.parametrize("module", ["ferkit", "ferkit.labels", "ferkit.papers", "ferkit.doctor.environment"])
 def test_light_modules_do_not_load_torch(module):
     code = f"import sys, {module}; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

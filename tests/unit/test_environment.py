@@ -8,8 +8,8 @@ from importlib import metadata
 
 import pytest
 
-from ferkit import environment
-from ferkit.environment import check_environment
+from ferkit.doctor import environment
+from ferkit.doctor.environment import check_environment
 
 
 def failures(report):
@@ -83,5 +83,5 @@ def test_not_installed(monkeypatch):
 
 
 def test_command_line():
-    done = subprocess.run([sys.executable, "-m", "ferkit.environment"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "ferkit.doctor.environment"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "Everything the notebooks need is here."

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ferkit import label_noise
-from ferkit.label_noise import against_crowd, agreement, entropy, label_issues
+from ferkit.doctor import label_noise
+from ferkit.doctor.label_noise import against_crowd, agreement, entropy, label_issues
 
 
 def test_entropy_by_hand():

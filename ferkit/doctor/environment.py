@@ -1,6 +1,6 @@
 """Is everything here that the notebooks need? One line per thing, and how to repair what is missing.
 
-    python -m ferkit.environment
+    python -m ferkit.doctor.environment
 
 Imports nothing of ferkit and nothing heavy before it is asked to, so that it also speaks in a broken environment.
 """
