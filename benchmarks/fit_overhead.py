@@ -29,7 +29,7 @@ from ferkit.data.transforms import augmentation
 from ferkit.labels import EMOTIONS
 from ferkit.models import FerModel, create_model
 from ferkit.predict import prepare_for
-from ferkit.training.loop import fit, make_task
+from ferkit.training import fit, make_task
 from ferkit.training.recipe import Recipe
 
 NAMES = EMOTIONS[:7]

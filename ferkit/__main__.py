@@ -7,7 +7,7 @@ import typer
 import yaml
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` needs none
-    from ferkit.training.recipe import Recipe
+    from ferkit.training import Recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -23,10 +23,11 @@ Profile = Annotated[str, typer.Option(help="smoke, teach or paper (the recipe as
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe, or one option: loss_options.alpha=0.2")]
 Out = Annotated[Path, typer.Option(help="folder of the runs")]
 Resume = Annotated[bool, typer.Option(help="go on where an interrupted run stopped")]
+Show = Annotated[bool, typer.Option("--show", help="print the recipe as it would run, and stop")]
 
 
 @app.command()
-def run(recipe: RecipeFile, data: Data = None, profile: Profile = "paper", set_: Set = None, out: Out = Path("runs"), resume: Resume = True) -> None:
+def run(recipe: RecipeFile, data: Data = None, profile: Profile = "paper", set_: Set = None, out: Out = Path("runs"), resume: Resume = True, show: Show = False) -> None:
     """Train by a recipe and test once; on many GPUs: `accelerate launch -m ferkit run ...`.
 
     Despite its name, accelerate's `--multi_gpu --num_processes 2` also starts two processes on a machine without GPUs.
@@ -34,7 +35,7 @@ def run(recipe: RecipeFile, data: Data = None, profile: Profile = "paper", set_:
     from ferkit.runs.experiment import run as run_recipe
 
     try:
-        chosen = _recipe(recipe, data, profile, set_)
+        chosen = _recipe(recipe, data, profile, set_, show)
         done = run_recipe(chosen, out=out, resume=resume)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
@@ -56,11 +57,12 @@ def sweep(
     set_: Set = None,
     out: Out = Path("runs"),
     resume: Resume = True,
+    show: Show = False,
 ) -> None:
     """Run a recipe once for every combination of values: those of --over, or else of its own key sweep; resumes run by run."""
     try:
         values = dict(_pair(text, "--over") for text in over or [])
-        chosen = _recipe(recipe, data, profile, set_)
+        chosen = _recipe(recipe, data, profile, set_, show)
         _series(chosen.overlay({"sweep": values}) if values else chosen, out, resume)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
@@ -75,14 +77,15 @@ def kfold(
     set_: Set = None,
     out: Out = Path("runs"),
     resume: Resume = True,
+    show: Show = False,
 ) -> None:
     """Cross-validate a recipe: stratified folds, copies of a picture in one of them, a run for each; resumes fold by fold.
 
-    `--set fold_pool=train` leaves the official test split out of the folds. One fold alone: run --set folds=10 --set fold=3.
+    `--set fold_pool=train` leaves the official test split out of the folds. One fold alone: run --set folds=10 --set test_fold=3.
     """
     try:
-        chosen = _recipe(recipe, data, profile, set_)
-        _series(chosen.overlay({"folds": folds or chosen.folds or 10, "fold": None}), out, resume)
+        chosen = _recipe(recipe, data, profile, set_, show)
+        _series(chosen.overlay({"folds": folds or chosen.folds or 10, "test_fold": None}), out, resume)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
 
@@ -150,8 +153,8 @@ def cross(
     figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="draw the matrix")] = None,
 ) -> None:
     """Test every run on every run's test data, on the emotions they share."""
+    from ferkit.files import write_json
     from ferkit.runs.cross import cross as cross_runs
-    from ferkit.runs.experiment import write_json
 
     try:
         record = cross_runs(runs)
@@ -184,7 +187,7 @@ def noise(
 ) -> None:
     """Hold FER2013's labels against FER+'s crowd, and a network's doubts about them against both."""
     from ferkit.doctor.label_noise import examine_fer2013, plain
-    from ferkit.runs.experiment import write_json
+    from ferkit.files import write_json
 
     try:
         record = plain(examine_fer2013(path, weights, split=split, tta=tta))
@@ -276,11 +279,15 @@ def weights(
         raise SystemExit(f"ferkit: {error}") from None
 
 
-def _recipe(file: Path, data: Path | None, profile: str, changes: list[str] | None) -> "Recipe":
-    from ferkit.training.recipe import Recipe
+def _recipe(file: Path, data: Path | None, profile: str, changes: list[str] | None, show: bool) -> "Recipe":
+    """The recipe that is run, printed once; with --show that is all."""
+    from ferkit.training import resolve
 
-    chosen = Recipe.load(file).overlay(profile).overlay(dict(_pair(text, "--set") for text in changes or []))
-    return chosen if data is None else chosen.overlay({"data_path": str(data)})
+    chosen = resolve(file, profile=profile, changes=dict(_pair(text, "--set") for text in changes or []), data_path=data)
+    typer.echo(f"# {file}, profile {profile}\n{chosen.to_yaml()}")
+    if show:
+        raise typer.Exit
+    return chosen
 
 
 def _series(recipe: "Recipe", out: Path, resume: bool) -> None:
@@ -292,6 +299,8 @@ def _series(recipe: "Recipe", out: Path, resume: bool) -> None:
         accuracy, f1 = group["test"]["accuracy"], group["test"]["macro_f1"]
         spread = "" if accuracy["sd"] is None else f" (standard deviation {100 * accuracy['sd']:.2f} over {group['runs']} runs)"
         typer.echo(f"{differs}: {recipe.test_split} accuracy {100 * accuracy['mean']:.2f} %{spread}, macro-F1 {f1['mean']:.3f}")
+    for run in done.summary["failed"]:
+        typer.echo(f"{run['name']} failed: {run['why']}")
     if done.summary["groups"]:
         typer.echo(f"{done.folder}: summary.csv, summary.json and {done.summary['finished']} runs")
 

@@ -231,7 +231,7 @@ def examine_fer2013(
         "without_copies": look(clean),
         "model": {"name": header["model"], "weights": Path(weights).name, "sha256": file_sha256(Path(weights))},
         "data": {"name": faces.name, "sha256": faces.sha256, "votes_sha256": file_sha256(votes_file), "splits": faces.splits(), "split_sha256": split_digest(faces)},
-        "environment": environment(1, "cpu"),
+        "environment": environment(),
     }
 
 

@@ -6,7 +6,6 @@ left out, and answers are limited to the shared ones, so that all columns pose t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,10 @@ from ferkit import labels
 from ferkit.data import image_hashes
 from ferkit.data.faceset import FaceSet
 from ferkit.evaluation.metrics import evaluate
-from ferkit.runs.experiment import environment, load_faces, split_digest
 from ferkit.models import create_model
 from ferkit.predict import predict_probabilities
+from ferkit.runs.experiment import environment, load_faces, split_digest
+from ferkit.runs.folder import RunFolder
 from ferkit.training.recipe import Recipe
 
 #: What must be the same in all runs: otherwise a column would compare networks, not data.
@@ -44,12 +44,9 @@ class Trained:
 
 def read_trained(folder: str | Path) -> Trained:
     """Read a run folder. Raises FileNotFoundError for one that is not finished or has lost its weights."""
-    folder = Path(folder)
-    for name in ("result.json", "recipe.yaml", "best.safetensors"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} has no {name}: expected the folder of a finished run")
-    result = json.loads((folder / "result.json").read_text("utf-8"))
-    return Trained(folder, Recipe.load(folder / "recipe.yaml"), result, tuple(result["test"]["names"]))
+    run = RunFolder.finished(folder)
+    _ = run.weights
+    return Trained(run.path, run.recipe, run.result, tuple(run.result["test"]["names"]))
 
 
 def refuse_unlike(runs: Sequence[Trained]) -> tuple[str, ...]:
@@ -120,7 +117,7 @@ def cross(folders: Sequence[str | Path], *, n_bootstrap: int = 1000) -> dict[str
         "data": [{**run.result["data"], "test_split": run.recipe.test_split} for run in columns],
         "network": {key: runs[0].recipe.as_dict()[key] for key in SAME},
         "cells": cells,
-        "environment": environment(1, "cpu"),
+        "environment": environment(),
     }
 
 

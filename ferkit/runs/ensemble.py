@@ -6,7 +6,6 @@ members were found differs from the text: the paper says by validation accuracy,
 on test results (gen_ensemble.py@f9e565a of its repository's history). Here `choose` sees validation only.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,9 @@ import numpy as np
 from ferkit.data import duplicate_mask
 from ferkit.evaluation import disagreement, oracle_accuracy
 from ferkit.evaluation.metrics import cross_entropy, evaluate, paired_difference
-from ferkit.runs.experiment import environment, load_faces, split_digest, write_json
+from ferkit.files import sha256, write_json
+from ferkit.runs.experiment import environment, load_faces, split_digest
+from ferkit.runs.folder import RunFolder
 from ferkit.training.recipe import Recipe
 
 MOST_SUBSETS = 2**12
@@ -58,29 +59,20 @@ def read_member(folder: str | Path) -> Member:
         ValueError: the probabilities are not those that the run's result was computed from.
 
     """
-    folder = Path(folder)
-    for name in ("result.json", "recipe.yaml", "predictions.npz"):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} has no {name}: expected the folder of a finished run")
-    result = json.loads((folder / "result.json").read_text("utf-8"))
-    digest = hashlib.sha256((folder / "predictions.npz").read_bytes()).hexdigest()
-    with np.load(folder / "predictions.npz") as saved:
-        arrays = dict(saved)
-    absent = [key for key in ("validation", "test", "validation_labels", "test_labels") if key not in arrays]
-    if absent:
-        raise ValueError(f"{folder / 'predictions.npz'} lacks {', '.join(absent)}")
+    run = RunFolder.finished(folder)
+    arrays = run.predictions
     member = Member(
-        recipe=Recipe.load(folder / "recipe.yaml"),
-        result=result,
-        names=tuple(result["test"]["names"]),
+        recipe=run.recipe,
+        result=run.result,
+        names=tuple(run.result["test"]["names"]),
         **{key: arrays[key] for key in ("validation", "test", "validation_labels", "test_labels")},
         clean=arrays.get("test_clean"),
-        sha256=digest,
+        sha256=sha256(run.path / "predictions.npz"),
     )
     for split in ("validation", "test"):
         labels = getattr(member, f"{split}_labels")
-        if getattr(member, split).shape != (len(labels), len(member.names)) or accuracy(getattr(member, split), labels) != result[split]["accuracy"]:
-            raise ValueError(f"{folder}: predictions.npz and result.json do not agree on {split}; run the recipe again with resume=False")
+        if getattr(member, split).shape != (len(labels), len(member.names)) or accuracy(getattr(member, split), labels) != run.result[split]["accuracy"]:
+            raise ValueError(f"{folder}: predictions.npz and result.json do not agree on {split}; run the recipe again with --no-resume")
     return member
 
 
@@ -238,7 +230,7 @@ def assess(members: Sequence[Member], *, name: str, searched: Sequence[Member] |
         "gain": gain,
         "diversity": diversity(members),
         "data": first.result["data"],
-        "environment": environment(1, "cpu"),
+        "environment": environment(),
     }
 
 

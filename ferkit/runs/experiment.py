@@ -1,8 +1,6 @@
 """A recipe in, a run folder out: data, training, one look at the test split, and a record of how it was done."""
 
 import hashlib
-import json
-import os
 import platform
 import shutil
 import subprocess
@@ -22,12 +20,23 @@ import ferkit
 from ferkit import data
 from ferkit.data.faceset import FaceSet
 from ferkit.evaluation.metrics import evaluate
-from ferkit.models import FerModel, count_parameters, create_model, initialise, model_options, save_weights, summarise
-from ferkit.predict import predict_probabilities, tta_views
-from ferkit.training.history import History
-from ferkit.training.loop import fit, make_accelerator, make_task
-from ferkit.training.recipe import Recipe
-from ferkit.training.stages import fit_stages
+from ferkit.files import replacing, write_json
+from ferkit.models import (
+    FerModel,
+    count_parameters,
+    create_model,
+    initialise,
+    model_options,
+    save_weights,
+    summarise,
+)
+from ferkit.predict import predict_probabilities
+from ferkit.runs.folder import RunFolder
+from ferkit.training import History, Recipe, fit, fit_stages, make_accelerator, make_task
+from ferkit.training.precision import choose_precision
+
+#: How a training is begun anew, in a shell and in Python.
+ANEW = "--no-resume, resume=False"
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Run:
 def load_faces(recipe: Recipe) -> FaceSet:
     """The recipe's data with a validation split: the one it names, the data's own, or one carved from train.
 
-    With `fold`, the test split is that fold and train are the others.
+    With `test_fold`, the test split is that fold and train are the others.
 
     Raises:
         ValueError: the test split is absent, before anything is trained; a validation split that cannot be one; folds that
@@ -52,13 +61,11 @@ def load_faces(recipe: Recipe) -> FaceSet:
 
     """
     faces = data.load(recipe.data, recipe.data_path, **recipe.data_options)
-    if recipe.fold is not None:
+    if recipe.test_fold is not None:
         faces = _fold(faces, recipe)
     faces.select(recipe.test_split)
     if recipe.validation_split is not None:
         faces.select(recipe.validation_split)
-        if recipe.validation_split in ("train", recipe.test_split):
-            raise ValueError(f"validation_split={recipe.validation_split!r} is trained on or tested on; choose another")
         if "validation" in faces.splits():
             raise ValueError(f"validation_split={recipe.validation_split!r}, but {faces.name} brings a validation split of its own")
         faces = replace(faces, split=np.where(faces.split == recipe.validation_split, "validation", faces.split))
@@ -72,15 +79,10 @@ def load_faces(recipe: Recipe) -> FaceSet:
 
 def _fold(faces: FaceSet, recipe: Recipe) -> FaceSet:
     """The images dealt to folds; those of the recipe's fold are its test split, all others train."""
-    if recipe.test_split in ("train", "validation") or recipe.validation_split is not None:
-        raise ValueError(
-            "with folds, test_split is the name of the fold tested on (such as test) and validation is carved from the others; "
-            f"found test_split={recipe.test_split!r} and validation_split={recipe.validation_split!r}"
-        )
     if recipe.fold_pool == "train":
         faces = faces.subset(faces.split == "train")
     dealt = data.stratified_folds(faces, recipe.folds or 0, recipe.split_seed)  # (N,)
-    return replace(faces, split=np.where(dealt == (recipe.fold or 0) - 1, recipe.test_split, "train"))
+    return replace(faces, split=np.where(dealt == (recipe.test_fold or 0) - 1, recipe.test_split, "train"))
 
 
 def build_model(recipe: Recipe, names: tuple[str, ...]) -> FerModel:
@@ -94,6 +96,10 @@ def build_model(recipe: Recipe, names: tuple[str, ...]) -> FerModel:
         model.input_size = recipe.image_size
     if recipe.init is not None:
         initialise(model, recipe.init)
+    if recipe.freeze:
+        from ferkit.models import freeze  # type: ignore[attr-defined]
+
+        freeze(model, recipe.freeze)
     return model
 
 
@@ -103,28 +109,31 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     The folder holds recipe.yaml, history.csv, checkpoint/, best.safetensors, result.json, and predictions.npz (class
     probabilities on validation and test, with labels, and `test_clean`, the test pictures without a copy in train or
     validation). Epochs are selected on validation; the test split is read once, at the end: a finished run is loaded, not
-    tested again.
+    tested again. A finished run whose recipe asks for more epochs now goes on; its result says that it was tested before.
 
     Raises:
-        ValueError: the folder holds a run of another recipe, the recipe does not fit the data, or it asks for several runs.
+        ValueError: the folder holds a run of another recipe or on other data, or something damaged; the recipe does not fit
+            the data, or asks for several runs.
 
     """
-    if recipe.sweep or (recipe.folds and recipe.fold is None):
+    if recipe.sweep or (recipe.folds and recipe.test_fold is None):
         asked = "sweep" if recipe.sweep else "kfold"
-        raise ValueError(f"{recipe.name} asks for several runs ({', '.join(recipe.sweep) or f'{recipe.folds} folds'}); start it with ferkit.runs.series.run_all or python -m ferkit {asked}")
+        raise ValueError(f"{recipe.name} asks for several runs ({', '.join(recipe.sweep) or f'{recipe.folds} folds'}); start it with ferkit.runs.run_all or python -m ferkit {asked}")
     folder = Path(out) / recipe.name
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    tta_views(recipe.tta, 0)  # a wrong name is refused now, not after the training
-    accelerator = make_accelerator(recipe)
-    _refuse_another(folder, recipe, resume)
+    accelerator = make_accelerator()
+    there = RunFolder(folder)
+    if resume:
+        _refuse_another(there, recipe)
     faces = load_faces(recipe)
+    if resume and there.is_finished:
+        _refuse_other_data(there, faces)
+        if there.recipe.epochs == recipe.epochs:
+            return Run(folder, recipe, there.history, there.result, there.model())
+    earlier = _earlier_tests(there) if resume else []
     train, validation, test = (faces.select(s) for s in ("train", "validation", recipe.test_split))
     model = build_model(recipe, faces.names)
-    done = folder / "result.json"
-    if resume and done.is_file():
-        trained = create_model(recipe.model, weights=folder / "best.safetensors")
-        return Run(folder, recipe, History.read(folder / "history.csv"), json.loads(done.read_text("utf-8")), trained)
 
     accelerator.wait_for_everyone()  # all have looked at what is there before one changes it
     if accelerator.is_main_process:
@@ -137,22 +146,23 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
             save_weights(model, folder / "best.safetensors", weights=recipe.name)
     else:
         train = data.cap_per_class(train, recipe.per_class, recipe.seed) if recipe.per_class else train
-        task = make_task(model, recipe, train.counts())
-        history = fit(task, train, validation, recipe, folder=folder, resume=resume, progress=progress, accelerator=accelerator)
+        history = fit(make_task(model, recipe, train.counts()), train, validation, recipe, folder=folder, resume=resume, progress=progress)
     result: dict[str, Any] = {}
     if accelerator.is_main_process:
         clean = ~data.duplicate_mask(faces, recipe.test_split)
         parts = {"validation": validation, "test": test}
         predictions = {name: predict_probabilities(model, part.images, tta=recipe.tta, seed=recipe.seed) for name, part in parts.items()}
         last = [row.get("stage") for row in history.rows]
-        best = history.best(recipe.select, rows=[i for i, stage in enumerate(last) if stage == last[-1]])
+        of_the_last_stage = [i for i, stage in enumerate(last) if stage == last[-1]]
+        best = history.best(recipe.select, rows=of_the_last_stage, last=recipe.equal_epochs == "last")
         result = {
             "name": recipe.name,
             "source": recipe.source,
             "recipe": recipe.as_dict(),
             "protocol": {
-                "selection": f"epoch {best + 1} of {len(history.rows)}, largest {recipe.select}; the test split was read once, afterwards",
+                "selection": f"epoch {best + 1} of {len(history.rows)}, largest {recipe.select}; {_how_often_tested(earlier)}",
                 "test_split": recipe.test_split,
+                "tested_before": earlier,
                 "tta": recipe.tta,
                 "seed": recipe.seed,
             },
@@ -161,11 +171,12 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
             "model": {"parameters": count_parameters(model), "macs": sum(row.macs for row in summarise(model)), "input_size": model.input_size},
             "data": {"name": faces.name, "sha256": faces.sha256, "splits": faces.splits(), "split_sha256": split_digest(faces)},
             "seconds": {"training": round(sum(history.column("seconds")), 1), "this_call": round(time.perf_counter() - began, 1)},
-            "environment": environment(accelerator.num_processes, str(accelerator.device)),
+            "environment": environment(accelerator.num_processes, accelerator.device) | {"precision": choose_precision(recipe.precision, model, accelerator.device)},
         }
         arrays = {**predictions, "test_labels": test.labels, "validation_labels": validation.labels, "test_clean": clean}
-        np.savez(folder / "predictions.npz", **arrays)  # type: ignore[arg-type]
-        write_json(done, result)
+        with replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        write_json(folder / "result.json", result)
     accelerator.wait_for_everyone()
     return Run(folder, recipe, history, result, model)
 
@@ -175,7 +186,7 @@ def split_digest(faces: FaceSet) -> str:
     return hashlib.sha256("\n".join(faces.split.astype(str)).encode()).hexdigest()
 
 
-def environment(processes: int, device: str) -> dict[str, Any]:
+def environment(processes: int = 1, device: torch.device | None = None) -> dict[str, Any]:
     """What a result depends on besides the recipe."""
     return {
         "ferkit": ferkit.__version__,
@@ -184,29 +195,50 @@ def environment(processes: int, device: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "accelerate": accelerate.__version__,
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else _processor(),
+        "device": torch.cuda.get_device_name(device) if device is not None and device.type == "cuda" else _processor(),
         "processes": processes,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
     }
 
 
-def write_json(file: Path, values: dict[str, Any]) -> None:
-    """Write JSON, atomically."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, file)
+#: What may differ when a run goes on: it does not change what is trained. More epochs may be asked for, too.
+NOT_THE_TRAINING = ("workers", "checkpoint_steps", "data_path", "source", "threads")
 
 
-def _refuse_another(folder: Path, recipe: Recipe, resume: bool) -> None:
-    """Raise ValueError for a folder that holds a run of another recipe, unless it never got anywhere or is to be replaced."""
-    file = folder / "recipe.yaml"
-    begun = any((folder / trace).exists() for trace in ("checkpoint", "stages", "history.csv"))
-    if resume and file.is_file() and begun:
-        other = Recipe.load(file).as_dict()
-        differs = [k for k, v in recipe.as_dict().items() if other[k] != v and k not in ("workers", "checkpoint_steps", "data_path")]
-        if differs:
-            raise ValueError(f"{folder} holds a run with another {', '.join(differs)}; give this one another name, or pass resume=False")
+def _refuse_another(there: RunFolder, recipe: Recipe) -> None:
+    """Raise ValueError for a folder that holds a run of another recipe, or one whose recipe is gone."""
+    if not there.is_begun:
+        return
+    if not (there.path / "recipe.yaml").is_file():
+        raise ValueError(f"{there.path} holds a run whose recipe.yaml is gone, so it cannot be told which; give this one another name, or begin anew ({ANEW})")
+    other = there.recipe.as_dict()
+    differs = [k for k, v in recipe.as_dict().items() if other[k] != v and k not in NOT_THE_TRAINING]
+    if "epochs" in differs and recipe.epochs > there.recipe.epochs and not recipe.stages:
+        differs.remove("epochs")
+    if differs:
+        raise ValueError(f"{there.path} holds a run with another {', '.join(differs)}; give this one another name, or begin anew ({ANEW})")
+
+
+def _refuse_other_data(there: RunFolder, faces: FaceSet) -> None:
+    """Raise ValueError for a result that was made with other pictures, labels or splits than these."""
+    found = there.result["data"]
+    if (found["sha256"], found["split_sha256"]) != (faces.sha256, split_digest(faces)):
+        raise ValueError(f"{there.path} holds the result of a run on other data ({found['name']}, {found['sha256'][:12]}…); give this one another name, or begin anew ({ANEW})")
+
+
+def _earlier_tests(there: RunFolder) -> list[dict[str, Any]]:
+    """Epochs and test accuracy of the results a run had before it was made longer."""
+    if not there.is_finished:
+        return []
+    result = there.result
+    return [*result["protocol"].get("tested_before", []), {"epochs": there.recipe.epochs, "test_accuracy": result["test"]["accuracy"]}]
+
+
+def _how_often_tested(earlier: list[dict[str, Any]]) -> str:
+    if not earlier:
+        return "the test split was read once, afterwards"
+    return f"the test split was read {len(earlier) + 1} times, before after {', '.join(str(e['epochs']) for e in earlier)} epochs: whoever went on for its sake selected on it"
 
 
 def _claim(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -221,8 +253,15 @@ def _claim(folder: Path, recipe: Recipe, resume: bool) -> None:
 
 
 def _commit() -> str | None:
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return git.stdout.strip() or None
+    """The commit of ferkit's own checkout; None where it was installed without one, or where there is no git."""
+    root = Path(ferkit.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def _processor() -> str:

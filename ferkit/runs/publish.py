@@ -1,6 +1,5 @@
 """From a finished run to what the project commits: weights in half precision, a card beside them, and the record."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,13 @@ import numpy as np
 
 from ferkit.evaluation.calibration import conformal_sets, conformal_threshold
 from ferkit.evaluation.metrics import SCORES, wilson
-from ferkit.runs.experiment import load_faces, write_json
+from ferkit.files import write_json
 from ferkit.models import create_model, save_weights
 from ferkit.models.registry import weights_folder
 from ferkit.predict import graded, predict_probabilities
+from ferkit.runs.experiment import load_faces
+from ferkit.runs.folder import RunFolder
 from ferkit.runs.records import read_record
-from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
 
 # What every card says of the data; a set that is not here has to be added with its terms.
@@ -51,16 +51,13 @@ def publish(run: Path, *, weights: str | None, data_folder: Path) -> tuple[Path,
         ValueError: the terms of its data are not known.
 
     """
-    if not (run / "result.json").is_file():
-        raise FileNotFoundError(f"{run} has no result.json: the run is not finished")
-    result = json.loads((run / "result.json").read_text("utf-8"))
-    recipe, history = Recipe.load(run / "recipe.yaml"), History.read(run / "history.csv")
+    folder = RunFolder.finished(run)
+    result, recipe, history = folder.result, folder.recipe, folder.history
     if recipe.data not in TERMS:
         raise ValueError(f"the terms of {recipe.data!r} are not written down; add them to ferkit.runs.publish.TERMS")
-    model = create_model(recipe.model, weights=run / "best.safetensors")
+    model = folder.model()
     if getattr(model, "decision", None) != "plurality":  # votes have no degrees: `calibrate` computes it from their probabilities
-        with np.load(run / "predictions.npz") as kept:
-            result["conformal"] = conformal_record({name: kept[name] for name in kept.files}, tta=recipe.tta)
+        result["conformal"] = conformal_record(folder.predictions, tta=recipe.tta)
     result["recipe"]["data_path"] = None  # where one machine keeps its data is nobody's business
     result["history"] = {name: [round(v, 4) for v in history.column(name)] for name in ("train_loss", "val_loss", "val_accuracy")}
     record = data_folder / "results" / f"{recipe.name}.json"
@@ -113,7 +110,7 @@ def calibrate(name: str, *, data_path: str | None = None) -> dict[str, Any]:
 
     """
     record = read_record(name)
-    recipe = Recipe.of(record["recipe"]).overlay({"data_path": data_path})
+    recipe = Recipe(**record["recipe"]).overlay({"data_path": data_path})
     faces = load_faces(recipe)
     if faces.sha256 != record["data"]["sha256"]:
         raise ValueError(f"expected the data of the record, sha256 {record['data']['sha256'][:16]}…, found {faces.sha256[:16]}…; give the copy it was trained on")

@@ -3,19 +3,18 @@
 import csv
 import io
 import itertools
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ferkit.runs.experiment import run, write_json
-from ferkit.training.loop import make_accelerator
-from ferkit.training.recipe import Recipe
+from ferkit.files import write_json, write_text
+from ferkit.runs.experiment import run
+from ferkit.training import Recipe, make_accelerator
 
 #: Keys whose values are repetitions of one experiment: means and standard deviations are taken over these.
-REPETITIONS = ("seed", "split_seed", "fold")
+REPETITIONS = ("seed", "split_seed", "test_fold")
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "cross_entropy")
 
 
@@ -29,8 +28,8 @@ class Series:
 
 
 def asks_for_several(recipe: Recipe) -> bool:
-    """Whether `run_all`, and not `ferkit.runs.experiment.run`, is meant."""
-    return bool(recipe.sweep) or (recipe.folds is not None and recipe.fold is None)
+    """Whether `run_all`, and not `ferkit.runs.run`, is meant."""
+    return bool(recipe.sweep) or (recipe.folds is not None and recipe.test_fold is None)
 
 
 def recipes_of(recipe: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
@@ -43,8 +42,8 @@ def recipes_of(recipe: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
     if not asks_for_several(recipe):
         raise ValueError(f"{recipe.name} is a single run: give its key sweep lists of values, such as {{seed: [0, 1, 2]}}, or folds")
     values = dict(recipe.sweep)
-    if recipe.folds is not None and recipe.fold is None:
-        values["fold"] = list(range(1, recipe.folds + 1))
+    if recipe.folds is not None and recipe.test_fold is None and "test_fold" not in values:
+        values["test_fold"] = list(range(1, recipe.folds + 1))
     made = []
     for combination in itertools.product(*values.values()):
         differs = dict(zip(values, combination, strict=True))
@@ -61,12 +60,12 @@ def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, pr
     `out/<name>/` holds the run folders, of `ferkit.runs.experiment.run`, and is brought up to date after each of them:
 
     - summary.csv: a line per run, with what differs and its scores.
-    - summary.json: the same, and `groups`: the runs that differ in nothing but a repetition (`REPETITIONS`), with mean and
+    - summary.json: the same, with `failed`: the runs whose loss was no longer finite, and why. And `groups`: the runs that differ in nothing but a repetition (`REPETITIONS`), with mean and
       standard deviation (n - 1) of each score. Folds share most of their training images, so that their standard deviation is
       no standard error of the mean.
 
     Args:
-        recipe: with `sweep`, or with `folds` and no `fold`.
+        recipe: with `sweep`, or with `folds` and no `test_fold`.
         out, progress: as of `run`.
         resume: finished runs are read and the interrupted one goes on where it stopped; False begins all of them anew.
 
@@ -78,19 +77,28 @@ def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, pr
     folder = Path(out) / recipe.name
     if (folder / "recipe.yaml").exists():
         raise ValueError(f"{folder} holds a single run; give the series another name")
-    main = make_accelerator(recipe).is_main_process
+    main = make_accelerator().is_main_process
     rows: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
     for number, (differs, each) in enumerate(made, 1):
         if progress and main:
             print(f"run {number} of {len(made)}: {each.name}", flush=True)
-        result = run(each, out=folder, resume=resume, progress=progress).result
+        try:
+            result = run(each, out=folder, resume=resume, progress=progress).result
+        except FloatingPointError as error:  # one that diverges is a finding about its values; the others go on
+            failed.append({"name": each.name, "values": differs, "why": str(error)})
+            if progress and main:
+                print(f"{each.name} failed: {error}", flush=True)
+            continue
         if main:  # the others have no result
             rows.append({"name": each.name, "values": differs, "seconds": result["seconds"]["training"]} | {part: _scores(result[part]) for part in ("test", "validation")})
-            _write(folder, _summary(recipe, made, rows))
-    return Series(folder, [each for _, each in made], _summary(recipe, made, rows))
+            _write(folder, _summary(recipe, made, rows, failed))
+    if main and failed:
+        _write(folder, _summary(recipe, made, rows, failed))
+    return Series(folder, [each for _, each in made], _summary(recipe, made, rows, failed))
 
 
-def _summary(recipe: Recipe, made: list[tuple[dict[str, Any], Recipe]], rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(recipe: Recipe, made: list[tuple[dict[str, Any], Recipe]], rows: list[dict[str, Any]], failed: list[dict[str, Any]]) -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(repr(_constant(row["values"])), []).append(row)
@@ -101,6 +109,7 @@ def _summary(recipe: Recipe, made: list[tuple[dict[str, Any], Recipe]], rows: li
         "finished": len(rows),
         "planned": len(made),
         "runs": rows,
+        "failed": failed,
         "groups": [
             {
                 "values": _constant(group[0]["values"]),
@@ -130,17 +139,17 @@ def _write(folder: Path, summary: dict[str, Any]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     parts = [f"{part}_{key}" for part in ("test", "validation") for key in ("n", *SCORES)]
+    if not summary["runs"]:
+        return
     writer.writerow(["name", *summary["runs"][0]["values"], *parts, "test_accuracy_low", "test_accuracy_high", "seconds"])
     for row in summary["runs"]:
         scores = [row[part][key] for part in ("test", "validation") for key in ("n", *SCORES)]
         writer.writerow([row["name"], *row["values"].values(), *scores, *row["test"]["accuracy_interval"], row["seconds"]])
-    partial = folder / "summary.csv.partial"
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(partial, folder / "summary.csv")
+    write_text(folder / "summary.csv", text.getvalue())
 
 
 def _label(differs: dict[str, Any], folds: int | None) -> str:
-    """Part of a folder's name: `alpha=0.1-seed=0`, `fold=03`."""
+    """Part of a folder's name: `alpha=0.1-seed=0`, `test_fold=03`."""
     width = len(str(folds))
-    texts = [f"{key.rpartition('.')[2]}={value:0{width}d}" if key == "fold" else f"{key.rpartition('.')[2]}={value}" for key, value in differs.items()]
+    texts = [f"{key.rpartition('.')[2]}={value:0{width}d}" if key == "test_fold" else f"{key.rpartition('.')[2]}={value}" for key, value in differs.items()]
     return "-".join(texts).replace("/", "_").replace("\\", "_")

@@ -1,9 +1,11 @@
 """What happened in each epoch of a training, in memory and as csv."""
 
 import csv
-import os
+import io
 from collections.abc import Sequence
 from pathlib import Path
+
+from ferkit.files import write_text
 
 
 class History:
@@ -22,27 +24,30 @@ class History:
         """All figures that any epoch has, in order of appearance."""
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
-    def best(self, select: str, *, rows: Sequence[int] | None = None) -> int:
-        """Index of the row with the largest value, the first of equals; among `rows` only, if given."""
+    def best(self, select: str, *, rows: Sequence[int] | None = None, last: bool = False) -> int:
+        """Index of the row with the largest value, the first or the last of equals; among `rows` only, if given."""
         among = range(len(self.rows)) if rows is None else rows
         column = self.column(select)
-        return max(among, key=lambda i: (column[i], -i))
+        return max(among, key=lambda i: (column[i], i if last else -i))
 
     def save(self, file: Path) -> None:
         """Write csv, atomically."""
-        partial = file.with_name(file.name + ".partial")
-        with partial.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, self.columns() or ["epoch"])
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(partial, file)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.columns() or ["epoch"])
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(file, text.getvalue())
 
     @classmethod
     def read(cls, file: Path) -> "History":
-        """Read what `save` wrote."""
+        """Read what `save` wrote. Raises ValueError, with the file's name, for anything else."""
         history = cls()
         with file.open(newline="", encoding="utf-8") as handle:
-            history.rows = [
-                {k: int(v) if k in ("epoch", "stage") else float(v) for k, v in row.items() if v != ""} for row in csv.DictReader(handle)
-            ]
+            reader = csv.DictReader(handle)
+            if "epoch" not in (reader.fieldnames or []):
+                raise ValueError(f"{file} is no history of a training: expected a comma-separated column epoch, found {reader.fieldnames or 'nothing'}")
+            try:
+                history.rows = [{k: int(v) if k in ("epoch", "stage") else float(v) for k, v in row.items() if v != ""} for row in reader]
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{file}, line {reader.line_num}, is no row of a history ({error})") from None
         return history

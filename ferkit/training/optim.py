@@ -1,7 +1,8 @@
 """Optimisers, schedules, class weights and averaged weights that the papers' recipes need; torch's own wherever it has them."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,8 @@ def parameter_groups(module: nn.Module, lr: float, factors: dict[str, float]) ->
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, False): []}
     used = set()
     for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
         dotted = name.removeprefix("model.") + "."
         fits = [prefix for prefix in factors if dotted.startswith(prefix + ".")]
         used.update(fits)
@@ -95,7 +98,7 @@ def parameter_groups(module: nn.Module, lr: float, factors: dict[str, float]) ->
     idle = sorted(set(factors) - used)
     if idle:
         parts = sorted({name.removeprefix("model.").split(".")[0] for name, _ in module.named_parameters()})
-        raise ValueError(f"lr_factors names {', '.join(idle)}, which no parameter's name begins with; the network has {', '.join(parts)}")
+        raise ValueError(f"part_lr names {', '.join(idle)}, which no parameter's name begins with; the network has {', '.join(parts)}")
     return [{"params": params, "lr": lr * factor, **({"weight_decay": 0.0} if own else {})} for (factor, own), params in groups.items() if params]
 
 
@@ -122,7 +125,7 @@ def make_optimizer(
 class Schedule:
     """A learning-rate schedule that is told the progress: `before_step(progress)` and `after_epoch(metric)`.
 
-    constant; cosine (per step, from lr to lr * floor); step (times `factor` every `every` epochs); plateau (times `factor`
+    constant; cosine (per step, from lr to lr * floor); step (times `drop` every `every` epochs); plateau (times `drop`
     after more than `patience` epochs without a better metric, but not below lr * floor). The first `warmup` epochs rise
     linearly from zero, except for plateau, which decides by metric alone.
     """
@@ -135,7 +138,7 @@ class Schedule:
         epochs: int,
         warmup: float = 0.0,
         floor: float = 0.0,
-        factor: float = 0.1,
+        drop: float = 0.1,
         patience: int = 10,
         every: int = 30,
     ) -> None:
@@ -144,12 +147,12 @@ class Schedule:
         if name == "plateau" and warmup:
             raise ValueError("the plateau schedule has no warm-up; set warmup_epochs to 0")
         self.optimizer, self.name, self.epochs, self.warmup = optimizer, name, epochs, warmup
-        self.floor, self.factor, self.every = floor, factor, every
+        self.floor, self.drop, self.every = floor, drop, every
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         inner = optimizer.base if isinstance(optimizer, SAM) else optimizer
         self.plateau = (
             schedules.ReduceLROnPlateau(
-                inner, mode="max", factor=factor, patience=patience, threshold=0.0, min_lr=[floor * lr for lr in self.base_lrs]
+                inner, mode="max", factor=drop, patience=patience, threshold=0.0, min_lr=[floor * lr for lr in self.base_lrs]
             )
             if name == "plateau"
             else None
@@ -163,7 +166,7 @@ class Schedule:
             done = (progress - self.warmup) / max(self.epochs - self.warmup, 1e-9)
             return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
         if self.name == "step":
-            return self.factor ** int(progress / self.every)
+            return self.drop ** int(progress / self.every)
         return 1.0
 
     def before_step(self, progress: float) -> None:
@@ -208,6 +211,24 @@ def class_weights(counts: np.ndarray, kind: str, *, beta: float = 0.9999) -> Ten
         weights = (1 - beta) / (1 - beta**safe)
         weights = weights / weights[seen].mean()
     return torch.tensor(np.where(seen, weights, 0.0), dtype=torch.float32)
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use the batch's statistics without remembering them: for a second pass over the same batch.
+
+    SAM's gradient at the worst place nearby is taken at weights that are not kept (davda54/sam's `disable_running_stats`
+    does the same).
+    """
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [(m.momentum, m.num_batches_tracked) for m in norms]
+    try:
+        for m in norms:
+            m.momentum, m.num_batches_tracked = 0.0, None
+        yield
+    finally:
+        for m, (momentum, count) in zip(norms, kept, strict=True):
+            m.momentum, m.num_batches_tracked = momentum, count
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:

@@ -11,8 +11,9 @@ from ferkit.data.faceset import FaceSet
 from ferkit.models import FerModel
 from ferkit.training.batches import stream
 from ferkit.training.history import History
-from ferkit.training.loop import fit, make_task
+from ferkit.training.loop import fit
 from ferkit.training.recipe import Recipe
+from ferkit.training.task import make_task
 
 
 def stage_recipe(recipe: Recipe, number: int) -> tuple[Recipe, int | None]:

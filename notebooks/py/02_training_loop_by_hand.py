@@ -55,7 +55,7 @@ from ferkit.papers import arithmetic
 from ferkit.plots.house import new_figure, show
 from ferkit.predict import predict_probabilities, prepare_for
 from ferkit.training.recipe import Recipe
-from ferkit.training.loop import Task, fit
+from ferkit.training import Task, fit
 from ferkit.widgets import explore
 
 S = profile(

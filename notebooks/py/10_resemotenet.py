@@ -54,7 +54,7 @@ from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities
 from ferkit.training.recipe import Recipe
-from ferkit.training.loop import fit, make_task
+from ferkit.training import fit, make_task
 from ferkit.widgets import cam_explorer, claim_checker, explore
 
 S = profile(

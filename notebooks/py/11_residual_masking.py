@@ -62,7 +62,7 @@ from ferkit.papers import arithmetic
 from ferkit.predict import predict_probabilities, prepare_for
 from ferkit.runs.publish import read_record
 from ferkit.training.recipe import Recipe
-from ferkit.training.loop import fit, make_task
+from ferkit.training import fit, make_task
 from ferkit.widgets import cam_explorer, claim_checker, explore
 
 S = profile(

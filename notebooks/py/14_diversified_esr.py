@@ -56,7 +56,7 @@ from ferkit.notebook import check, footer, ledger_table, profile, record
 from ferkit.papers import arithmetic
 from ferkit.predict import prepare_for
 from ferkit.training.recipe import Recipe
-from ferkit.training.loop import fit, make_task
+from ferkit.training import fit, make_task
 from ferkit.widgets import claim_checker, explore
 
 S = profile(

@@ -54,7 +54,7 @@ from ferkit.plots.results import draw_intervals
 from ferkit.predict import predict_probabilities
 from ferkit.runs.publish import read_record
 from ferkit.training.recipe import Recipe
-from ferkit.training.loop import fit, make_task
+from ferkit.training import fit, make_task
 from ferkit.widgets import explore
 
 S = profile(

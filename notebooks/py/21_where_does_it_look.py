@@ -63,7 +63,7 @@ from ferkit.explain.opinions import available_networks
 from ferkit.predict import predict_probabilities, prepare_for
 from ferkit.training.recipe import Recipe
 from ferkit.runs.experiment import build_model, load_faces
-from ferkit.training.loop import fit, make_task
+from ferkit.training import fit, make_task
 from ferkit.widgets import explore, hidden_figure, map_layers, upload_face
 
 S = profile(

@@ -50,7 +50,7 @@ from ferkit.models import create_model
 from ferkit.notebook import check, footer, profile, record
 from ferkit.predict import prepare_for
 from ferkit.training.recipe import Recipe
-from ferkit.training.loop import fit, make_task
+from ferkit.training import fit, make_task
 from ferkit.widgets import explore
 
 S = profile(

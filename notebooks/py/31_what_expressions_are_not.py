@@ -55,7 +55,7 @@ from ferkit.plots.house import COLOURS, new_figure
 from ferkit.predict import predict_probabilities
 from ferkit.runs.publish import read_record
 from ferkit.training.recipe import Recipe
-from ferkit.training.loop import fit, make_task
+from ferkit.training import fit, make_task
 from ferkit.widgets import explore
 
 S = profile(

@@ -78,7 +78,7 @@ validation_fraction = 0.1
 split_seed = 0
 drop_leaked = False
 folds = None
-fold = None
+test_fold = None
 fold_pool = "all"
 target = "label"
 augmentation = "none"
@@ -94,10 +94,10 @@ sam_rho = 0.0
 schedule = "constant"
 warmup_epochs = 0.0
 lr_floor = 0.0
-lr_factor = 0.1
+lr_drop = 0.1
 plateau_patience = 10
 step_epochs = 30
-lr_factors = {}
+part_lr = {}
 # what is minimised
 loss = None
 loss_options = {}
@@ -126,7 +126,6 @@ sweep = {}
 
 # %%
 import _thread
-import dataclasses
 import inspect
 import re
 import tempfile
@@ -146,11 +145,11 @@ from ferkit.models import count_parameters, summarise
 from ferkit.notebook import footer, profile, record
 from ferkit.predict import predict_probabilities
 from ferkit.runs.publish import read_record
-from ferkit.training.recipe import PROFILES, Recipe
+from ferkit.training.recipe import PROFILES, Recipe, resolve
 from ferkit.runs.series import asks_for_several, run_all
 from ferkit.training.loop import newest_checkpoint
 
-values = {f.name: globals()[f.name] for f in dataclasses.fields(Recipe)}  # before anything else takes these names
+values = {f.name: globals()[f.name] for f in Recipe.model_fields}  # before anything else takes these names
 S = profile(PROFILE, **{p: dict(changes=changes, resume=RESUME and p != "smoke") for p, changes in PROFILES.items()})
 
 # %% [markdown]
@@ -495,7 +494,7 @@ done.result["protocol"]
 # the same name.
 
 # %%
-tiny = Recipe(name="tiny", augmentation="mild").overlay("smoke").overlay(dict(epochs=3, threads=1))
+tiny = resolve(Recipe(name="tiny", augmentation="mild"), profile="smoke").overlay(dict(epochs=3, threads=1))
 
 
 def press_stop(folder):

@@ -1,7 +1,6 @@
 """Notebook 40's parameters cell is a recipe: papermill writes a recipe file over it, so what the file leaves out must be the default."""
 
 import ast
-import dataclasses
 
 import pytest
 import yaml
@@ -28,11 +27,11 @@ def values():
 
 
 def recipe_of(values):
-    return Recipe.of({key: value for key, value in values.items() if key not in OWN})
+    return Recipe(**{key: value for key, value in values.items() if key not in OWN})
 
 
 def test_keys_are_those_of_a_recipe_in_its_order(values):
-    assert list(values) == [*OWN, *(f.name for f in dataclasses.fields(Recipe))]
+    assert list(values) == [*OWN, *Recipe.model_fields]
 
 
 def test_values_are_the_defaults(values):

@@ -13,7 +13,7 @@ from tests.support import checks
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MARKDOWN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "data").rglob("*.md"))]
-IGNORED = {".git", ".venv", "build", "runs", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"}
+IGNORED = {".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"}
 
 
 def public_files():
@@ -21,7 +21,11 @@ def public_files():
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode == 0:
         return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
-    return [f for f in ROOT.rglob("*") if f.is_file() and not IGNORED & set(f.relative_to(ROOT).parts) and ".egg-info" not in str(f)]
+    litter = {"build", "runs"}  # at the top alone: ferkit has a package of that name
+    return [
+        f for f in ROOT.rglob("*")
+        if f.is_file() and f.relative_to(ROOT).parts[0] not in litter and not IGNORED & set(f.relative_to(ROOT).parts) and ".egg-info" not in str(f)
+    ]  # fmt: skip
 
 
 def make_targets():

@@ -16,9 +16,9 @@ from torch import nn
 from ferkit.data import FaceSet
 from ferkit.models import create_model
 from ferkit.predict import prepare_for
+from ferkit.training import fit, make_task
 from ferkit.training.distributed import GlobalBatchNorm2d, synchronised_batch_norm
 from ferkit.training.history import History
-from ferkit.training.loop import fit, make_task
 from ferkit.training.recipe import Recipe
 from tests.unit.children import free_port, run_children
 from tests.unit.small_faces import NAMES, small_faces, write_fer2013

@@ -15,7 +15,7 @@ from ferkit.predict import predict_probabilities
 from ferkit.runs import experiment
 from ferkit.runs.experiment import build_model, environment, load_faces, run, split_digest
 from ferkit.training.history import History
-from ferkit.training.recipe import Recipe
+from ferkit.training.recipe import Recipe, resolve
 from tests.unit.small_faces import write_fer2013
 
 
@@ -251,10 +251,10 @@ def test_random_copies_of_the_test_come_from_the_recipe_s_seed(recipe, tmp_path)
 
 def test_smoke_profile_runs_every_recipe_s_kind(tmp_path):
     """The profile needs no data; the recipe is the most demanding one."""
-    recipe = Recipe(
+    recipe = resolve(Recipe(
         name="smoke", augmentation="mild_erasing", schedule="cosine", warmup_epochs=1.0, ema_decay=0.999, precision="bf16", channels_last=True,
         model_options={"head": "linear"}, tta="flip", nesterov=True, threads=1,
-    ).overlay("smoke")  # fmt: skip
+    ), profile="smoke")  # fmt: skip
     done = run(recipe, out=tmp_path, progress=False)
     assert done.result["data"]["splits"] == {"train": 252, "validation": 28, "test": 140}
     assert done.result["test"]["n"] == 140

@@ -13,8 +13,8 @@ from ferkit.losses.criterion import BranchCrossEntropy, CrossEntropy, Flooding
 from ferkit.models import create_model, initialise, save_weights
 from ferkit.models.base import Parts
 from ferkit.models.esr import EsrParts
+from ferkit.training import Task, fit, make_task
 from ferkit.training.batches import EpochBatches, class_balance
-from ferkit.training.loop import Task, fit, make_task
 from ferkit.training.optim import make_optimizer, parameter_groups
 from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import NAMES, small_faces
@@ -103,7 +103,7 @@ def test_lfnsb_s_flooding_is_plain_flooding_at_one_half():
         assert found.item() == pytest.approx(released.item(), abs=1e-6)
 
 
-def test_lr_factors():
+def test_part_lr():
     task = Task(network(), make_criterion("center", network(), num_classes=7))
     groups = parameter_groups(task, 0.1, {"res_block1": 0.1, "res_block1.conv2": 0.0, "criterion": 5.0})
     rates = {id(p): g["lr"] for g in groups for p in g["params"]}
@@ -117,7 +117,7 @@ def test_lr_factors():
     assert {rates[id(p)] for p in task.criterion.parameters()} == {0.5}
     optimizer = make_optimizer(groups, name="sgd", lr=0.1)
     assert [g["lr"] for g in optimizer.param_groups] == [g["lr"] for g in groups]
-    with pytest.raises(ValueError, match="lr_factors names res_block, which no parameter's name begins with"):
+    with pytest.raises(ValueError, match="part_lr names res_block, which no parameter's name begins with"):
         parameter_groups(task, 0.1, {"res_block": 0.1})
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from ferkit.models import create_model
-from ferkit.training.precision import refuse_broken_bf16
+from ferkit.training import precision
+from ferkit.training.precision import choose_precision, refuse_broken_bf16
 
 CPU = torch.device("cpu")
 
@@ -41,3 +42,21 @@ def test_refused_where_a_strided_convolution_sees_one_place(size, refused):
         refuse_broken_bf16(model, CPU)
     assert model.training
     refuse_broken_bf16(model, torch.device("meta"))  # other devices are not concerned
+
+
+@pytest.mark.parametrize(("units", "size", "chosen"), [(True, 64, "bf16"), (False, 64, "no"), (True, 32, "no")])
+def test_auto_is_bf16_where_the_machine_has_units_and_the_network_may(units, size, chosen, monkeypatch):
+    monkeypatch.setattr(precision, "_cpu_has_bf16_units", lambda: units)
+    model = create_model("resemotenet", width=0.0625)
+    model.input_size = size
+    assert choose_precision("auto", model, CPU) == chosen
+    assert choose_precision("no", model, CPU) == "no"
+    if size == 32:
+        with pytest.raises(ValueError, match="sees a single place"):
+            choose_precision("bf16", model, CPU)
+    else:
+        assert choose_precision("bf16", model, CPU) == "bf16", "what is asked for is done, also where it is slower"
+
+
+def test_a_processor_says_whether_it_has_units():
+    assert precision._cpu_has_bf16_units() in (True, False)

@@ -1,6 +1,5 @@
 """Recipes: what is read, refused, overlaid and written."""
 
-import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -19,7 +18,7 @@ from ferkit.predict import tta_views
 from ferkit.runs.experiment import build_model
 from ferkit.runs.series import asks_for_several, recipes_of
 from ferkit.training.optim import Schedule, class_weights, make_optimizer, parameter_groups
-from ferkit.training.recipe import EXCEPTIONS, PROFILES, Recipe
+from ferkit.training.recipe import EXCEPTIONS, PROFILES, Recipe, resolve
 from ferkit.training.stages import stage_recipe
 from ferkit.training.task import make_task
 
@@ -79,12 +78,12 @@ def test_recipe_files(file):
     if asks_for_several(recipe):
         everything_exists(recipes_of(recipe)[-1][1])
     for profile in PROFILES:
-        everything_exists(recipe.overlay(profile))
+        everything_exists(resolve(recipe, profile=profile))
 
 
 def test_a_profile_shortens_every_stage():
     recipe = Recipe(stages=[{"epochs": 50, "branches": 1}, {"epochs": 20, "lr": 0.1}, {"branches": 3}])
-    assert recipe.overlay("smoke").stages == [{"epochs": 1, "branches": 1}, {"epochs": 1, "lr": 0.1}, {"branches": 3}]
+    assert resolve(recipe, profile="smoke").stages == [{"epochs": 1, "branches": 1}, {"epochs": 1, "lr": 0.1}, {"branches": 3}]
     assert recipe.overlay({"epochs": 3}).stages == recipe.stages
 
 
@@ -118,7 +117,7 @@ def test_stages_of_the_diversity_recipes_name_what_the_network_has(name):
         stage, branches = stage_recipe(recipe, number)
         options = recipe.model_options | ({"branches": branches} if branches else {})
         task = make_task(create_model("esr", width=1 / 16, **options), stage, dict.fromkeys(order("affectnet8"), 10))
-        rates = {round(group["lr"], 6) for group in parameter_groups(task, stage.lr, stage.lr_factors)}
+        rates = {round(group["lr"], 6) for group in parameter_groups(task, stage.lr, stage.part_lr)}
         assert rates == ({0.1} if number == 1 and branches else {0.01, 0.1} if branches else {0.02, 0.1}), (number, rates)
         if not branches:
             assert task.criterion.first == number
@@ -147,43 +146,66 @@ def test_defaults_survive_being_written(tmp_path):
 
 
 def test_a_recipe_cannot_be_changed():
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(ValueError, match="frozen"):
         Recipe().lr = 1.0
 
 
 def test_every_field_is_documented():
     text = Recipe.__doc__ or ""
-    assert [f.name for f in dataclasses.fields(Recipe) if f.name not in text] == []
+    assert [f for f in Recipe.model_fields if f not in text] == []
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("learning_rate: 0.1", "a recipe has no key 'learning_rate'; known: name, source, model"),
-        ("lr: 1e-4", r"recipe key lr must be float, found '1e-4' \(YAML reads 1e-4 as text: write 1.0e-4\)"),
-        ("lr: fast", "recipe key lr must be float, found 'fast'"),
-        ("epochs: 3.5", "recipe key epochs must be int, found 3.5"),
-        ("epochs: true", "recipe key epochs must be int, found True"),
-        ("lr: true", "recipe key lr must be float, found True"),
-        ("nesterov: 1", "recipe key nesterov must be bool, found 1"),
-        ("early_stopping: never", r"recipe key early_stopping must be int \| None, found 'never'"),
-        ("image_size: 64.0", r"recipe key image_size must be int \| None"),
-        ("model_options: linear", "recipe key model_options must be dict, found 'linear'"),
-        ("name: 7", "recipe key name must be str, found 7"),
-        ("precision: fp32", "recipe key precision='fp32'; known: no, bf16, fp16"),
-        ("target: soft", "recipe key target='soft'; known: label, votes"),
-        ("select: val_loss", "recipe key select='val_loss'; known: val_accuracy"),
-        ("name: ../elsewhere", "name is that of the run's folder, without slashes; found '../elsewhere'"),
-        ("epochs: 0", "epochs >= 1 and batch_size >= 2, found 0 and 64"),
-        ("batch_size: 1", "epochs >= 1 and batch_size >= 2, found 10 and 1"),
-        ("{sam_rho: 0.05, precision: fp16}", "SAM needs two backward passes"),
+        ("epoch: 3", r"a recipe has no key 'epoch'; did you mean epochs\?; known: name"),
+        ("lr_factor: 0.1", "no key 'lr_factor' any more; it is called lr_drop now"),
+        ("lr: fast", "recipe key lr must be a valid number, found 'fast'"),
+        ("lr: 0", "recipe key lr must be greater than 0, found 0"),
+        ("lr: .inf", "recipe key lr must be a finite number, found inf"),
+        ("epochs: 3.5", "recipe key epochs must be a valid integer, found 3.5"),
+        ("epochs: true", "recipe key epochs must be a valid integer, found True"),
+        ("lr: true", "recipe key lr must be a valid number, found True"),
+        ("nesterov: 1", "recipe key nesterov must be a valid boolean, found 1"),
+        ("early_stopping: never", "recipe key early_stopping must be a valid integer, found 'never'"),
+        ("early_stopping: -1", "recipe key early_stopping must be greater than or equal to 0, found -1"),
+        ("grad_clip: -1", "recipe key grad_clip must be greater than or equal to 0, found -1"),
+        ("image_size: 64.0", "recipe key image_size must be a valid integer"),
+        ("model_options: linear", "recipe key model_options must be a valid dictionary, found 'linear'"),
+        ("part_lr: {base: fast}", "recipe key part_lr.base must be a valid number, found 'fast'"),
+        ("name: 7", "recipe key name must be a valid string, found 7"),
+        ("precision: fp32", "recipe key precision must be 'no', 'bf16', 'fp16' or 'auto', found 'fp32'"),
+        ("target: soft", "recipe key target must be 'label' or 'votes', found 'soft'"),
+        ("select: val_loss", "recipe key select must be 'val_accuracy', "),
+        ("schedule: cosin", r"recipe key schedule must be one of constant, .*, found 'cosin'; did you mean cosine\?$"),
+        ("optimizer: lion", "recipe key optimizer must be one of sgd, adam, adamw, radam, found 'lion'"),
+        ("augmentation: heavy", "recipe key augmentation must be one of none, .*, found 'heavy'"),
+        ("class_weight: focal", "recipe key class_weight must be one of none, .*, found 'focal'"),
+        ("loss: focal", "recipe key loss must be one of cross_entropy, .*, found 'focal'"),
+        ("model: resemotent", r"recipe key model must be one of .*, found 'resemotent'; did you mean resemotenet\?"),
+        ("data: fer13", r"recipe key data must be one of .*, found 'fer13'; did you mean fer2013\?"),
+        ("tta: crops", "recipe key tta: no test-time augmentation 'crops'; known: none"),
+        ("test_split: validation", "recipe key test_split must be a split that is neither trained nor selected on, .*, found 'validation'"),
+        ("test_split: train", "neither trained nor selected on, .*, found 'train'"),
+        ("validation_split: test", "validation_split='test' is trained on or tested on; choose another"),
+        ("name: ../elsewhere", "name is that of the run's folder, without slashes, found '../elsewhere'"),
+        ("epochs: 0", "recipe key epochs must be greater than or equal to 1, found 0"),
+        ("batch_size: 1", "recipe key batch_size must be greater than or equal to 2, found 1"),
+        ("{sam_rho: 0.05, precision: fp16}", "sam_rho needs two backward passes"),
+        ("{nesterov: true, optimizer: adam}", "nesterov belongs to optimizer: sgd with momentum above 0, found adam with momentum 0.9"),
+        ("{schedule: plateau, warmup_epochs: 1}", "schedule: plateau has no warm-up"),
+        ("stages: [{epoch: 3}]", r"stage 1: a recipe has no key 'epoch'; did you mean epochs\?"),
+        ("stages: [{epochs: 3}, {lr: -1}]", "stage 2: recipe key lr must be greater than 0, found -1"),
         ("- lr", "must hold keys and values, found list"),
         ("", "must hold keys and values, found NoneType"),
         ("a: [1", "is not YAML"),
-        ("fold_pool: test", "recipe key fold_pool='test'; known: all, train"),
-        ("{folds: 5, fold: 6}", "fold counts from 1 to folds, found fold=6 and folds=5"),
-        ("sweep: {lr: 0.1}", "sweep holds a list of values for each key, found lr=0.1"),
-        ("sweep: {lr: []}", r"sweep holds a list of values for each key, found lr=\[\]"),
+        ("fold_pool: test", "recipe key fold_pool must be 'all' or 'train', found 'test'"),
+        ("{folds: 5, test_fold: 6}", "test_fold counts from 1 to folds, found test_fold=6 and folds=5"),
+        ("{folds: 5, validation_split: public_test}", "with folds, validation is carved from the folds trained on"),
+        ("sweep: {lr: 0.1}", "recipe key sweep.lr must be a valid list, found 0.1"),
+        ("sweep: {lr: []}", "sweep holds a list of values for each key, found none for lr"),
+        ("sweep: {lrr: [1]}", r"sweep names 'lrr', which no recipe has; did you mean lr\?"),
     ],
 )
 def test_what_is_no_recipe_is_refused_by_file_name(tmp_path, text, complaint):
@@ -198,6 +220,32 @@ def test_absent_file(tmp_path):
         Recipe.load(tmp_path / "gone.yaml")
 
 
+def test_what_yaml_takes_for_something_else(tmp_path):
+    assert Recipe.load(write(tmp_path, "{lr: 1e-4, weight_decay: 5E-4, precision: no}")) == Recipe(lr=1e-4, weight_decay=5e-4, precision="no")
+
+
+def test_a_tuple_is_the_list_that_yaml_gives_back(tmp_path):
+    recipe = Recipe(model_options={"depths": (1, 2), "deep": {"er": ((1,), 2)}}, freeze=("base",))
+    recipe.save(tmp_path / "r.yaml")
+    assert Recipe.load(tmp_path / "r.yaml") == recipe and recipe.model_options["depths"] == [1, 2]
+
+
+def test_resolving_takes_the_file_then_the_profile_then_what_is_given_by_hand(tmp_path):
+    file = tmp_path / "r.yaml"
+    Recipe(name="r", data="fer2013", data_options={"order": "x"}, test_split="public_test", target="votes", epochs=80, lr=0.3).save(file)
+    assert resolve(file) == Recipe.load(file)
+    by_hand = resolve(file, profile="smoke", changes={"epochs": 10, "lr": 0.05}, data_path="/there")
+    assert (by_hand.epochs, by_hand.lr, by_hand.data_path) == (10, 0.05, "/there"), "also what equals a default wins"
+    assert by_hand.width == PROFILES["smoke"]["width"]
+    other = resolve(file, data="folder", data_path="/mine")
+    assert (other.data, other.data_path, other.data_options, other.test_split, other.target) == ("folder", "/mine", {}, "test", "label")
+    assert other.epochs == 80
+    kept = resolve(file, changes={"data": "fer2013"})
+    assert kept == Recipe.load(file), "the same data set keeps its options"
+    with pytest.raises(ValueError, match="no profile 'quick'; known: smoke, teach, paper"):
+        resolve(file, profile="quick")
+
+
 def test_whole_numbers_are_fractions_where_those_are_meant(tmp_path):
     recipe = Recipe.load(write(tmp_path, "{lr: 1, width: 1, warmup_epochs: 2, weight_decay: 1.0e-4}"))
     assert (recipe.lr, recipe.width, recipe.warmup_epochs, recipe.weight_decay) == (1.0, 1.0, 2.0, 1e-4)
@@ -206,22 +254,22 @@ def test_whole_numbers_are_fractions_where_those_are_meant(tmp_path):
 
 def test_profiles():
     recipe = Recipe(name="x", data="fer2013", data_path="/somewhere", test_split="private_test", validation_split="public_test", init="imagenet", epochs=80, batch_size=16, lr=0.3)
-    assert recipe.overlay("paper") == recipe
+    assert resolve(recipe, profile="paper") == recipe
     for profile in ("smoke", "teach"):
-        changed = recipe.overlay(profile)
+        changed = resolve(recipe, profile=profile)
         assert (changed.data, changed.data_path, changed.test_split) == ("synthetic", None, "test")
         assert changed.init is None and changed.validation_split is None
         assert changed.width < 1 and changed.epochs < 80
         assert (changed.name, changed.batch_size, changed.lr) == ("x", 16, 0.3)
-    assert recipe.overlay("smoke").width < recipe.overlay("teach").width
-    assert recipe.overlay({"lr": 0.1, "epochs": 2}) == Recipe.of({**recipe.as_dict(), "lr": 0.1, "epochs": 2})
+    assert resolve(recipe, profile="smoke").width < resolve(recipe, profile="teach").width
+    assert recipe.overlay({"lr": 0.1, "epochs": 2}) == Recipe(**{**recipe.as_dict(), "lr": 0.1, "epochs": 2})
     assert recipe.lr == 0.3
 
 
 @pytest.mark.parametrize("name", list_models())
 def test_profiles_fit_every_network(name):
     for profile in ("smoke", "teach"):
-        everything_exists(Recipe(model=name, init="imagenet").overlay(profile))
+        everything_exists(resolve(Recipe(model=name, init="imagenet"), profile=profile))
 
 
 def test_exceptions_are_networks_that_the_profile_does_not_fit():
@@ -234,10 +282,10 @@ def test_exceptions_are_networks_that_the_profile_does_not_fit():
 
 def test_only_profiles_make_exceptions():
     recipe = Recipe(model="googlenet", image_size=224)
-    assert recipe.overlay("smoke").width == recipe.overlay("teach").width == 1.0
-    assert recipe.overlay("paper") == recipe
+    assert resolve(recipe, profile="smoke").width == resolve(recipe, profile="teach").width == 1.0
+    assert resolve(recipe, profile="paper") == recipe
     assert recipe.overlay({"width": 0.5}).width == 0.5, "what is asked for by hand is refused by the network, not ignored"
-    assert Recipe(model="resnet18").overlay("smoke").width == 0.0625
+    assert resolve(Recipe(model="resnet18"), profile="smoke").width == 0.0625
 
 
 def test_residual_masking_tables_are_complete():
@@ -305,16 +353,16 @@ def test_an_option_can_be_replaced_alone():
 
 def test_overlay_refuses_what_a_recipe_refuses():
     with pytest.raises(ValueError, match="no profile 'quick'; known: smoke, teach, paper"):
-        Recipe().overlay("quick")
+        resolve(Recipe(), profile="quick")
     with pytest.raises(ValueError, match="no key 'depth'"):
         Recipe().overlay({"depth": 3})
-    with pytest.raises(ValueError, match="lr must be float"):
-        Recipe().overlay({"lr": "1e-4"})
+    with pytest.raises(ValueError, match="lr must be a valid number"):
+        Recipe().overlay({"lr": "slow"})
 
 
 def test_changing_one_recipe_does_not_change_another():
-    one = Recipe().overlay("smoke")
+    one = resolve(Recipe(), profile="smoke")
     one.as_dict()["data_options"]["size"] = 7
     one.data_options["size"] = 7
-    assert Recipe().overlay("smoke").data_options["size"] != 7
+    assert resolve(Recipe(), profile="smoke").data_options["size"] != 7
     assert PROFILES["smoke"]["data_options"]["size"] != 7

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from ferkit.models import create_model
+from ferkit.training import fit, make_task
 from ferkit.training.checkpoints import complete_checkpoints, newest_checkpoint
 from ferkit.training.history import History
-from ferkit.training.loop import fit, make_task
 from ferkit.training.recipe import Recipe
 from tests.unit.children import child_process, run_children
 from tests.unit.small_faces import NAMES, small_faces

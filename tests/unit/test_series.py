@@ -60,8 +60,8 @@ def test_every_combination_is_a_recipe_of_its_own():
     assert made[2][0] == {"loss_options.alpha": 0.5, "seed": 0}
     assert made[2][1] == recipe.overlay({"name": "r-alpha=0.5-seed=0", "sweep": {}, "seed": 0, "loss_options": {"variant": "released", "alpha": 0.5}})
     both = recipes_of(recipe.overlay({"sweep": {"lr": [0.1]}, "folds": 10}))
-    assert [(each.lr, each.folds, each.fold) for _, each in both] == [(0.1, 10, k) for k in range(1, 11)]
-    assert both[0][1].name == "r-lr=0.1-fold=01"
+    assert [(each.lr, each.folds, each.test_fold) for _, each in both] == [(0.1, 10, k) for k in range(1, 11)]
+    assert both[0][1].name == "r-lr=0.1-test_fold=01"
     assert recipes_of(Recipe(name="r", sweep={"init": [None, "a/b.safetensors"]}))[1][1].name == "r-init=a_b.safetensors"
 
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_several_runs_is_refused():
     with pytest.raises(ValueError, match="experiment is a single run: give its key sweep lists"):
         recipes_of(Recipe())
     with pytest.raises(ValueError, match="experiment is a single run"):
-        recipes_of(Recipe(folds=3, fold=1))
+        recipes_of(Recipe(folds=3, test_fold=1))
     with pytest.raises(ValueError, match=r"would be called r-lr=0\.1: give each value once"):
         recipes_of(Recipe(name="r", sweep={"lr": [0.1, 0.1]}))
     with pytest.raises(ValueError, match="no key 'depth'"):
@@ -89,7 +89,7 @@ def test_folds_are_a_partition_and_no_copy_is_on_two_sides(recipe):
     everything = np.sort(image_hashes(whole.images))
     tested, classes = [], []
     for fold in (1, 2, 3):
-        faces = load_faces(recipe.overlay({"folds": 3, "fold": fold}))
+        faces = load_faces(recipe.overlay({"folds": 3, "test_fold": fold}))
         hashes = image_hashes(faces.images)
         assert np.array_equal(np.sort(hashes), everything), "every image is in every fold's data, with its copies"
         parts = {split: set(hashes[faces.split == split].tolist()) for split in ("train", "validation", "public_test")}
@@ -101,13 +101,13 @@ def test_folds_are_a_partition_and_no_copy_is_on_two_sides(recipe):
     assert np.array_equal(np.sort(np.concatenate(tested)), everything), "every image is tested in one fold"
     assert np.ptp(np.array(classes), axis=0).max() <= 2, "copies come in pairs"
     assert np.ptp([len(t) for t in tested]) <= 2
-    other = load_faces(recipe.overlay({"folds": 3, "fold": 1, "split_seed": 1}))
-    assert not np.array_equal(other.split, load_faces(recipe.overlay({"folds": 3, "fold": 1})).split)
+    other = load_faces(recipe.overlay({"folds": 3, "test_fold": 1, "split_seed": 1}))
+    assert not np.array_equal(other.split, load_faces(recipe.overlay({"folds": 3, "test_fold": 1})).split)
 
 
 def test_the_official_test_split_can_stay_out(recipe):
     whole = load_data("fer2013", recipe.data_path)
-    faces = load_faces(recipe.overlay({"folds": 3, "fold": 2, "fold_pool": "train"}))
+    faces = load_faces(recipe.overlay({"folds": 3, "test_fold": 2, "fold_pool": "train"}))
     assert len(faces) == whole.splits()["train"] == 140
     assert np.array_equal(np.sort(image_hashes(faces.images)), np.sort(image_hashes(whole.select("train").images)))
 
@@ -115,22 +115,22 @@ def test_the_official_test_split_can_stay_out(recipe):
 def test_what_folds_cannot_do_is_refused(recipe):
     for wrong in ({"test_split": "train"}, {"validation_split": "public_test"}):
         with pytest.raises(ValueError, match="with folds, test_split is the name of the fold"):
-            load_faces(recipe.overlay({"folds": 3, "fold": 1, **wrong}))
+            load_faces(recipe.overlay({"folds": 3, "test_fold": 1, **wrong}))
     with pytest.raises(ValueError, match=r"one for each fold, found \d+; ask for fewer folds"):
-        load_faces(recipe.overlay({"folds": 150, "fold": 1}))
+        load_faces(recipe.overlay({"folds": 150, "test_fold": 1}))
     for fold, number in ((0, 3), (4, 3), (1, None)):
         with pytest.raises(ValueError, match="fold counts from 1 to folds"):
-            Recipe(folds=number, fold=fold)
+            Recipe(folds=number, test_fold=fold)
 
 
 # -------------------------------------------------------------------------------------------------------------- running
 
 
 def test_every_fold_is_a_run_with_a_record_of_its_own(folds):
-    assert sorted(p.name for p in folds.folder.iterdir()) == ["small-fold=1", "small-fold=2", "small-fold=3", "summary.csv", "summary.json"]
+    assert sorted(p.name for p in folds.folder.iterdir()) == ["small-test_fold=1", "small-test_fold=2", "small-test_fold=3", "summary.csv", "summary.json"]
     for row, each in zip(folds.summary["runs"], folds.recipes, strict=True):
         result = json.loads((folds.folder / each.name / "result.json").read_text("utf-8"))
-        assert result["recipe"] == each.as_dict() and each.folds == 3 and row["values"] == {"fold": each.fold}
+        assert result["recipe"] == each.as_dict() and each.folds == 3 and row["values"] == {"test_fold": each.test_fold}
         assert result["test"]["accuracy"] == row["test"]["accuracy"] and result["test"]["duplicate_clean"]["n"] == result["test"]["n"] == row["test"]["n"]
     assert sum(row["test"]["n"] for row in folds.summary["runs"]) == 200
     assert len({json.dumps(row["test"]) for row in folds.summary["runs"]}) == 3
@@ -148,7 +148,7 @@ def test_mean_and_standard_deviation_are_those_of_the_folds(folds):
     assert json.loads((folds.folder / "summary.json").read_text("utf-8")) == folds.summary
     table = lines(folds.folder / "summary.csv")
     assert [float(line["test_accuracy"]) for line in table] == [row["test"]["accuracy"] for row in folds.summary["runs"]]
-    assert [line["fold"] for line in table] == ["1", "2", "3"]
+    assert [line["test_fold"] for line in table] == ["1", "2", "3"]
 
 
 def test_an_interrupted_series_goes_on_in_the_fold_it_had_reached(recipe, folds, tmp_path, monkeypatch):
@@ -157,7 +157,7 @@ def test_an_interrupted_series_goes_on_in_the_fold_it_had_reached(recipe, folds,
 
     def pull_the_plug(self: History, file: Path) -> None:
         save(self, file)
-        if file.parent.name == "small-fold=2" and len(self.rows) == 1:  # the checkpoint of this epoch is not written yet
+        if file.parent.name == "small-test_fold=2" and len(self.rows) == 1:  # the checkpoint of this epoch is not written yet
             raise KeyboardInterrupt
 
     def fitting(*args, **options):
@@ -174,7 +174,7 @@ def test_an_interrupted_series_goes_on_in_the_fold_it_had_reached(recipe, folds,
     fit = experiment.fit
     monkeypatch.setattr(experiment, "fit", fitting)
     again = run_all(asked, out=tmp_path, progress=False)
-    assert begun == ["small-fold=2", "small-fold=3"]
+    assert begun == ["small-test_fold=2", "small-test_fold=3"]
     without_times = [[{k: v for k, v in row.items() if k != "seconds"} for row in s.summary["runs"]] for s in (again, folds)]
     assert without_times[0] == without_times[1]
     begun.clear()

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ferkit.models import create_model
+from ferkit.training import fit
 from ferkit.training.history import History
-from ferkit.training.loop import fit
 from ferkit.training.recipe import Recipe
 from ferkit.training.stages import fit_stages, stage_recipe
 from tests.unit.small_faces import NAMES, small_faces
@@ -24,8 +24,8 @@ RECIPE = Recipe(
     loss_options={"diversity": {"spatial": 0.1, "channel": 0.1}},
     stages=[
         {"branches": 1, "epochs": 2},
-        {"branches": 2, "epochs": 1, "lr_factors": {"base": 0.1, "branches.0": 0.1}},
-        {"branches": 3, "epochs": 1, "lr_factors": {"base": 0.1, "branches.0": 0.1, "branches.1": 0.1}},
+        {"branches": 2, "epochs": 1, "part_lr": {"base": 0.1, "branches.0": 0.1}},
+        {"branches": 3, "epochs": 1, "part_lr": {"base": 0.1, "branches.0": 0.1, "branches.1": 0.1}},
     ],
 )
 TRAIN, VALIDATION = small_faces(70, size=28), small_faces(28, size=28, seed=1, split="validation")
@@ -90,7 +90,7 @@ def test_an_interruption_at_any_stage_changes_nothing(tmp_path, monkeypatch):
 
 
 def test_old_branches_learn_slowly():
-    recipe = RECIPE.overlay({"stages": [{"branches": 1, "epochs": 1}, {"branches": 2, "epochs": 1, "lr_factors": {"base": 0.0, "branches.0": 0.0}}]})
+    recipe = RECIPE.overlay({"stages": [{"branches": 1, "epochs": 1}, {"branches": 2, "epochs": 1, "part_lr": {"base": 0.0, "branches.0": 0.0}}]})
     torch.manual_seed(0)
     first, _ = trained(recipe=recipe.overlay({"stages": recipe.stages[:1]}))
     second, _ = trained(recipe=recipe)

@@ -44,7 +44,7 @@ def test_record_is_complete_and_names_no_machine(record):
 def test_recipe_file_is_the_one_that_was_run(record):
     file = weights_folder().parents[1] / "notebooks" / "recipes" / "resemotenet" / "teach-fer2013.yaml"
     # keys that recipes got after the run count with their defaults, which are what it did
-    assert Recipe.load(file) == Recipe.of(record["recipe"])
+    assert Recipe.load(file) == Recipe(**record["recipe"])
 
 
 def test_card_states_the_recorded_figures(record):
@@ -53,7 +53,7 @@ def test_card_states_the_recorded_figures(record):
     assert f"{100 * record['test']['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in card
     assert record["data"]["sha256"] in card
     assert "Validation is carved from the training images" in card
-    other = _card(Recipe.of(record["recipe"]).overlay({"validation_split": "private_test"}), record, "x", 1)
+    other = _card(Recipe(**record["recipe"]).overlay({"validation_split": "private_test"}), record, "x", 1)
     assert "Validation is the data's own private_test" in other and "carved" not in other
 
 
@@ -67,7 +67,7 @@ def test_every_network_has_its_record_card_recipe_and_calibration(name):
     assert list(model.labels) == header["labels"] and model.input_size == record["recipe"]["image_size"]
     assert count_parameters(model) == record["model"]["parameters"]
     recipe = Recipe.load(weights_folder().parents[1] / "notebooks" / "recipes" / f"{name.replace('-', '/', 1)}.yaml")
-    assert recipe == Recipe.of(record["recipe"])
+    assert recipe == Recipe(**record["recipe"])
     card = (weights_folder() / f"{name}.md").read_text(encoding="utf-8")
     low, high = record["test"]["intervals"]["accuracy"]
     assert f"{100 * record['test']['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in card
@@ -82,7 +82,7 @@ def test_every_network_has_its_record_card_recipe_and_calibration(name):
 @pytest.mark.real_data
 @pytest.mark.slow
 def test_weights_give_the_recorded_figures(record, fer2013_path):
-    recipe = Recipe.of({**record["recipe"], "data_path": str(fer2013_path)})
+    recipe = Recipe(**{**record["recipe"], "data_path": str(fer2013_path)})
     faces = load_faces(recipe)
     if faces.sha256 != record["data"]["sha256"]:
         pytest.skip("this copy of FER2013 is another file than the recorded one")
