@@ -130,12 +130,12 @@ def doctor(
 ) -> None:
     """Say whether a copy of a data set is right; exit status 0: nothing wrong, 1: findings, 2: no data set recognised."""
     from ferkit.doctor import NotRecognised, examine
+    from ferkit.files import write_text
 
     try:
         report = examine(path, set_name=set_, order=order, workers=workers)
         if json is not None:
-            json.parent.mkdir(parents=True, exist_ok=True)
-            json.write_text(report.to_json() + "\n", encoding="utf-8")
+            write_text(json, report.to_json() + "\n")
     except (NotRecognised, ValueError, OSError) as error:
         typer.echo(f"ferkit: {error}", err=True)
         raise typer.Exit(2) from None
@@ -159,7 +159,6 @@ def cross(
     try:
         record = cross_runs(runs)
         if json is not None:
-            json.parent.mkdir(parents=True, exist_ok=True)
             write_json(json, record)
         if figure is not None:
             from ferkit.plots import cross_matrix, to_png
@@ -193,7 +192,6 @@ def noise(
         record = plain(examine_fer2013(path, weights, split=split, tta=tta))
         record["command"] = f"python -m ferkit noise fer2013.csv --weights {weights} --split {split} --tta {tta}"
         if json is not None:
-            json.parent.mkdir(parents=True, exist_ok=True)
             write_json(json, record)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"ferkit: {error}") from None

@@ -16,8 +16,9 @@ import numpy as np
 
 from ferkit.data.io import lists
 from ferkit.data.io.archives import csv_rows
-from ferkit.data.io.cache import _replacing, cache_folder, source_sha256
+from ferkit.data.io.cache import cache_folder, source_sha256
 from ferkit.faces.crop import five_of_68
+from ferkit.files import replacing
 
 COLUMNS = (
     "subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression", "valence", "arousal",
@@ -53,7 +54,7 @@ def _read_once(key: str, columns: tuple[str, ...], read: Callable[[], dict[str, 
     with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error), np.load(kept, allow_pickle=False) as file:
         return {name: file[name] for name in columns}
     table = read()
-    with suppress(OSError), _replacing(kept) as stream:
+    with suppress(OSError), replacing(kept) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **table)  # type: ignore[arg-type]
     return table
 

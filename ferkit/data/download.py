@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 from ferkit import labels
 from ferkit.data import fer2013, sources
 from ferkit.data.ferplus import VOTES_NAME
-from ferkit.data.io.cache import file_sha256
 from ferkit.data.io.lists import picture_name
+from ferkit.files import sha256
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30
@@ -99,7 +99,7 @@ def fetch_file(url: str, target: Path, right: str | Callable[[Path], bool], *, h
         ValueError: where what arrived has another digest; it is removed.
         OSError: where the transfer failed; call again to go on.
     """
-    good = right if callable(right) else lambda path: file_sha256(path) == right
+    good = right if callable(right) else lambda path: sha256(path) == right
     if target.exists():
         return _kept(target, good(target))
     part = target.parent / ".partial" / target.name
@@ -192,7 +192,7 @@ def _hub(repository: str, commit: str, files: Sequence[_File], target: Path, pro
 
 def _same(path: Path, file: _File) -> bool:
     if file.large:
-        return file_sha256(path) == file.digest
+        return sha256(path) == file.digest
     data = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == file.digest
 
@@ -215,7 +215,7 @@ def _contest(target: Path) -> list[Path]:
         raise ValueError(f"Expected FER2013 with the published counts in {csv}, found {faces.splits()}; nothing was put into {target}. See python -m ferkit doctor {csv}")
     goal = target / csv.name
     if goal.exists():
-        return [_kept(goal, file_sha256(goal) == file_sha256(csv))]
+        return [_kept(goal, sha256(goal) == sha256(csv))]
     part = target / ".partial" / csv.name
     part.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(csv, part)

@@ -18,8 +18,9 @@ import numpy as np
 from ferkit import labels
 from ferkit.data.faceset import FaceSet
 from ferkit.data.io import lists
-from ferkit.data.io.cache import _replacing, cache_folder, file_sha256
+from ferkit.data.io.cache import cache_folder
 from ferkit.data.io.pictures import Listing, missing_rows, store
+from ferkit.files import replacing, sha256
 
 #: Faces per class of the whole set, in ExpW's label order, as commonly counted. Their sum is 91,793.
 OFFICIAL_COUNTS = (3671, 3995, 1088, 30537, 10559, 7060, 34883)
@@ -95,7 +96,7 @@ def load_expw(
     if pictures is None:
         raise FileNotFoundError(f"Expected the photographs in {base / PICTURE_FOLDERS[0]} or {base / 'image'}, found neither; unpack them there.")
     rows = read_list(listed)
-    file = Path(split_file) if split_file is not None else cache_folder() / f"expw-split-{split}-{seed}-{file_sha256(listed)[:16]}.csv"
+    file = Path(split_file) if split_file is not None else cache_folder() / f"expw-split-{split}-{seed}-{sha256(listed)[:16]}.csv"
     if not file.is_file():
         _write_split(file, rows, _by_photo(rows, seed) if split == "by_photo" else _resemotenet(rows.labels, seed))
     sides, split_sha256 = _read_split(file, rows)
@@ -200,8 +201,8 @@ def _write_split(file: Path, rows: Listed, sides: np.ndarray) -> None:
     writer.writerow(["image_name", "face_id", "split"])
     writer.writerows(zip(rows.files, rows.face_ids, sides.tolist(), strict=True))
     try:
-        with _replacing(file) as stream:
-            stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        with replacing(file) as temporary:
+            temporary.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise OSError(f"Expected to write the split to {file}, but {error.strerror or error}; name a place with split_file=.") from None
 

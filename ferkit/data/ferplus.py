@@ -19,8 +19,8 @@ import numpy as np
 from ferkit import labels
 from ferkit.data.faceset import FaceSet
 from ferkit.data.fer2013 import USAGES, find_source, load_fer2013
-from ferkit.data.io import cache
 from ferkit.data.io.archives import csv_rows
+from ferkit.files import sha256
 
 MODES = ("majority", "probability", "multi_target")
 VOTES_NAME = "fer2013new.csv"
@@ -104,7 +104,7 @@ def load_ferplus(
         votes=np.where(soft[:, None], targets, cleaned)[rows],
         name="ferplus",
         source=f"{faces.source} with {path.name}, {mode}",
-        sha256=hashlib.sha256(f"{faces.sha256} {cache.file_sha256(path)}".encode()).hexdigest(),
+        sha256=hashlib.sha256(f"{faces.sha256} {sha256(path)}".encode()).hexdigest(),
     )
 
 

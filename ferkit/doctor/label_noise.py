@@ -20,8 +20,8 @@ from sklearn.metrics import roc_auc_score
 from ferkit import data
 from ferkit import labels as orders
 from ferkit.data import ferplus
-from ferkit.data.io.cache import file_sha256
 from ferkit.evaluation.metrics import percentiles, wilson
+from ferkit.files import sha256
 from ferkit.models import create_model
 from ferkit.models.registry import read_weights_header
 from ferkit.predict import predict_probabilities
@@ -229,8 +229,8 @@ def examine_fer2013(
         },
         "all": look(np.ones(len(part), bool)),
         "without_copies": look(clean),
-        "model": {"name": header["model"], "weights": Path(weights).name, "sha256": file_sha256(Path(weights))},
-        "data": {"name": faces.name, "sha256": faces.sha256, "votes_sha256": file_sha256(votes_file), "splits": faces.splits(), "split_sha256": split_digest(faces)},
+        "model": {"name": header["model"], "weights": Path(weights).name, "sha256": sha256(Path(weights))},
+        "data": {"name": faces.name, "sha256": faces.sha256, "votes_sha256": sha256(votes_file), "splits": faces.splits(), "split_sha256": split_digest(faces)},
         "environment": environment(),
     }
 

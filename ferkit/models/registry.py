@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from ferkit.files import replacing
 from ferkit.models.base import FerModel
 
 T = TypeVar("T", bound=FerModel)
@@ -129,10 +130,8 @@ def save_state(module: torch.nn.Module, file: Path, *, header: dict[str, Any] | 
     state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    save_file(state, partial, metadata={"ferkit": json.dumps(header)} if header else None)
-    os.replace(partial, file)
+    with replacing(file) as temporary:
+        save_file(state, temporary, metadata={"ferkit": json.dumps(header)} if header else None)
     return file
 
 

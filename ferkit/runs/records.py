@@ -1,8 +1,8 @@
 """The committed records of runs: what `data/results/` says of a network whose weights come with the workbook."""
 
-import json
 from typing import Any
 
+from ferkit.files import read_json
 from ferkit.models.registry import weights_file, weights_folder
 
 
@@ -13,7 +13,7 @@ def read_record(name: str) -> dict[str, Any]:
     if not file.is_file():
         known = ", ".join(sorted(f.stem for f in folder.glob("*.json"))) or "none"
         raise FileNotFoundError(f"no record of a run named {name!r} in {folder}; known: {known}")
-    return json.loads(file.read_text("utf-8"))
+    return read_json(file)
 
 
 def record_of(model: str, weights: str) -> dict[str, Any]:

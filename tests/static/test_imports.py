@@ -10,7 +10,7 @@ import pytest
 from notebooks.build import ROOT
 
 ORDER = (
-    "labels papers faces data synthetic models losses evaluation predict training runs explain plots doctor "
+    "files labels papers faces data synthetic models losses evaluation predict training runs explain plots doctor "
     "widgets notebook __main__"
 ).split()
 FERKIT = ROOT / "ferkit"

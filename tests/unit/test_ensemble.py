@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from ferkit.__main__ import app
 from ferkit.evaluation.metrics import evaluate, mcnemar, paired_difference
+from ferkit.files import write_json
 from ferkit.runs import ensemble as ensembles
 from ferkit.runs import experiment, publish
 from ferkit.runs.ensemble import Member, assess, choose, diversity, ensemble, read_member, refuse_unlike
@@ -44,7 +45,7 @@ def write_run(folder: Path, validation: np.ndarray, test: np.ndarray, *, clean: 
         "data": {"name": "drawn", "sha256": "aa", "splits": {"train": 9, "validation": 30, "test": 60}, "split_sha256": "bb", **data},
         "environment": {"commit": "abc"},
     }
-    experiment.write_json(folder / "result.json", result)
+    write_json(folder / "result.json", result)
     return folder
 
 

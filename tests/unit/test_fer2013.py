@@ -381,7 +381,7 @@ def settle(path: Path) -> Path:
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     calls = {"parsed": 0, "hashed": 0}
-    parse, digest = fer2013.read_csv, cache.file_sha256
+    parse, digest = fer2013.read_csv, cache.sha256
 
     def counted_parse(path: Path):
         calls["parsed"] += 1
@@ -392,7 +392,7 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return digest(path)
 
     monkeypatch.setattr(fer2013, "read_csv", counted_parse)
-    monkeypatch.setattr(cache, "file_sha256", counted_digest)
+    monkeypatch.setattr(cache, "sha256", counted_digest)
     return calls
 
 

@@ -8,19 +8,19 @@ that opening again needs no hash of the source. Each is written under another na
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import tempfile
 import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from ferkit.files import read_json, replacing, sha256, write_json
 
 #: Part of every key: raised whenever a loader would read the same bytes differently.
 VERSION = 1
@@ -42,12 +42,6 @@ def cache_folder() -> Path:
     return Path(os.environ.get("FERKIT_CACHE") or Path.home() / ".cache" / "ferkit")
 
 
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def source_sha256(files: Sequence[Path], root: Path) -> str:
     """Return the sha256 of the file `root`, or of the lines "path NUL sha256 LF" of `files` below the folder `root`.
 
@@ -62,36 +56,18 @@ def source_sha256(files: Sequence[Path], root: Path) -> str:
     state = listing.hexdigest()
     memory = cache_folder() / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(memory.read_text("utf-8"))
+        known = read_json(memory)
         if known["state"] == state:
             return str(known["sha256"])
     if alone:
-        found = file_sha256(root)
+        found = sha256(root)
     else:
-        lines = [f"{file.relative_to(root).as_posix()}\0{file_sha256(file)}\n" for file in files]
+        lines = [f"{file.relative_to(root).as_posix()}\0{sha256(file)}\n" for file in files]
         found = hashlib.sha256("".join(lines).encode()).hexdigest()
     if max((stat.st_mtime for stat in stats), default=0.0) < time.time() - SETTLED:
-        with suppress(OSError), _replacing(memory) as stream:
-            stream.write(json.dumps({"state": state, "sha256": found}).encode())
-    return found
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file so that `path` holds either all of it or what was there before, whenever the process ends.
-
-    After a power failure a file may be torn all the same; the checksums notice that when it is opened.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-        os.replace(name, path)
-    except BaseException:
         with suppress(OSError):
-            os.unlink(name)
-        raise
+            write_json(memory, {"state": state, "sha256": found})
+    return found
 
 
 def _open(key: Path) -> Arrays | None:
@@ -120,9 +96,9 @@ def read_once(kind: str, sha256: str, read: Callable[[], Arrays]) -> Arrays:
         return kept
     arrays = read()
     try:
-        with _replacing(key.with_suffix(".npy")) as stream:
+        with replacing(key.with_suffix(".npy")) as temporary, temporary.open("wb") as stream:
             np.save(stream, arrays.images, allow_pickle=False)
-        with _replacing(key.with_suffix(".npz")) as stream:
+        with replacing(key.with_suffix(".npz")) as temporary, temporary.open("wb") as stream:
             np.savez(
                 stream,
                 labels=arrays.labels,

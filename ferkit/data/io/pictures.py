@@ -25,8 +25,9 @@ import numpy as np
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from ferkit.data.io.cache import _replacing, cache_folder
+from ferkit.data.io.cache import cache_folder
 from ferkit.faces.crop import cut_face, open_picture
+from ferkit.files import read_json, replacing, write_json
 
 #: Part of every key: raised whenever the same pictures would give other faces.
 VERSION = 1
@@ -126,8 +127,7 @@ def store(
                 return kept
             lines = _fill(key, kind, listing, shape, margin, workers or min(8, os.cpu_count() or 1), progress)
             digest = hashlib.sha256("".join(line["sha256"] for line in lines).encode()).hexdigest()
-            with _replacing(key.with_suffix(".json")) as stream:
-                stream.write(json.dumps({"sha256": digest, "crc32": [line["crc32"] for line in lines]}).encode())
+            write_json(key.with_suffix(".json"), {"sha256": digest, "crc32": [line["crc32"] for line in lines]})
             os.replace(key.with_suffix(".part"), key.with_suffix(".npy"))
             key.with_suffix(".blocks").unlink(missing_ok=True)
             kept = _open(key)
@@ -168,7 +168,7 @@ def _header(shape: tuple[int, ...]) -> bytes:
 def _open(key: Path) -> Stored | None:
     """Return the faces kept under `key`, or None where they are absent or torn: size, first and last block are checked."""
     try:
-        known = json.loads(key.with_suffix(".json").read_text("utf-8"))
+        known = read_json(key.with_suffix(".json"))
         images = np.load(key.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)  # a write changes memory only
         sums = [int(value) for value in known["crc32"]]
         whole = images.dtype == np.uint8 and images.ndim == 4 and len(sums) == -(-len(images) // BLOCK)
@@ -188,7 +188,7 @@ def _begin(part: Path, header: bytes, total: int) -> None:
     if room < total:
         raise OSError(28, f"only {room / 1e9:.1f} GB are free")
     part.with_suffix(".blocks").unlink(missing_ok=True)
-    with _replacing(part) as stream:
+    with replacing(part) as temporary, temporary.open("wb") as stream:
         stream.write(header)
         stream.truncate(total)
 
