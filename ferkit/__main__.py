@@ -282,7 +282,7 @@ def _recipe(file: Path, data: Path | None, profile: str, changes: list[str] | No
     from ferkit.training import resolve
 
     chosen = resolve(file, profile=profile, changes=dict(_pair(text, "--set") for text in changes or []), data_path=data)
-    typer.echo(f"# {file}, profile {profile}\n{chosen.to_yaml()}")
+    typer.echo(f"# {file}, profile {profile}\n{chosen.to_yaml()}", err=not show)
     if show:
         raise typer.Exit
     return chosen

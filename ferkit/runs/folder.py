@@ -14,7 +14,7 @@ from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
 
 #: What a result.json must name to be one.
-PARTS = ("name", "recipe", "test", "validation", "data", "environment")
+PARTS = ("test", "validation", "data")
 
 
 @dataclass(frozen=True)

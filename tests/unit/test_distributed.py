@@ -37,9 +37,13 @@ RECIPE = Recipe(
     warmup_epochs=1.0,
 )
 # Training doubles a rounding error every few steps, and batches of two on maps of one place do it fastest. In double
-# precision nothing but a real difference is left to see; the first scenario is in single precision and well conditioned.
+# precision nothing but a real difference is left to see. In single precision one step shows it, too: a sum of some thousand terms
+# is off by 1e-5 at most, in whatever order a processor adds them. Each further step multiplies that, by how much depends on the
+# processor's kernels, so that several steps prove only that nothing is wrong by far.
+TOLERANCE = {"float32": 1e-2, "float32, one step": 1e-5}
 SCENARIOS: dict[str, dict[str, object]] = {
     "float32": {"n": 77, "batch_size": 32, "image_size": 64, "lr": 0.003},
+    "float32, one step": {"n": 32, "batch_size": 32, "image_size": 64, "lr": 0.003, "epochs": 1},
     "class weights, smoothing": {"double": True, "class_weight": "balanced", "label_smoothing": 0.1},
     "averages, sharpness, clipping": {"double": True, "ema_decay": 0.8, "sam_rho": 0.05, "grad_clip": 1.0},
     # a checkpoint after every step, the last one of an epoch too
@@ -56,7 +60,7 @@ def faces(n: int) -> FaceSet:
 
 def train(folder: Path, change: dict[str, object]) -> None:
     from ferkit import predict
-    from ferkit.training import loop as module
+    from ferkit.training import session as module
 
     change = dict(change)
     double = change.pop("double", False)
@@ -99,30 +103,31 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_two_processes_are_one(runs, scenario):
     one, two = (columns(runs[n] / scenario) for n in (1, 2))
-    tolerance = 1e-6 if "double" in SCENARIOS[scenario] else 1e-4
+    tolerance = TOLERANCE.get(scenario, 1e-6)
     assert two["train_loss"] == pytest.approx(one["train_loss"], rel=tolerance)
     assert two["val_loss"] == pytest.approx(one["val_loss"], rel=tolerance)
-    assert two["train_accuracy"] == one["train_accuracy"] and two["val_accuracy"] == one["val_accuracy"]
-    assert one["train_loss"][-1] < one["train_loss"][0] - 0.02
+    if scenario != "float32":  # there a picture near the border of two classes may fall to the other side
+        assert two["train_accuracy"] == one["train_accuracy"] and two["val_accuracy"] == one["val_accuracy"]
+    assert len(one["train_loss"]) == 1 or one["train_loss"][-1] < one["train_loss"][0] - 0.02
     a, b = (last_weights(runs[n] / scenario) for n in (1, 2))
     assert (a - b).norm() < 10 * tolerance * a.norm()
 
 
 def plain_batch_norm() -> None:
-    from ferkit.training import loop as module
+    from ferkit.training import session as module
 
     module.synchronised_batch_norm = lambda _module: lambda: None
 
 
 def equal_shares() -> None:
-    from ferkit.training import loop as module
+    from ferkit.training import session as module
 
     own_then_whole = itertools.cycle([1.0, 2.0])
     module._mass = lambda _task, _targets: next(own_then_whole)
 
 
 def count_shares() -> None:
-    from ferkit.training import loop as module
+    from ferkit.training import session as module
 
     module._mass = lambda _task, targets: len(targets)
 

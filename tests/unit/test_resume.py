@@ -84,7 +84,7 @@ def in_save(nth: int) -> None:
 
 def before_save(nth: int) -> None:
     """Between the nth best.safetensors and history.csv and the checkpoint that belongs to them."""
-    from ferkit.training import loop as module
+    from ferkit.training import session as module
 
     save, calls = module.save_checkpoint, []
 
