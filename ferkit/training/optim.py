@@ -221,14 +221,17 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
     does the same).
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    kept = [(m.momentum, m.num_batches_tracked) for m in norms]
+    counts = [m.num_batches_tracked for m in norms if m.num_batches_tracked is not None]
+    momenta, kept = [m.momentum for m in norms], [count.clone() for count in counts]
     try:
         for m in norms:
-            m.momentum, m.num_batches_tracked = 0.0, None
+            m.momentum = 0.0
         yield
     finally:
-        for m, (momentum, count) in zip(norms, kept, strict=True):
-            m.momentum, m.num_batches_tracked = momentum, count
+        for m, momentum in zip(norms, momenta, strict=True):
+            m.momentum = momentum
+        for count, before in zip(counts, kept, strict=True):
+            count.copy_(before)
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:

@@ -134,7 +134,7 @@ def count_shares() -> None:
 
 @pytest.mark.parametrize(
     ("mistake", "scenario"),
-    [(plain_batch_norm, "float32"), (equal_shares, "averages, sharpness, clipping"), (count_shares, "class weights, smoothing")],
+    [(plain_batch_norm, "float32, one step"), (equal_shares, "averages, sharpness, clipping"), (count_shares, "class weights, smoothing")],
     ids=lambda v: getattr(v, "__name__", v),
 )
 def test_the_comparison_notices_a_mistake(runs, tmp_path, mistake, scenario):
