@@ -103,17 +103,19 @@ def build_model(recipe: Recipe, names: tuple[str, ...]) -> FerModel:
     return model
 
 
-def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progress: bool = True) -> Run:
+def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progress: bool = True, until: float | None = None) -> Run:
     """Train by a recipe, test once, and write `out/<name>/`.
 
     The folder holds recipe.yaml, history.csv, checkpoint/, best.safetensors, result.json, and predictions.npz (class
     probabilities on validation and test, with labels, and `test_clean`, the test pictures without a copy in train or
     validation). Epochs are selected on validation; the test split is read once, at the end: a finished run is loaded, not
     tested again. A finished run whose recipe asks for more epochs now goes on; its result says that it was tested before.
+    With `until`, a training that would take longer stops between epochs, see `ferkit.training.fit`, and the same call goes on.
 
     Raises:
         ValueError: the folder holds a run of another recipe or on other data, or something damaged; the recipe does not fit
             the data, or asks for several runs.
+        OutOfTime: the training is not over by `until`.
 
     """
     if recipe.sweep or (recipe.folds and recipe.test_fold is None):
@@ -141,12 +143,13 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     accelerator.wait_for_everyone()
     began = time.perf_counter()
     if recipe.stages:
-        history = fit_stages(model, train, validation, recipe, folder=folder, resume=resume, progress=progress)
+        history = fit_stages(model, train, validation, recipe, folder=folder, resume=resume, progress=progress, until=until)
         if accelerator.is_main_process:
             save_weights(model, folder / "best.safetensors", weights=recipe.name)
     else:
         train = data.cap_per_class(train, recipe.per_class, recipe.seed) if recipe.per_class else train
-        history = fit(make_task(model, recipe, train.counts()), train, validation, recipe, folder=folder, resume=resume, progress=progress)
+        task = make_task(model, recipe, train.counts())
+        history = fit(task, train, validation, recipe, folder=folder, resume=resume, progress=progress, until=until)
     result: dict[str, Any] = {}
     if accelerator.is_main_process:
         clean = ~data.duplicate_mask(faces, recipe.test_split)

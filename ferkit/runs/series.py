@@ -11,7 +11,7 @@ import numpy as np
 
 from ferkit.files import write_json, write_text
 from ferkit.runs.experiment import run
-from ferkit.training import Recipe, make_accelerator
+from ferkit.training import OutOfTime, Recipe, make_accelerator
 
 #: Keys whose values are repetitions of one experiment: means and standard deviations are taken over these.
 REPETITIONS = ("seed", "split_seed", "test_fold")
@@ -54,7 +54,7 @@ def recipes_of(recipe: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
     return made
 
 
-def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progress: bool = True) -> Series:
+def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progress: bool = True, until: float | None = None) -> Series:
     """Run every combination that the recipe asks for, one after the other, each in a folder of its own, and sum them up.
 
     `out/<name>/` holds the run folders, of `ferkit.runs.experiment.run`, and is brought up to date after each of them:
@@ -68,6 +68,8 @@ def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, pr
         recipe: with `sweep`, or with `folds` and no `test_fold`.
         out, progress: as of `run`.
         resume: finished runs are read and the interrupted one goes on where it stopped; False begins all of them anew.
+        until: when to stop, as `time.monotonic()` counts: the summary then tells fewer runs as `finished` than as `planned`, and
+            the same call goes on from there. A training stops between two epochs, see `ferkit.training.fit`.
 
     Raises:
         ValueError: as `recipes_of` and `run`; or the folder holds a single run. Every recipe is checked before the first run.
@@ -84,7 +86,11 @@ def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, pr
         if progress and main:
             print(f"run {number} of {len(made)}: {each.name}", flush=True)
         try:
-            result = run(each, out=folder, resume=resume, progress=progress).result
+            result = run(each, out=folder, resume=resume, progress=progress, until=until).result
+        except OutOfTime as stopped:
+            if progress and main:
+                print(f"{each.name} {stopped}", flush=True)
+            break
         except FloatingPointError as error:  # one that diverges is a finding about its values; the others go on
             failed.append({"name": each.name, "values": differs, "why": str(error)})
             if progress and main:

@@ -3,8 +3,8 @@
 from ferkit.training.history import History
 from ferkit.training.loop import fit, validate
 from ferkit.training.recipe import PROFILES, Recipe, resolve
-from ferkit.training.session import make_accelerator
+from ferkit.training.session import OutOfTime, make_accelerator
 from ferkit.training.stages import fit_stages
 from ferkit.training.task import Task, make_task
 
-__all__ = ["PROFILES", "History", "Recipe", "Task", "fit", "fit_stages", "make_accelerator", "make_task", "resolve", "validate"]
+__all__ = ["PROFILES", "History", "OutOfTime", "Recipe", "Task", "fit", "fit_stages", "make_accelerator", "make_task", "resolve", "validate"]

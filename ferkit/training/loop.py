@@ -27,6 +27,7 @@ def fit(
     folder: Path | None = None,
     resume: bool = True,
     progress: bool = True,
+    until: float | None = None,
 ) -> History:
     """Train a network; afterwards it holds the weights of its best epoch, and is on the device it was trained on.
 
@@ -39,6 +40,7 @@ def fit(
             of threads and processes, the result is bit for bit that of a training that was never interrupted. False
             removes the checkpoints of an earlier training.
         progress: report epochs.
+        until: when to stop, as `time.monotonic()` counts: no epoch begins that would end later, as long as the last one was.
 
     Returns:
         The history: epoch, lr, train_loss (what is minimised), train_accuracy (while learning, augmented), val_loss (mean
@@ -47,9 +49,10 @@ def fit(
     Raises:
         ValueError: a recipe or a network that does not fit the data.
         FloatingPointError: the loss is no longer finite; the network then holds the weights of its best epoch so far.
+        OutOfTime: the time until `until` is too short for the next epoch; the checkpoint has all before it.
 
     """
-    session = Session(task, train, validation, recipe, folder=folder, resume=resume, progress=progress)
+    session = Session(task, train, validation, recipe, folder=folder, resume=resume, progress=progress, until=until)
     accelerator, model, optimizer = session.accelerator, session.model, session.optimizer
     while not session.is_over():
         session.begin_epoch()

@@ -32,6 +32,10 @@ from ferkit.training.task import Task
 STEPS_BETWEEN_LOOKS = 16
 
 
+class OutOfTime(Exception):
+    """The time given is over before the training is; the checkpoint has all of it so far, and the same call goes on from there."""
+
+
 class _Where:
     """Where a training is; goes into the checkpoint beside weights, optimiser, schedule and random states."""
 
@@ -65,7 +69,16 @@ class Session:
     """
 
     def __init__(
-        self, task: Task, train: FaceSet, validation: FaceSet, recipe: Recipe, *, folder: Path | None, resume: bool, progress: bool
+        self,
+        task: Task,
+        train: FaceSet,
+        validation: FaceSet,
+        recipe: Recipe,
+        *,
+        folder: Path | None,
+        resume: bool,
+        progress: bool,
+        until: float | None = None,
     ) -> None:
         for faces in (train, validation):
             if tuple(faces.names) != tuple(task.model.labels):
@@ -75,7 +88,7 @@ class Session:
                 )
         device = make_accelerator().device
         self.accelerator = make_accelerator(choose_precision(recipe.precision, task.model, device))
-        self._recipe, self._task, self._folder = recipe, task, folder
+        self._recipe, self._task, self._folder, self._until = recipe, task, folder, until
         self._rank, self._world = self.accelerator.process_index, self.accelerator.num_processes
         torch.manual_seed(stream(recipe.seed, self._rank) if self._rank else recipe.seed)  # no two processes drop the same units
         self._format = torch.channels_last if recipe.channels_last else torch.contiguous_format
@@ -133,7 +146,9 @@ class Session:
         return self._now["epoch"] >= self._recipe.epochs or (patience is not None and self._now["bad_epochs"] > patience)
 
     def begin_epoch(self) -> None:
-        """Deal the batches of the next epoch, from where an interrupted one stopped."""
+        """Deal the batches of the next epoch, from where an interrupted one stopped. Raises OutOfTime if it would take too long."""
+        if self._until is not None and too_late(self._until, self._where.history, self.accelerator):
+            raise OutOfTime(f"stopped after {self._now['epoch']} of {self._recipe.epochs} epochs")
         self._began, self._before = time.perf_counter(), self._now["seconds"]
         self._epoch_batches = EpochBatches(
             len(self._images),
@@ -251,6 +266,14 @@ class Session:
             return sums
         mine = torch.tensor(list(sums.values()), dtype=torch.float64, device=self.accelerator.device)
         return dict(zip(sums, self.accelerator.reduce(mine, "sum").tolist(), strict=True))
+
+
+def too_late(until: float, history: History, accelerator: Accelerator) -> bool:
+    """Whether an epoch as long as the last one would end after `until`; processes decide together, since their clocks differ."""
+    late = time.monotonic() + (history.rows[-1]["seconds"] if history.rows else 0.0) > until
+    if accelerator.num_processes == 1:
+        return late
+    return bool(accelerator.reduce(torch.tensor(float(late), device=accelerator.device), "sum").item())
 
 
 def _mass(task: Task, targets: Tensor) -> float:

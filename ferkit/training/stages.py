@@ -32,6 +32,7 @@ def fit_stages(
     folder: Path | None = None,
     resume: bool = True,
     progress: bool = True,
+    until: float | None = None,
 ) -> History:
     """Train a network stage by stage; each starts from the best epoch of the one before, with a new optimiser.
 
@@ -40,7 +41,7 @@ def fit_stages(
 
     Args:
         model: the network at its first stage; afterwards it holds the best weights of the last one.
-        train, validation, recipe, resume, progress: as for `ferkit.training.loop.fit`.
+        train, validation, recipe, resume, progress, until: as for `ferkit.training.loop.fit`.
         folder: each stage has a folder of its own in `folder/stages/`, with history, best weights and checkpoint. An
             interrupted training goes on inside the stage it had reached; finished stages are only read.
 
@@ -60,7 +61,7 @@ def fit_stages(
             _grow(model, branches)
         chosen = cap_per_class(train, stage.per_class, seed) if stage.per_class else train
         here = None if folder is None else folder / "stages" / f"{number:02d}"
-        history = fit(make_task(model, stage, chosen.counts()), chosen, validation, stage, folder=here, resume=resume, progress=progress)
+        history = fit(make_task(model, stage, chosen.counts()), chosen, validation, stage, folder=here, resume=resume, progress=progress, until=until)
         done = len(together.rows)
         together.rows += [{"stage": number, **row, "epoch": done + row["epoch"]} for row in history.rows]
         if folder is not None:

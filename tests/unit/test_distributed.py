@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from torch import nn
 from ferkit.data import FaceSet
 from ferkit.models import create_model
 from ferkit.predict import prepare_for
-from ferkit.training import fit, make_task
+from ferkit.training import fit, make_accelerator, make_task
 from ferkit.training.distributed import GlobalBatchNorm2d, synchronised_batch_norm
 from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
+from ferkit.training.session import too_late
 from tests.unit.children import free_port, run_children
 from tests.unit.small_faces import NAMES, small_faces, write_fer2013
 
@@ -81,6 +83,13 @@ def train_all(folder: Path, change: Callable[[], None] | None = None) -> None:
         train(folder / name, options)
 
 
+def one_of_two_is_late() -> None:
+    """Rank 0 has an hour left, rank 1 none: both have to stop, or the other would wait for its gradients."""
+    until = time.monotonic() + (3600 if os.environ["RANK"] == "0" else -1)
+    assert too_late(until, History(), make_accelerator())
+    assert not too_late(time.monotonic() + 3600, History(), make_accelerator())
+
+
 def columns(folder: Path) -> dict[str, list[float]]:
     history = History.read(folder / "history.csv")
     return {name: history.column(name) for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")}
@@ -111,6 +120,10 @@ def test_two_processes_are_one(runs, scenario):
     assert len(one["train_loss"]) == 1 or one["train_loss"][-1] < one["train_loss"][0] - 0.02
     a, b = (last_weights(runs[n] / scenario) for n in (1, 2))
     assert (a - b).norm() < 10 * tolerance * a.norm()
+
+
+def test_processes_stop_together():
+    assert run_children(one_of_two_is_late, processes=2) == [0, 0]
 
 
 def plain_batch_norm() -> None:
