@@ -1,5 +1,6 @@
-"""The command line: `python -m ferkit run | sweep | kfold | ensemble | cross | doctor | data | noise | weights`."""
+"""The command line: `python -m ferkit run | sweep | kfold | shelve | reproduce | ensemble | cross | doctor | data | noise | weights`."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,20 +51,22 @@ def run(recipe: RecipeFile, data: Data = None, profile: Profile = "paper", set_:
 
 @app.command()
 def sweep(
-    recipe: RecipeFile,
+    recipes: Annotated[list[Path], typer.Argument(help="recipes, one series after the other")],
     over: Annotated[list[str] | None, typer.Option(metavar="KEY=[A,B]", help="a list of values for a key: a run for every combination")] = None,
     data: Data = None,
     profile: Profile = "paper",
     set_: Set = None,
     out: Out = Path("runs"),
     resume: Resume = True,
+    minutes: Annotated[float | None, typer.Option(min=0, help="stop between two epochs before so many are over; the same command goes on")] = None,
     show: Show = False,
 ) -> None:
     """Run a recipe once for every combination of values: those of --over, or else of its own key sweep; resumes run by run."""
+    until = None if minutes is None else time.monotonic() + 60 * minutes
     try:
         values = dict(_pair(text, "--over") for text in over or [])
-        chosen = _recipe(recipe, data, profile, set_, show)
-        _series(chosen.overlay({"sweep": values}) if values else chosen, out, resume)
+        for chosen in [_recipe(file, data, profile, set_, show) for file in recipes]:
+            _series(chosen.overlay({"sweep": values}) if values else chosen, out, resume, until)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
 
@@ -118,6 +121,47 @@ def ensemble(
             typer.echo(str(publish_record(out / name, data_folder=weights_folder().parent)))
     except (ValueError, OSError) as error:
         raise SystemExit(f"ferkit: {error}") from None
+
+
+@app.command()
+def shelve(
+    recipe: RecipeFile,
+    out: Out = Path("runs"),
+    tries: Annotated[int, typer.Option(min=1, help="recipes that were tried and looked at before this one was taken, itself included")] = 1,
+) -> None:
+    """Write the record of a series, finished or not, to data/results/shelf."""
+    from ferkit.runs.shelf import shelve as shelve_series
+    from ferkit.training import Recipe
+
+    try:
+        typer.echo(str(shelve_series(Recipe.load(recipe), out=out, tries=tries)))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="a record in data/results/shelf, such as resemotenet-ablations")],
+    data: Data = None,
+    only: Annotated[str | None, typer.Option(metavar="RUN", help="one run of it, such as seed=0-ablation=C1")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the new runs")] = Path("runs/reproduced"),
+) -> None:
+    """Run a series of the shelf again; exit status 1 if a new test accuracy lies outside the 95 % interval of the old one."""
+    from ferkit.runs.shelf import reproduce as reproduce_series
+
+    outside = 0
+    try:
+        for found in reproduce_series(name, data_path=None if data is None else str(data), only=only, out=out):
+            low, high = (100 * bound for bound in found["interval"])
+            outside += not found["within"]
+            typer.echo(
+                f"{found['name']}: accuracy {100 * found['new']:.1f} %, {'inside' if found['within'] else 'OUTSIDE'} the interval {low:.1f} to {high:.1f} of "
+                f"{100 * found['old']:.1f} %; both right or both wrong on {100 * found['alike']:.1f} % of the images"
+            )
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+    if outside:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -288,10 +332,10 @@ def _recipe(file: Path, data: Path | None, profile: str, changes: list[str] | No
     return chosen
 
 
-def _series(recipe: "Recipe", out: Path, resume: bool) -> None:
+def _series(recipe: "Recipe", out: Path, resume: bool, until: float | None = None) -> None:
     from ferkit.runs.series import run_all
 
-    done = run_all(recipe, out=out, resume=resume)
+    done = run_all(recipe, out=out, resume=resume, until=until)
     for group in done.summary["groups"]:  # only the main process has some
         differs = ", ".join(f"{key} = {value}" for key, value in group["values"].items()) or recipe.name
         accuracy, f1 = group["test"]["accuracy"], group["test"]["macro_f1"]
@@ -301,6 +345,8 @@ def _series(recipe: "Recipe", out: Path, resume: bool) -> None:
         typer.echo(f"{run['name']} failed: {run['why']}")
     if done.summary["groups"]:
         typer.echo(f"{done.folder}: summary.csv, summary.json and {done.summary['finished']} runs")
+    if until is not None and done.summary["finished"] + len(done.summary["failed"]) < done.summary["planned"]:
+        typer.echo(f"{recipe.name}: the time is over, {done.summary['finished']} of {done.summary['planned']} runs are finished; the same command goes on from there")
 
 
 def _pair(text: str, option: str) -> tuple[str, Any]:
