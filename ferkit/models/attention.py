@@ -268,7 +268,9 @@ class BAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape. Raises ValueError for a single picture in training mode."""
-        if self.training and len(x) == 1:
+        # Several processes normalise over all their pictures, so one of them may have a single one.
+        alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+        if self.training and len(x) == 1 and alone:
             raise ValueError("BAM normalises its channel vector over the batch: expected 2 or more pictures in training, found 1")
         gate = self.gate(torch.sigmoid(self.channel_gate(x) * self.spatial_gate(x)))  # (B, C, H, W)
         return x * (1 + gate)

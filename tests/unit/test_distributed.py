@@ -18,7 +18,7 @@ from ferkit.data import FaceSet
 from ferkit.models import create_model
 from ferkit.predict import prepare_for
 from ferkit.training import fit, make_accelerator, make_task
-from ferkit.training.distributed import GlobalBatchNorm2d, synchronised_batch_norm
+from ferkit.training.distributed import GlobalBatchNorm, synchronised_batch_norm
 from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
 from ferkit.training.session import too_late
@@ -207,7 +207,7 @@ def compare_batch_norms(folder: Path) -> None:
     upstream = torch.randn(7, 3, 4, 5)
     reference, layer = nn.BatchNorm2d(3), nn.Sequential(nn.BatchNorm2d(3))
     restore = synchronised_batch_norm(layer)
-    assert type(layer[0]) is GlobalBatchNorm2d
+    assert isinstance(layer[0], GlobalBatchNorm)
     x = whole.clone().requires_grad_()
     y = reference(x)
     (y * upstream).sum().backward()
