@@ -5,8 +5,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from ferkit.evaluation.metrics import cross_entropy
-
 #: Temperatures that `fit_temperature` looks at; a best one at either end means that there is none between.
 TEMPERATURES = (0.05, 20.0)
 
@@ -20,9 +18,10 @@ class Reliability(NamedTuple):
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> Reliability:
-    """What a reliability diagram draws (Guo et al., ICML 2017, section 2): bins of equal width, nan where a bin is empty.
+    """Return what a reliability diagram draws (Guo et al., ICML 2017, section 3): bins of equal width, nan where one is empty.
 
-    The expected calibration error of `ferkit.evaluation.metrics.evaluate` is sum(n * |accuracy - confidence|) / N of the same bins.
+    A bin holds its upper end, as in the paper. Shares of votes such as 5 of 9 lie on these ends, so what is within a millionth
+    of an end counts as being there: the bin must not depend on how the share was rounded.
 
     Args:
         probabilities: (N, K), rows sum to 1.
@@ -32,11 +31,22 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15)
     """
     p = np.asarray(probabilities, dtype=np.float64)
     top, right = p.max(1), p.argmax(1) == np.asarray(labels)
-    bins = np.clip(np.ceil(top * n_bins).astype(int) - 1, 0, n_bins - 1)  # a bin holds its upper end
+    bins = np.clip(np.ceil(top * n_bins - 1e-6).astype(int) - 1, 0, n_bins - 1)
     count = np.bincount(bins, minlength=n_bins)
     with np.errstate(invalid="ignore"):
         confidence, accuracy = (np.bincount(bins, weights=v, minlength=n_bins) / count for v in (top, right.astype(float)))
     return Reliability(count, confidence, accuracy)
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> float:
+    """Return the mean over images of |accuracy - confidence| in their bins of `reliability` (Guo et al., equation 3), in [0, 1]."""
+    bins = reliability(probabilities, labels, n_bins)
+    return float(np.nansum(bins.n * np.abs(bins.accuracy - bins.confidence)) / bins.n.sum())
+
+
+def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean negative log of the probability (N, K) of the true class (N,), in nats; one below 1e-12 counts as 1e-12."""
+    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)).mean())
 
 
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How good, and how sure: metrics by torchmetrics, with bootstrap intervals and paired tests."""
+"""How good, and how sure: scores of one test set, with bootstrap intervals and paired tests."""
 
 import math
 import warnings
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import stats
-from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_confusion_matrix
+from sklearn.metrics import confusion_matrix
+
+from ferkit.evaluation.calibration import cross_entropy, expected_calibration_error
 
 SCORES = ("accuracy", "macro_f1", "balanced_accuracy")
 
@@ -90,19 +91,18 @@ def evaluate(
         raise ValueError("nothing to evaluate: the test set is empty")
     if y.min() < 0 or y.max() >= len(names):
         raise ValueError(f"labels must be 0 to {len(names) - 1}, found {y.min()} to {y.max()}")
-    if not np.allclose(p.sum(1), 1, atol=1e-3):
+    if not np.allclose(p.sum(1), 1, atol=1e-3) or p.min() < -1e-3:
         raise ValueError("rows of probabilities must sum to 1; give softmax outputs, not logits")
     k = len(names)
     predicted = p.argmax(1)
-    tp, ty = torch.from_numpy(p), torch.from_numpy(y.astype(np.int64))
-    confusion = multiclass_confusion_matrix(torch.from_numpy(predicted), ty, num_classes=k).numpy()
+    confusion = confusion_matrix(y, predicted, labels=range(k))
     scores = {name: float(v) for name, v in scores_of_confusion(confusion).items()}
     true = confusion.sum(1)
     result: dict[str, Any] = {
         "n": int(len(y)),
         **scores,
         "cross_entropy": cross_entropy(p, y),
-        "ece": float(multiclass_calibration_error(tp, ty, num_classes=k, n_bins=15)),
+        "ece": expected_calibration_error(p, y),
         "recall": {name: float(confusion[i, i] / true[i]) if true[i] else None for i, name in enumerate(names)},
         "confusion": confusion.tolist(),
         "names": list(names),
@@ -114,11 +114,6 @@ def evaluate(
         inner = evaluate(p[clean], y[clean], names, n_bootstrap=n_bootstrap, seed=seed)
         result["duplicate_clean"] = {key: inner[key] for key in ("n", *SCORES, "intervals")}
     return result
-
-
-def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log of the probability (N, K) given to the true class (N,), in nats; a probability counts as 1e-12 at least."""
-    return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)).mean())
 
 
 def wilson(k: int, n: int, *, level: float = 0.95) -> tuple[float, float]:

@@ -32,6 +32,34 @@ def test_the_bins_give_the_calibration_error_of_evaluate():
     assert np.isnan(found.accuracy[found.n == 0]).all()
 
 
+@pytest.mark.parametrize("voters", [3, 5, 9, 15, 18])
+def test_vote_shares_lie_on_the_ends_of_bins_and_count_alike_everywhere(voters):
+    """Shares k/n of n voters, some of them a rounding error off, as a mean over copies or a float32 file leaves them."""
+    rng = np.random.default_rng(voters)
+    share = rng.integers(voters // 2 + 1, voters + 1, 600) / voters
+    labels = (rng.random(600) > 0.7).astype(int)
+    error = None
+    for nudge in (0.0, 3e-17, -3e-17, 2e-8, -2e-8):
+        p = np.stack([share + nudge * rng.random(600), 1 - share - nudge * rng.random(600)], 1)
+        bins = reliability(p, labels)
+        found = evaluate(p, labels, ["a", "b"], n_bootstrap=5)["ece"]
+        assert found == pytest.approx(np.nansum(bins.n * np.abs(bins.accuracy - bins.confidence)) / 600, abs=1e-12)
+        assert error is None or found == pytest.approx(error, abs=1e-6)
+        error = found
+    assert 0.05 < error < 0.6
+
+
+@pytest.mark.parametrize("excess", [2.3e-16, 1e-7, 1e-4])
+def test_probabilities_a_little_above_one_are_no_logits(excess):
+    """torchmetrics applies a softmax to what has a value above 1, which turned an error of 0.16 into 0.73."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(7, 0.2), 2000)
+    p[0], labels = np.eye(7)[0], np.array([rng.choice(7, p=row) for row in p])
+    expected = evaluate(p, labels, list("abcdefg"), n_bootstrap=5)["ece"]
+    assert expected < 0.1
+    assert evaluate(p * (1 + excess), labels, list("abcdefg"), n_bootstrap=5)["ece"] == pytest.approx(expected, abs=1e-3)
+
+
 def test_temper_divides_logits():
     logits = np.random.default_rng(1).normal(size=(6, 4)) * 3
     np.testing.assert_allclose(temper(softmax(logits, axis=1), 2.5), softmax(logits / 2.5, axis=1), rtol=1e-10)
