@@ -35,6 +35,7 @@ NOTEBOOKS = ROOT / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 PROFILES = ("smoke", "teach", "paper")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+RECORD_MIME = "application/vnd.ferkit.record+json"
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,10 @@ def assemble(entry: Entry, entries: list[Entry]) -> NotebookNode:
 
 
 def _cell_metadata(cell: NotebookNode) -> NotebookNode:
-    """Tags only; a solution is folded away in JupyterLab until its bar is clicked."""
+    """Tags only; JupyterLab folds a solution, and the code of a cell tagged hide-input, until its bar is clicked."""
     kept = NotebookNode({"tags": tags(cell)} if tags(cell) else {})
+    if "hide-input" in tags(cell):
+        kept["jupyter"] = {"source_hidden": True}
     if "solution" in tags(cell):
         kept["jupyter"] = {"source_hidden": True, "outputs_hidden": True} if cell.cell_type == "code" else {"source_hidden": True}
     return kept
@@ -293,6 +296,8 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             else:
                 kept.append(output)
         for output in kept:
+            if RECORD_MIME in output.get("data", {}):
+                output["data"] = {RECORD_MIME: output["data"][RECORD_MIME]}  # older builds also showed a line of text
             if output.output_type == "stream":
                 # of a line redrawn by a progress bar only the last state is read
                 output["text"] = _clean(re.sub(r"[^\n]*\r(?=[^\n])", "", output.text).replace("\r\n", "\n"))
@@ -352,7 +357,7 @@ def refresh_prose(entry: Entry, entries: list[Entry]) -> bool:
             ran = next(outputs)
             cell["outputs"], cell["execution_count"] = ran.outputs, ran.execution_count
     fresh.metadata["ferkit"] = old.metadata.get("ferkit", {})
-    write(fresh, entry.path)
+    write(normalise(fresh), entry.path)
     return True
 
 

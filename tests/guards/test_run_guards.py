@@ -5,6 +5,7 @@ from dataclasses import replace
 import nbformat
 import pytest
 
+from ferkit.notebook import RECORD_MIME
 from notebooks import build
 from tests.support import checks, demo
 from tests.support.smoke import run_lax, run_smoke
@@ -148,6 +149,7 @@ def test_normalise_removes_what_differs_from_run_to_run():
         nbformat.v4.new_output("stream", text=f"read {home} <object at 0x7f00deadbeef>"),
         nbformat.v4.new_output("display_data", data={build.WIDGET_VIEW: {}, "text/plain": "VBox()"}),
         nbformat.v4.new_output("display_data", data={"text/html": f"<b>{home}</b>", "image/png": "AAAA"}),
+        nbformat.v4.new_output("display_data", data={RECORD_MIME: {"name": "a_n", "value": 1}, "text/plain": "a_n = 1"}),
     ]
     notebook.metadata["widgets"] = {"state": {}}
     done = build.normalise(notebook)
@@ -156,6 +158,7 @@ def test_normalise_removes_what_differs_from_run_to_run():
         "100%|##| 10/10\n",
         "read ./data/x.npy <object at 0x…>",
         {"text/html": "<b>./data/x.npy</b>", "image/png": "AAAA"},
+        {RECORD_MIME: {"name": "a_n", "value": 1}},
     ]
     assert demo.cell(done, "values.shape").metadata == {"tags": ["nbval-check-output"]}
     assert set(done.metadata) == {"kernelspec", "language_info"}

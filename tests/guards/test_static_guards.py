@@ -253,3 +253,22 @@ def test_slower_than_promised():
     assert "took 61 s" in checks.minutes(notebook, ENTRY)[0]
     notebook.metadata.ferkit["seconds"] = 59
     assert checks.minutes(notebook, ENTRY) == []
+
+
+def test_hidden_input_and_solutions_are_folded_in_jupyterlab():
+    cell = nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["hide-input"], "other": 1})
+    assert build._cell_metadata(cell) == {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
+    cell.metadata["tags"] = ["solution"]
+    assert build._cell_metadata(cell)["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
+    cell.metadata["tags"] = ["parameters"]
+    assert "jupyter" not in build._cell_metadata(cell)
+
+
+def test_a_record_leaves_no_mark_on_the_page():
+    from nbconvert import HTMLExporter
+
+    notebook = demo.built()
+    page, _ = HTMLExporter().from_notebook_node(notebook)
+    recorded = [o for c in checks.code_cells(notebook) for o in c.outputs if build.RECORD_MIME in o.get("data", {})]
+    assert len(recorded) == 2 and all(set(o.data) == {build.RECORD_MIME} for o in recorded)
+    assert "0.25" not in page and "vnd.ferkit.record" not in page
