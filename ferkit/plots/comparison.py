@@ -20,7 +20,7 @@ def cost_scatter(networks: Mapping[str, tuple[float, float, float, float]], *, x
     for name, (cost, value, low, high) in networks.items():
         ax.plot([cost, cost], [low, high], color=COLOURS[0], linewidth=2.5, alpha=0.4, solid_capstyle="butt")
         ax.plot(cost, value, "o", color=COLOURS[0])
-        ax.annotate(name, (cost, value), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        ax.annotate(name, (cost, value), xytext=(6, 4), textcoords="offset points", fontsize=9)
     front, best = [], -np.inf
     for cost, value, *_ in sorted(networks.values()):
         if value > best:

@@ -28,8 +28,8 @@ def number_table(
     ax.imshow(v, cmap="Blues", vmin=0, vmax=1.1, aspect="auto")
     for (i, j), value in np.ndenumerate(v):
         ink = "white" if value > 0.65 else "black"
-        ax.text(j, i, form.format(value) if value else "", ha="center", va="center", fontsize=8, color=ink)
-    ax.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
+        ax.text(j, i, form.format(value) if value else "", ha="center", va="center", fontsize=9, color=ink)
+    ax.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
@@ -48,7 +48,7 @@ def word_columns(
         for y, name in enumerate(names):
             ax.add_patch(Rectangle((x, y), 0.96, 0.92, color=EMOTION_COLOURS.get(name, COLOURS[0])))
             ink = "black" if name in _DARK_INK else "white"
-            ax.text(x + 0.48, y + 0.46, name, ha="center", va="center", fontsize=8.5, color=ink)
+            ax.text(x + 0.48, y + 0.46, name, ha="center", va="center", fontsize=9, color=ink)
     longest = max(map(len, columns.values()))
     ax.set_xticks(np.arange(len(columns)) + 0.48, list(columns))
     ax.set_yticks(np.arange(longest) + 0.46, range(longest))

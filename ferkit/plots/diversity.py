@@ -49,7 +49,7 @@ def lines(
     # Labels of marks stand on three levels, so that neighbours do not cover each other.
     for i, (what, place) in enumerate(sorted((marks or {}).items(), key=lambda item: item[1])):
         ax.axvline(place, color="0.4", linewidth=0.8, linestyle="--")
-        ax.annotate(what, (place, 1 - 0.14 * (i % 3)), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points", va="top", fontsize=7)
+        ax.annotate(what, (place, 1 - 0.14 * (i % 3)), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points", va="top", fontsize=9)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(title, fontsize=9.5)
     ax.grid(axis="y")

@@ -52,7 +52,7 @@ def mask_grid(
     check(len(grid) <= MOST_BLOCKS, f"maps of at most {MOST_BLOCKS} blocks, choose some", len(grid))
     columns = list(dict.fromkeys(c for row in grid.values() for c in row))
     first = int(image is not None)
-    wide = min(1.9, 9.3 / (len(columns) + first))
+    wide = min(1.9, 7.7 / (len(columns) + first))
     high = min(0.84 * wide, 6.3 / len(grid))
     figure, axes = new_figure(len(grid), len(columns) + first, (wide * (len(columns) + first) + 0.25, high * len(grid) + (0.5 if title else 0.3)))
     for ax in axes.flat:
@@ -61,17 +61,17 @@ def mask_grid(
     if image is not None:
         show(axes[0, 0], image)
     for line, (row, quantities) in zip(axes, grid.items(), strict=True):
-        line[0].set_ylabel(_in_lines(row), fontsize=8)
+        line[0].set_ylabel(_in_lines(row), fontsize=9, **({"rotation": 0, "ha": "right", "va": "center"} if len(grid) > 4 else {}))
         for ax, column in zip(line[first:], columns, strict=True):
             if column not in quantities:
                 continue
             low, highest = _bounds([v for c, v in quantities.items() if c == column or (column in shared and c in shared)], scale)
             drawn = ax.imshow(quantities[column], cmap="RdBu_r" if low == -highest else "viridis", vmin=low, vmax=highest, aspect=_aspect(quantities[column]))
             bar = figure.colorbar(drawn, ax=ax, fraction=0.05, pad=0.03, ticks=[low, highest])
-            bar.ax.set_yticklabels(_apart(low, highest), fontsize=7)
+            bar.ax.set_yticklabels(_apart(low, highest), fontsize=9)
             bar.outline.set_visible(False)  # type: ignore[operator]
     for ax, column in zip(axes[0, first:], columns, strict=True):
-        ax.set_title(column.replace("*", " · ").replace("_gate", " gate"), fontsize=8, loc="center")
+        ax.set_title(column.replace("*", " · ").replace("_gate", " gate"), fontsize=9, loc="center")
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure
 
@@ -141,7 +141,7 @@ def scores_bars(
     check(len(estimates) > 0, "at least one method", "none")
     check(reference is None or reference in estimates, f"the reference among {', '.join(estimates)}", reference)
     scores = list(next(iter(estimates.values())))
-    figure, axes = new_figure(1, len(scores), (1.6 + 2.5 * len(scores), 0.9 + 0.33 * len(estimates)), sharey=True)
+    figure, axes = new_figure(1, len(scores), (min(8.0, 1.6 + 2.5 * len(scores)), 0.9 + 0.33 * len(estimates)), sharey=True)
     for ax, score in zip(axes[0], scores, strict=True):
         points = [(name, float(row[score][0]), float(row[score][1]), float(row[score][2])) for name, row in estimates.items()]
         draw_intervals(ax, points, reference=0.0 if reference is None else float(estimates[reference][score][0]))
@@ -218,14 +218,16 @@ def feature_neighbours(
     points, labels = np.asarray(points, dtype=float), np.asarray(labels)
     check(points.ndim == 2 and points.shape[1] == 2 and len(points) == len(labels) == len(images), "one point (2,), label and picture each", (points.shape, len(labels), len(images)))
     check(0 < len(shown) <= 6 and 0 <= min(shown) and max(shown) < len(points), f"one to six positions of {len(points)}", list(shown))
-    figure, grid = new_figure(2, 4, (8.6, 3.6), widths=(3.4, 1, 1, 1))
+    figure, grid = new_figure(2, 4, (8.0, 3.6), widths=(3.4, 1, 1, 1))
     grid[1, 0].remove()
     ax = grid[0, 0]
     ax.set_subplotspec(ax.get_gridspec()[:, 0])  # type: ignore[union-attr]
-    ax.scatter(*points.T, s=8, c=[colour(names[k]) for k in labels], alpha=0.6, linewidths=0)
+    for k in np.unique(labels):
+        ax.scatter(*points[labels == k].T, s=8, color=colour(names[k]), alpha=0.6, linewidths=0, label=names[k])
+    figure.legend(loc="outside lower left", ncols=7, columnspacing=1, handletextpad=0.1, markerscale=2)
     ax.plot(*points[shown[0]], "o", markersize=12, markerfacecolor="none", markeredgecolor="black", markeredgewidth=1.6)
     for number, i in enumerate(shown[1:], 1):
-        ax.annotate(str(number), points[i], ha="center", va="center", fontsize=8, fontweight="bold")
+        ax.annotate(str(number), points[i], ha="center", va="center", fontsize=9, fontweight="bold")
     ax.set(xlabel=axes[0], ylabel=axes[1], xticks=[], yticks=[])
     ax.set_title(title, fontsize=9.5)
     for number, place in enumerate(grid[:, 1:].flat):
@@ -233,5 +235,5 @@ def feature_neighbours(
         if number < len(shown):
             show(place, images[shown[number]])
             name = names[labels[shown[number]]]
-            place.set_title(f"{'chosen' if number == 0 else number}: {name}", fontsize=8, loc="center", color=colour(name) if name != "neutral" else "black")
+            place.set_title(f"{'chosen' if number == 0 else number}: {name}", fontsize=9, loc="center", color=colour(name) if name != "neutral" else "black")
     return figure

@@ -26,8 +26,9 @@ EMOTION_COLOURS = dict(
         strict=True,
     )
 )
-#: Series that are not emotions, in this order.
-COLOURS = ("#2A6FB0", "#C64D0B", "#607C70", "#9034BD", "#E09400", "#4D4D4D")
+#: Series that are not emotions, in this order. Each differs by at least 17 from the others (for any colour vision, as above)
+#: and from every colour of an emotion, so that those mean emotions and nothing else.
+COLOURS = ("#2D5AC3", "#C34B78", "#1EA52D", "#A587D2", "#4B2D00", "#2D2D3C")
 
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -49,6 +50,10 @@ STYLE: Any = {
     "xtick.color": "#404040",
     "ytick.color": "#404040",
 }
+
+
+#: The column of text in JupyterLab, on GitHub and in the book: about 800 px, at the 100 per inch of `to_png`.
+PAGE_INCHES = 8.0
 
 
 class Figure(matplotlib.figure.Figure):
@@ -127,7 +132,7 @@ def barh(
     ax.barh(range(len(names)), values, color=colours, height=0.72)
     top = limit or max([*values, 1e-12])
     for i, (value, text) in enumerate(zip(values, texts, strict=True)):
-        ax.annotate(text, (top if at_end else value, i), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+        ax.annotate(text, (top if at_end else value, i), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
     ax.set_yticks(range(len(names)), names)
     ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(0, top * (1 if at_end else 1.18 if limit else 1.6)))
     ax.tick_params(axis="y", length=0)

@@ -17,7 +17,7 @@ def stacked_costs(networks: Mapping[str, Mapping[str, Cost]], *, title: str = ""
     stages = list(dict.fromkeys(stage for costs in networks.values() for stage in costs))
     check(bool(stages), "at least one network with a stage", "none")
     shades = [colormaps["viridis"](i / max(1, len(stages) - 1)) for i in range(len(stages))]
-    figure, axes = new_figure(1, 2, (8.9, 1.5 + 0.36 * len(networks)), sharey=True)
+    figure, axes = new_figure(1, 2, (8.0, 1.5 + 0.36 * len(networks)), sharey=True)
     for k, what in enumerate(("parameters", "multiply-adds")):
         ax, left = axes[0, k], np.zeros(len(networks))
         for stage, shade in zip(stages, shades, strict=True):
@@ -25,12 +25,12 @@ def stacked_costs(networks: Mapping[str, Mapping[str, Cost]], *, title: str = ""
             ax.barh(range(len(networks)), values, left=left, color=shade, height=0.7, label=stage if k == 0 else None)
             left += values
         for i, total in enumerate(left):
-            ax.annotate(short(total), (total, i), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+            ax.annotate(short(total), (total, i), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
         ax.set_yticks(range(len(networks)), list(networks))
         ax.set(ylim=(len(networks) - 0.4, -0.6), xlim=(0, 1.18 * max(left.max(), 1e-12)), xticks=[], title=what)
         ax.tick_params(axis="y", length=0)
         ax.spines["bottom"].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=min(7, len(stages)), fontsize=7.5)
+    figure.legend(loc="outside lower center", ncols=min(7, len(stages)), fontsize=9)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -43,17 +43,17 @@ def cost_steps(steps: Sequence[tuple[str, Cost]], *, printed: Cost | None = None
     are two changes in percent to compare with, drawn as lines.
     """
     check(len(steps) > 1 and min(steps[0][1]) > 0, "a network and at least one step", steps)
-    figure, axes = new_figure(1, 2, (8.9, 1.0 + 0.34 * (len(steps) - 1)), sharey=True)
+    figure, axes = new_figure(1, 2, (8.0, 1.0 + 0.34 * (len(steps) - 1)), sharey=True)
     for k, what in enumerate(("parameters", "multiply-adds")):
         ax = axes[0, k]
         level = [100 * (cost[k] / steps[0][1][k] - 1) for _, cost in steps]
         for i, (before, after) in enumerate(zip(level, level[1:], strict=False)):
             ax.barh(i, after - before, left=before, color=COLOURS[k], height=0.66)
             end = min(before, after)
-            ax.annotate(f"{after - before:+.1f}", (end, i), xytext=(-4, 0), textcoords="offset points", ha="right", va="center", fontsize=8, bbox=dict(facecolor="white", edgecolor="none", pad=0.6))
+            ax.annotate(f"{after - before:+.1f}", (end, i), xytext=(-4, 0), textcoords="offset points", ha="right", va="center", fontsize=9, bbox=dict(facecolor="white", edgecolor="none", pad=0.6))
         if printed is not None:
             ax.axvline(printed[k], color="0.35", linestyle=":", linewidth=1.2)
-            ax.annotate(f"printed {printed[k]:g}", (printed[k], -0.5), xytext=(3, 0), textcoords="offset points", fontsize=7.5, color="0.35")
+            ax.annotate(f"printed {printed[k]:g}", (printed[k], -0.5), xytext=(3, 0), textcoords="offset points", fontsize=9, color="0.35")
         low = min([*level, printed[k] if printed else 0])
         ax.axvline(0, color="0.6", linewidth=0.8)
         ax.set(xlim=(1.22 * low, 0.03 * abs(low)), ylim=(len(steps) - 1.5, -0.75), xlabel=f"% of {steps[0][0]}")
@@ -80,10 +80,10 @@ def matrices(
         ax.imshow(a, cmap="RdBu_r", vmin=-limit, vmax=limit)
         for (row, column), value in np.ndenumerate(a) if numbers else ():
             ink = "white" if abs(value) > 0.6 * limit else "black" if value else "0.6"
-            ax.text(column, row, form.format(value) if value else "0", ha="center", va="center", fontsize=7.5, color=ink)
+            ax.text(column, row, form.format(value) if value else "0", ha="center", va="center", fontsize=9, color=ink)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-        ax.set_title(name, fontsize=8.5, loc="center")
+        ax.set_title(name, fontsize=9, loc="center")
         if i < len(signs) and signs[i].strip():
             ax.annotate(signs[i], (1, 0.5), xycoords="axes fraction", xytext=(8, 0), textcoords="offset points", ha="center", va="center", fontsize=13)
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)

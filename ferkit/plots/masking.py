@@ -21,7 +21,7 @@ def reweighted(features: Sequence[float] | np.ndarray, mask: Sequence[float] | n
     kinds = (("$F_R$", f, "#BDBDBD"), ("$F_R\\,(1 + F_M)$", f * (1 + m), COLOURS[0]), ("$F_R\\,F_M$", f * m, COLOURS[1]))
     for i, (name, values, ink) in enumerate(kinds):
         bars = ax.bar(np.arange(len(f)) + 0.27 * (i - 1), values, width=0.25, color=ink, label=name)
-        ax.bar_label(bars, [f"{v:.3g}" for v in values], fontsize=7.5, padding=1)
+        ax.bar_label(bars, [f"{v:.3g}" for v in values], fontsize=9, padding=1)
     ax.set_xticks(range(len(f)), [f"$F_M$ = {w:.3g}" for w in m])
     ax.set(ylim=(min(0.0, 2.2 * float(f.min())), max(2.2 * float(f.max()), 1e-6)), ylabel="value of a feature", title=title)
     ax.tick_params(axis="x", length=0)
@@ -36,7 +36,7 @@ def mask_sizes(side: int, *, depths: Sequence[int] = DEPTHS) -> Figure:
     What comes up must have the side of the skip that it is joined with; a pair that has not is red.
     """
     blocks = block_sides(side, depths)
-    figure, axes = new_figure(1, len(blocks), (9.2, 2.9))
+    figure, axes = new_figure(1, len(blocks), (8.0, 2.9))
     top = max((len(b.down) for b in blocks if b is not None), default=1)
     for k, (ax, block) in enumerate(zip(axes[0], blocks, strict=True), 1):
         ax.axis("off")
@@ -64,7 +64,7 @@ def mask_sizes(side: int, *, depths: Sequence[int] = DEPTHS) -> Figure:
 
 def _side(ax: Axes, x: float, y: float, text: str, *, good: bool) -> None:
     ink = COLOURS[0] if good else COLOURS[1]
-    ax.text(x, y, text, ha="center", va="center", fontsize=8.5, color="black" if good else COLOURS[1], bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": ink})
+    ax.text(x, y, text, ha="center", va="center", fontsize=9, color="black" if good else COLOURS[1], bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": ink})
 
 
 @styled
@@ -76,7 +76,7 @@ def schedule_replay(accuracies: Sequence[float], rates: Sequence[float], *, titl
     above, below = axes[:, 0]
     above.step(epochs, np.maximum.accumulate(accuracies), where="mid", color="0.7", label="best so far")
     above.plot(epochs, accuracies, "o-", color=COLOURS[0], markersize=3, label="validation accuracy, %")
-    above.legend(loc="lower right", fontsize=8)
+    above.legend(loc="lower right", fontsize=9)
     above.set_title(title)
     below.step(epochs, rates, where="mid", color=COLOURS[1])
     below.plot(epochs, rates, "o", color=COLOURS[1], markersize=2.5)

@@ -22,12 +22,12 @@ def feature_maps(maps: Tensor | np.ndarray, *, maximum: int = 16, columns: int =
     rows = math.ceil(n / columns)
     limit = float(np.abs(array[:n]).max()) or 1.0
     signed = array[:n].min() < 0
-    figure, axes = new_figure(rows, columns, (0.95 * columns + 0.8, 1.12 * rows + (0.3 if title else 0)))
+    figure, axes = new_figure(rows, columns, (0.9 * columns + 0.8, 1.12 * rows + (0.3 if title else 0)))
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < n:
             shown = ax.imshow(array[i], cmap="RdBu_r" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit)
-            ax.set_title(f"{i}", fontsize=7, loc="center", pad=2)
+            ax.set_title(f"{i}", fontsize=9, loc="center", pad=2)
     figure.colorbar(shown, ax=axes, fraction=0.03, shrink=0.9).outline.set_visible(False)  # type: ignore[operator]
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure
@@ -60,9 +60,9 @@ def chain(boxes: Sequence[tuple[str, str, str]], *, per_row: int = 6, title: str
     ax.set(xlim=(-0.55, columns - 0.45), ylim=(rows - 0.42, -0.5))
     for i, (what, where, shape) in enumerate(boxes):
         row, column = divmod(i, per_row)
-        ax.text(column, row - 0.06, what, ha="center", va="center", fontsize=8.2, bbox=dict(boxstyle="round,pad=0.45", facecolor="#eef3f8", edgecolor=COLOURS[0]))
-        ax.text(column, row - 0.42, where, ha="center", va="center", fontsize=7.5, color=COLOURS[1])
-        ax.text(column, row + 0.33, shape, ha="center", va="center", fontsize=7.5, color="0.3")
+        ax.text(column, row - 0.06, what, ha="center", va="center", fontsize=9, bbox=dict(boxstyle="round,pad=0.45", facecolor="#eef3f8", edgecolor=COLOURS[0]))
+        ax.text(column, row - 0.42, where, ha="center", va="center", fontsize=9, color=COLOURS[1])
+        ax.text(column, row + 0.33, shape, ha="center", va="center", fontsize=9, color="0.3")
         if i + 1 < len(boxes):
             ends = "→" if column + 1 < columns else "↵"
             ax.text(column + 0.5, row - 0.06, ends, ha="center", va="center", fontsize=11, color="0.4")
@@ -74,7 +74,7 @@ def chain(boxes: Sequence[tuple[str, str, str]], *, per_row: int = 6, title: str
 def stage_bars(rows: Sequence[StageRow], *, title: str = "") -> Figure:
     """Parameters and multiply-adds of each stage, as `ferkit.models.summarise` lists them, with their shares."""
     rows = [r for r in rows if r.params or r.macs]
-    figure, axes = new_figure(1, 2, (8.6, 0.8 + 0.27 * len(rows)), sharey=True)
+    figure, axes = new_figure(1, 2, (8.0, 0.8 + 0.27 * len(rows)), sharey=True)
     labels = [f"{r.name}   {'×'.join(map(str, r.shape))}" for r in rows]
     for ax, what, values in (
         (axes[0, 0], "parameters", [r.params for r in rows]),

@@ -6,18 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from ferkit.plots.house import Figure, barh, check, colour, new_figure, show, show_heat, styled
+from ferkit.plots.house import PAGE_INCHES, Figure, barh, check, colour, new_figure, show, show_heat, styled
 
 
 @styled
 def face_grid(
-    images: Sequence[Any] | np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 8, size: float = 1.15
+    images: Sequence[Any] | np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 8, size: float | None = None
 ) -> Figure:
-    """Pictures in rows: (N, H, W), (N, C, H, W) or a list of (H, W), (C, H, W) or (H, W, 3), uint8; `size` in inches each."""
+    """Pictures in rows: (N, H, W), (N, C, H, W) or a list of (H, W), (C, H, W) or (H, W, 3), uint8.
+
+    `size`: inches each; by default what fits the page, at most 1.6.
+    """
     if len(images) == 0 or (titles is not None and len(titles) != len(images)):
         raise ValueError(f"expected pictures and one title for each, found {len(images)} and {len(titles or [])}")
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
+    size = size or min(1.6, PAGE_INCHES / columns)
     lines = max((t.count("\n") + 1 for t in titles), default=0) if titles is not None else 0
     figure, axes = new_figure(rows, columns, (size * columns, (size + 0.17 * lines) * rows))
     for i, ax in enumerate(axes.flat):
@@ -25,7 +29,7 @@ def face_grid(
         if i < len(images):
             show(ax, images[i])
             if titles is not None:
-                ax.set_title(titles[i], fontsize=8, loc="center", pad=2)
+                ax.set_title(titles[i], fontsize=9, loc="center", pad=2)
     return figure
 
 
@@ -37,7 +41,7 @@ def error_gallery(
     names: Sequence[str],
     *,
     maximum: int = 24,
-    columns: int = 8,
+    columns: int = 5,
 ) -> Figure:
     """The faces a network got wrong, the surest mistake first: truth, answer and its probability (Residual Masking paper, Fig. 8).
 
@@ -130,12 +134,12 @@ def cam_grid(
                 ax.contour(outlines[i], levels=[0.5], colors="#00C2FF", linewidths=0.9)
     for i, kind in enumerate(kinds):
         if lying:
-            axes[0, i].set_title(kind, fontsize=8, loc="center")
+            axes[0, i].set_title(kind, fontsize=9, loc="center")
         else:
-            axes[i, 0].set_ylabel(kind, fontsize=8)
+            axes[i, 0].set_ylabel(kind, fontsize=9)
     for i, title in enumerate(titles or []):
         if lying:
-            axes[i, 0].set_ylabel(title, fontsize=8)
+            axes[i, 0].set_ylabel(title, fontsize=9)
         else:
-            axes[0, i].set_title(title, fontsize=8, loc="center")
+            axes[0, i].set_title(title, fontsize=9, loc="center")
     return figure

@@ -40,7 +40,7 @@ def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (i, j), count in np.ndenumerate(m):
         ink = "white" if shares[i, j] > 0.55 else "#909090" if count == 0 else "black"
-        ax.text(j, i, f"{count}\n{shares[i, j]:.0%}" if count else "0", ha="center", va="center", fontsize=7.5, color=ink)
+        ax.text(j, i, f"{count}\n{shares[i, j]:.0%}" if count else "0", ha="center", va="center", fontsize=9, color=ink)
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(names)), [f"{n}  (n={t})" for n, t in zip(names, totals[:, 0], strict=True)])
     ax.set(xlabel="predicted", ylabel="true", title=title)
@@ -65,7 +65,7 @@ def cross_matrix(record: Mapping[str, Any], *, score: str = "accuracy") -> Figur
         low, high = cells[i][j]["intervals"][score]
         copies = f"\n{cells[i][j]['copies']:,} trained on" if cells[i][j]["copies"] else ""
         text = f"{100 * value:.1f}\n{100 * low:.1f} to {100 * high:.1f}{copies}"
-        ax.text(j, i, text, ha="center", va="center", fontsize=7.5, color="white" if value > 0.55 else "black")
+        ax.text(j, i, text, ha="center", va="center", fontsize=9, color="white" if value > 0.55 else "black")
     for i, j in enumerate(record["trained_on"]):
         ax.add_patch(Rectangle((j - 0.48, i - 0.47), 0.96, 0.94, fill=False, edgecolor=COLOURS[1], linewidth=2))
     ax.set_xticks(range(len(columns)), [f"{name}\nn = {cells[0][j]['n']:,}" for j, name in enumerate(columns)])
@@ -164,7 +164,7 @@ def draw_intervals(ax: Axes, points: Sequence[tuple[str, float, float, float]], 
     for i, (_, value, low, high) in enumerate(points):
         ax.plot([low, high], [i, i], color=COLOURS[0], linewidth=2.5, alpha=0.5, solid_capstyle="butt")
         ax.plot(value, i, "o", color=COLOURS[0])
-        ax.annotate(f"{value:.3f}", (value, i), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=7.5)
+        ax.annotate(f"{value:.3f}", (value, i), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=9)
     if reference is not None:
         ax.axvline(reference, color=COLOURS[1], linewidth=1, linestyle="--")
     ax.set_yticks(range(len(points)), [p[0] for p in points])
@@ -194,7 +194,7 @@ def ablation(results: Mapping[str, Sequence[float]], macs: Mapping[str, float] |
         costs = [macs[name] for name in names]
         below.bar(range(len(names)), costs, width=0.5, color=COLOURS[2])
         for i, value in enumerate(costs):
-            below.annotate(short(value), (i, value), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=7.5)
+            below.annotate(short(value), (i, value), xytext=(0, 2), textcoords="offset points", ha="center", fontsize=9)
         below.set(ylabel="multiply-adds", ylim=(0, max(costs) * 1.25), yticks=[])
     axes[-1, 0].set_xticks(range(len(names)), names)
     axes[-1, 0].set_xlim(-0.6, len(names) - 0.4)

@@ -55,7 +55,7 @@ def opinion_bars(opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndar
     check(len(opinions) > 0, "at least one opinion", "none")
     extra, per_row = int(crop is not None), min(3, len(opinions))
     rows = math.ceil(len(opinions) / per_row)
-    size = (2.2 * per_row + extra * 1.8 + 0.8, (0.9 + 0.26 * len(names)) * rows)
+    size = (min(8.0, 2.2 * per_row + extra * 1.8 + 0.8), (0.9 + 0.26 * len(names)) * rows)
     figure, axes = new_figure(rows, per_row + extra, size, widths=[1.0] * extra + [1.25] * per_row)
     if crop is not None:
         show(axes[0, 0], crop)
@@ -72,8 +72,8 @@ def opinion_bars(opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndar
         for bar, name in zip(ax.patches, names, strict=True):
             bar.set_alpha(1.0 if name in opinion.likely or not opinion.likely else 0.35)
         if i == 0 and opinion.likely:
-            ax.set_xlabel("full colour: not ruled out", fontsize=8)
-        ax.set_title(f"{opinion.network.replace(' ', chr(10))}\ndoubt {opinion.doubt:.2f}", fontsize=8.5, loc="center")
+            ax.set_xlabel("full colour: not ruled out", fontsize=9)
+        ax.set_title(f"{opinion.network.replace(' ', chr(10))}\ndoubt {opinion.doubt:.2f}", fontsize=9, loc="center")
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure
 
@@ -88,13 +88,13 @@ def changes_grid(rows: Mapping[str, np.ndarray], names: Sequence[str], *, refere
     ax.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     first = int(np.asarray(rows[reference]).argmax())
     for (i, k), value in np.ndenumerate(values):
-        ax.text(k, i, f"{value:.0%}", ha="center", va="center", fontsize=7.5, color="white" if value > 0.6 else "black")
+        ax.text(k, i, f"{value:.0%}", ha="center", va="center", fontsize=9, color="white" if value > 0.6 else "black")
     for i, row in enumerate(values):
         k = int(row.argmax())
         if k != first:
             ax.plot([k - 0.47, k + 0.47, k + 0.47, k - 0.47, k - 0.47], [i - 0.45, i - 0.45, i + 0.45, i + 0.45, i - 0.45], color=COLOURS[1], linewidth=1.8)
-    ax.set_xticks(range(len(names)), names, fontsize=7.5)
-    ax.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    ax.set_xticks(range(len(names)), names, fontsize=9)
+    ax.set_yticks(range(len(rows)), list(rows), fontsize=9)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     turned = sum(int(row.argmax()) != first for row in values)

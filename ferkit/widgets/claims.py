@@ -34,11 +34,11 @@ def claim_figure(percent: str, n: int, loss: str = "") -> plots.Figure:
     fits = {k for k, _ in hits}
     for k in range(max(0, middle - reach), min(n, middle + reach) + 1):
         ax.plot(100 * k / n, 0.5, "o", color=COLOURS[1] if k in fits else "#909090")
-        ax.annotate(f"{k}", (100 * k / n, 0.5), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5)
+        ax.annotate(f"{k}", (100 * k / n, 0.5), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
     ax.set(ylim=(0, 1), yticks=[], xlabel=f"100 · k / {n:,}")
     ax.ticklabel_format(axis="x", useOffset=False)
     ax.spines["left"].set_visible(False)
-    figure.legend(loc="outside right upper", fontsize=7.5)
+    figure.legend(loc="outside right upper", fontsize=9)
     ways = []
     for how in ("rounded", "truncated"):
         ks = [k for k, way in hits if way == how]

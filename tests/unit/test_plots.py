@@ -99,7 +99,7 @@ def test_is_a_small_png_with_every_word_inside(name: str) -> None:
     figure, png = drawn(name)
     assert isinstance(figure, plots.Figure)
     width, height = Image.open(io.BytesIO(png)).size
-    assert 100 < width <= 960 and 100 < height <= 720
+    assert 100 < width <= 800 and 100 < height <= 720
     assert 1_000 < len(png) < 250_000
     box = figure.get_tightbbox()  # in inches, of everything that is drawn
     assert box.x0 > -0.01 and box.y0 > -0.01
@@ -343,3 +343,61 @@ def test_feature_figure_shows_the_nearest_faces() -> None:
     shown = [t for t in texts(figure) if ": " in t and t[0].isdigit()]
     assert shown == [f"{n}: {NAMES[0]}" for n in (1, 2, 3, 4)] + [f"5: {NAMES[1]}"]
     assert "before: 4 of the 5 nearest faces share its label" in texts(figure)
+
+
+# -- what a reader cannot read ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_can_be_read(name: str) -> None:
+    assert plots.problems(FIGURES[name]()) == []
+
+
+def said_of(change: Callable[..., None], inches: tuple[float, float] = (6, 3)) -> list[str]:
+    from ferkit.plots.house import new_figure
+
+    figure, axes = new_figure(1, 1, inches)
+    axes[0, 0].plot([0, 1], [0, 1])
+    change(figure, axes[0, 0])
+    return plots.problems(figure)
+
+
+@pytest.mark.parametrize(
+    ("change", "inches", "says"),
+    [
+        (lambda f, ax: ax.text(0.5, 0.5, "tiny", fontsize=8.5), (6, 3), "'tiny' has 8.5 points"),
+        (lambda f, ax: ax.set_title("wide", fontsize=10.5), (12, 3), "'wide' has 7.0 points at page width"),
+        (lambda f, ax: (ax.text(0.5, 0.5, "one"), ax.text(0.51, 0.51, "two")), (6, 3), "'one' and 'two' overlap"),
+        (lambda f, ax: ax.set_xticks([0, 0.01], ["left", "right"]), (6, 3), "'left' and 'right' overlap"),
+        (lambda f, ax: ax.text(0.9, 0.5, "a text that does not fit into the picture at all", clip_on=False).set_in_layout(False), (6, 3), "runs off the edge"),
+        (lambda f, ax: ax.plot([0, 1], [1, 0], color=plots.colour("fear")), (6, 3), "the colour of fear"),
+        (lambda f, ax: ax.bar([0, 1], [1, 0], color=plots.colour("neutral")), (6, 3), "the colour of neutral"),
+        (lambda f, ax: ax.scatter([0, 1], [1, 0], color=[plots.colour("anger")]), (6, 3), "the colour of anger"),
+    ],
+)
+def test_what_cannot_be_read_is_said(change: Callable[..., None], inches: tuple[float, float], says: str) -> None:
+    assert says in "\n".join(said_of(change, inches))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f, ax: None,
+        lambda f, ax: ax.text(0.2, 0.8, "nine", fontsize=9),
+        lambda f, ax: (ax.text(0.2, 0.8, "one"), ax.text(0.2, 0.6, "two"), ax.text(0.2, 0.8, "three", visible=False)),
+        lambda f, ax: ax.set_xticks([0, 0.2, 1, 7], ["a", "b", "c", "far outside the axis"]) and ax.set_xlim(0, 1),
+        lambda f, ax: (ax.axis("off"), ax.set_xlabel("hidden", fontsize=3)),
+        lambda f, ax: (ax.bar([0], [1], color=plots.colour("fear")), ax.set_title("Fear is rare")),
+        lambda f, ax: ax.set_xticks([0, 0.1, 0.2], ["neutral faces", "happy faces", "fearful faces"], rotation=40, ha="right", rotation_mode="anchor"),
+    ],
+)
+def test_what_can_be_read_is_left_alone(change: Callable[..., None]) -> None:
+    assert said_of(change) == []
+
+
+def test_series_colours_are_no_colours_of_emotions() -> None:
+    from skimage.color import deltaE_ciede2000, rgb2lab
+
+    series, emotions = (np.array([[matplotlib.colors.to_rgb(c) for c in group]]) for group in (plots.COLOURS, plots.EMOTION_COLOURS.values()))
+    apart = deltaE_ciede2000(rgb2lab(series)[0][:, None], rgb2lab(emotions)[0][None])
+    assert 16 < apart.min() < 30
