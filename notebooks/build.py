@@ -31,11 +31,15 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for `notebooks.words`, when this file is run as a script
+
+from ferkit.notebook import RECORD_MIME, numbered, records_in  # noqa: E402
+from notebooks import words  # noqa: E402
+
 NOTEBOOKS = ROOT / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 PROFILES = ("smoke", "teach", "paper")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-RECORD_MIME = "application/vnd.ferkit.record+json"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Entry:
     cpu: bool = True  # the paper profile is bearable without a GPU
     parameters: dict = field(default_factory=dict)  # by profile: values injected beside PROFILE
     records: dict = field(default_factory=dict)  # name -> [low, high] under the smoke profile
+    form: int = 1  # 2: rewritten; held to the checks of tests/support/reading.py
     folder: Path = NOTEBOOKS
 
     @property
@@ -99,10 +104,10 @@ def assemble(entry: Entry, entries: list[Entry]) -> NotebookNode:
     if not entry.source.is_file():
         raise FileNotFoundError(f"{entry.slug} is in manifest.toml but py/{entry.source.name} does not exist")
     cells = [c for c in jupytext.read(entry.source).cells if "generated" not in tags(c)]
-    links, references = navigation(entry, entries), reference_list("\n".join(c.source for c in cells if c.cell_type == "markdown"))
+    links, references = navigation(entry, entries), words.reference_list("\n".join(c.source for c in cells if c.cell_type == "markdown"))
     for cell in cells:
         if cell.cell_type == "markdown":
-            cell["source"] = with_citations(cell.source)
+            cell["source"] = words.with_links(words.with_citations(cell.source))
     cells.insert(min(1, len(cells)), _generated(f"{times(entry)}\n\n{links}"))
     cells += [_generated(text) for text in (references, links) if text]
     seen: dict[str, int] = {}
@@ -153,49 +158,37 @@ def navigation(entry: Entry, entries: list[Entry]) -> str:
     return " | ".join(links)
 
 
-def read_bibliography() -> dict[str, dict[str, str]]:
-    """references.bib by key. Only the form this project writes: one `name = {value},` per line."""
-    found: dict[str, dict[str, str]] = {}
-    text = (NOTEBOOKS / "references.bib").read_text(encoding="utf-8")
-    for key, body in re.findall(r"^@\w+\{([\w-]+),\n(.*?)^\}", text, re.M | re.S):
-        found[key] = dict(re.findall(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", body, re.M))
-    return found
+def fill(notebook: NotebookNode, ran: NotebookNode) -> NotebookNode:
+    """Writes the numbers of a run into the text: records, and the numbers of figures and tables.
+
+    Raises:
+        ValueError: the text quotes or refers to something that the run does not have.
+    """
+    records, numbers = records_in(ran.cells, "the notebook"), numbered(ran.cells, "the notebook")
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell["source"] = words.filled(cell.source, records, numbers)
+    return notebook
 
 
-CITATION = re.compile(r"(?<!`)\[@([\w-]+)\](?!`)")
+def with_solutions(notebook: NotebookNode) -> NotebookNode:
+    """With each folded solution as code to run, as tests do: its Python, and the check above it once more."""
+    notebook, cells, check = nbformat.from_dict(notebook), [], ""
+    for cell in notebook.cells:
+        cells.append(cell)
+        if cell.cell_type == "code" and re.search(r"^check\(", cell.source, re.M):
+            check = cell.source
+        elif cell.cell_type == "markdown":
+            for code in solutions(cell.source):
+                cells.append(nbformat.v4.new_code_cell(f"{code}\n{check}"))
+    notebook["cells"] = cells
+    return notebook
 
 
-def cited(key: str) -> dict[str, str]:
-    """A work of the bibliography, with `label` (Roy et al., 2024) and `link` (empty where it has none)."""
-    bibliography = read_bibliography()
-    if key not in bibliography:
-        raise ValueError(f"[@{key}] is not in notebooks/references.bib")
-    work = {name: re.sub(r"[{}]", "", value) for name, value in bibliography[key].items()}
-    surnames = [name.split(",")[0] for name in work["author"].split(" and ")]
-    names = " and ".join(surnames) if len(surnames) < 3 and "others" not in surnames else f"{surnames[0]} et al."
-    link = f"https://doi.org/{work['doi']}" if "doi" in work else work.get("url", "")
-    return {**work, "label": f"{names}, {work['year']}", "link": link}
-
-
-def with_citations(text: str) -> str:
-    """The text with each [@key] written out: [Roy et al., 2024], as a link where the work has one."""
-
-    def written(match: re.Match[str]) -> str:
-        work = cited(match.group(1))
-        return f"[[{work['label']}]({work['link']})]" if work["link"] else f"[{work['label']}]"
-
-    return CITATION.sub(written, text)
-
-
-def reference_list(text: str) -> str:
-    """The works cited in `text` as [@key], by author; empty when there are none."""
-    lines = []
-    for key in set(CITATION.findall(text)):
-        work = cited(key)
-        authors = work["author"].replace(" and others", " et al.").replace(" and ", "; ")
-        parts = [f"{authors} ({work['year']})", f"*{work['title']}*", work.get("journal") or work.get("booktitle") or work.get("publisher"), work["link"]]
-        lines.append("- " + ". ".join(part for part in parts if part))
-    return "## References\n\n" + "\n".join(sorted(lines)) if lines else ""
+def solutions(text: str) -> list[str]:
+    """The Python of each folded solution in a text; empty for one in words alone."""
+    folded = re.findall(r"<details>\s*<summary>\s*(?:<b>)?Solution.*?</details>", text, re.S)
+    return ["\n".join(re.findall(r"^```python\n(.*?)^```", part, re.M | re.S)) for part in folded]
 
 
 # ------------------------------------------------------------------------------------------------------ run and normalise
@@ -325,7 +318,7 @@ def build(entry: Entry, entries: list[Entry], profile: str, out: Path) -> Path:
     for name in ("FERKIT_PROFILE", "FERKIT_WIDGETS"):  # meant for tests; here they would belie the stamp
         os.environ.pop(name, None)
     notebook, seconds = execute(assemble(entry, entries), profile, entry.parameters.get(profile, {}))
-    notebook = normalise(notebook)
+    notebook = fill(normalise(notebook), notebook)
     notebook.metadata["ferkit"] = {
         "fingerprint": fingerprint(notebook),
         "profile": profile,
@@ -347,7 +340,7 @@ def write(notebook: NotebookNode, path: Path) -> Path:
 
 
 def refresh_prose(entry: Entry, entries: list[Entry]) -> bool:
-    """Brings text and links of a committed notebook up to date, keeping its outputs; False when its code is another's."""
+    """Brings text, numbers and links of a committed notebook up to date, keeping its outputs; False when its code is another's."""
     fresh, old = assemble(entry, entries), nbformat.read(entry.path, as_version=4)
     if fingerprint(fresh) != fingerprint(old):
         return False
@@ -357,7 +350,7 @@ def refresh_prose(entry: Entry, entries: list[Entry]) -> bool:
             ran = next(outputs)
             cell["outputs"], cell["execution_count"] = ran.outputs, ran.execution_count
     fresh.metadata["ferkit"] = old.metadata.get("ferkit", {})
-    write(normalise(fresh), entry.path)
+    write(fill(normalise(fresh), old), entry.path)
     return True
 
 
@@ -423,8 +416,13 @@ def complaints(entry: Entry, entries: list[Entry], committed: NotebookNode | Non
     found = []
     if fingerprint(fresh) != fingerprint(committed) or stamp.get("fingerprint") != fingerprint(committed):
         found.append(f"{entry.path.name} shows outputs of other code than {entry.source.name} has: make notebooks N={entry.number}")
-    elif [(c.id, c.source, tags(c)) for c in fresh.cells] != [(c.id, c.source, tags(c)) for c in committed.cells]:
-        found.append(f"{entry.path.name} has other text or links than its source and manifest.toml: make prose")
+    else:
+        try:
+            fill(fresh, committed)
+        except ValueError as error:
+            found.append(f"{entry.path.name}: {error}")
+        if [(c.id, c.source, tags(c)) for c in fresh.cells] != [(c.id, c.source, tags(c)) for c in committed.cells]:
+            found.append(f"{entry.path.name} has other text or links than its source, its records and manifest.toml: make prose")
     if stamp.get("profile") != "teach":
         found.append(f"{entry.path.name} was built under profile {stamp.get('profile')!r}, not 'teach': make notebooks N={entry.number}")
     return found

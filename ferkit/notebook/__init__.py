@@ -6,20 +6,25 @@ What a paper says comes out of its ledger with `ledger_table`. `footer` ends it.
 """
 
 from ferkit.notebook.exercises import check
+from ferkit.notebook.figures import figure, numbered, table
 from ferkit.notebook.ledger import STATUS, LedgerTable, ledger_table
-from ferkit.notebook.recording import RECORD_MIME, record, records, records_in
+from ferkit.notebook.recording import RECORD_MIME, UNITS, record, records, records_in
 from ferkit.notebook.session import PROFILES, footer, profile
 
 __all__ = [
     "PROFILES",
     "RECORD_MIME",
     "STATUS",
+    "UNITS",
     "LedgerTable",
     "check",
+    "figure",
     "footer",
     "ledger_table",
+    "numbered",
     "profile",
     "record",
     "records",
     "records_in",
+    "table",
 ]

@@ -16,11 +16,16 @@ from IPython.display import display
 PROFILES = ("smoke", "teach", "paper")
 
 # A kernel runs one notebook, so one module-level note of when it began and how is enough.
-_session: dict[str, Any] = {"began": time.perf_counter(), "profile": "none", "chapter": None}
+_session: dict[str, Any] = {"began": time.perf_counter(), "profile": "none", "chapter": None, "figure": {}, "table": {}}
 
 
 def profile(
-    name: str, *, smoke: Mapping[str, Any], teach: Mapping[str, Any], paper: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    smoke: Mapping[str, Any],
+    teach: Mapping[str, Any],
+    paper: Mapping[str, Any] | None = None,
+    chapter: int | None = None,
 ) -> SimpleNamespace:
     """The settings of a notebook under one profile: `S = profile(PROFILE, smoke=dict(epochs=1), teach=dict(epochs=8))`.
 
@@ -30,6 +35,7 @@ def profile(
         smoke: settings by name; the other profiles must give the same names.
         teach: the same for `teach`.
         paper: the same for `paper`; a notebook without a full recipe leaves it out and gets `teach`.
+        chapter: the notebook's number, for those of its figures and tables.
 
     Returns:
         A namespace with the settings as attributes, and `profile`, the name of the one in use.
@@ -44,8 +50,19 @@ def profile(
     for other, settings in choices.items():
         if odd := set(settings) ^ set(teach):
             raise ValueError(f"profiles `teach` and `{other}` must name the same settings; only one has {', '.join(sorted(odd))}")
-    _session["profile"] = name
+    _session["profile"], _session["chapter"] = name, chapter
     return SimpleNamespace(profile=name, **choices[name])
+
+
+def number_of(kind: str, name: str) -> str:
+    """The number of a "figure" or "table", such as 10.3: the next one for a new name, and again the same for a known one.
+
+    Raises ValueError where no chapter is set.
+    """
+    if _session["chapter"] is None:
+        raise ValueError(f"{kind} {name} has no chapter; name it where the settings are chosen: profile(..., chapter=10)")
+    names = _session[kind]
+    return f"{_session['chapter']}.{names.setdefault(name, len(names) + 1)}"
 
 
 def footer(data: Any = None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ferkit.papers.ledger import STATUSES, Ledger, Row, Table, read
 
-__all__ = ["STATUSES", "Ledger", "Row", "Table", "keys", "load", "read"]
+__all__ = ["STATUSES", "Ledger", "Row", "Table", "by_prefix", "keys", "load", "read"]
 
 _FOLDER = Path(__file__).parent
 
@@ -27,3 +27,11 @@ def load(key: str) -> Ledger:
     if key not in keys():
         raise ValueError(f"Expected the key of a paper, found {key!r}. Known: {', '.join(keys())}.")
     return read(_FOLDER / f"{key}.toml")
+
+
+def by_prefix(prefix: str) -> Ledger:
+    """Return the ledger whose rows have this prefix, such as RE. Raises ValueError listing the known ones."""
+    ledgers = {ledger.prefix: ledger for ledger in map(load, keys())}
+    if prefix not in ledgers:
+        raise ValueError(f"Expected the prefix of a paper, found {prefix!r}. Known: {', '.join(ledgers)}.")
+    return ledgers[prefix]

@@ -24,6 +24,7 @@ STATUSES = {
 }
 
 _TEST = re.compile(r"tests/[a-z]+/test_\w+\.py::test_\w+")
+_PREFIX = re.compile(r"[A-Z]{2,4}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 
 Value = float | int | str | None
@@ -84,6 +85,7 @@ class Ledger:
     """A paper as data: its particulars, its tables by key, its rows in file order."""
 
     key: str
+    prefix: str
     title: str
     authors: tuple[str, ...]
     venue: str
@@ -99,6 +101,14 @@ class Ledger:
     def __getitem__(self, row_id: str) -> Row:
         """Return the row with this id. Raises ValueError listing the known ids."""
         return self.select(row_id)[0]
+
+    def label(self, row_id: str) -> str:
+        """Return a row's code with its paper's, such as RE-A11: two papers may both have a row A11."""
+        return f"{self.prefix}-{row_id}"
+
+    def anchor(self, row_id: str) -> str:
+        """Return where a row stands on its paper's page, such as re-a11."""
+        return self.label(row_id).lower().replace(".", "-")
 
     def sections(self) -> tuple[str, ...]:
         """Return the sections in the order of their first row."""
@@ -138,8 +148,10 @@ def read(path: str | Path) -> Ledger:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name}: not readable as TOML ({error}); correct the file there.") from None
-    top = {name: str for name in ("title", "venue", "doi", "arxiv", "code", "commit", "licence")}
+    top = {name: str for name in ("prefix", "title", "venue", "doi", "arxiv", "code", "commit", "licence")}
     _check(data, path.name, top | {"authors": list, "year": int, "tables": dict, "rows": list}, optional={"tables"})
+    if not _PREFIX.fullmatch(data["prefix"]):
+        raise ValueError(f"{path.name}: the prefix must be two to four capital letters, found {data['prefix']!r}; change it.")
     tables = {key: _table(path.name, key, table) for key, table in data.pop("tables", {}).items()}
     rows = tuple(_row(path.name, number, row) for number, row in enumerate(data.pop("rows"), 1))
     seen: set[str] = set()

@@ -1,6 +1,7 @@
 """The house style: colours, fonts, a Figure that shows itself, and the few drawing helpers that the figures share."""
 
 import io
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -61,6 +62,12 @@ class Figure(matplotlib.figure.Figure):
 
     def _repr_png_(self) -> bytes:
         return to_png(self)
+
+
+def forget(figure: matplotlib.figure.Figure) -> None:
+    """Close a figure made by pyplot, which would be shown a second time at the end of its cell."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(figure)
 
 
 def style() -> AbstractContextManager:

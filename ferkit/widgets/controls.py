@@ -3,7 +3,6 @@
 import html
 import inspect
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -153,8 +152,7 @@ def _options(box: Any) -> list[Any]:
 
 def _render(result: Any, *, small: bool = True) -> _Shown:
     if isinstance(result, matplotlib.figure.Figure):
-        if "matplotlib.pyplot" in sys.modules:
-            sys.modules["matplotlib.pyplot"].close(result)  # a figure made by pyplot would be shown a second time
+        plots.forget(result)
         return _Shown(png=plots.to_png(result, small=small))
     if hasattr(result, "_repr_html_"):
         return _Shown(html=result._repr_html_())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import nbformat
 import pytest
 
-from notebooks import build
+from notebooks import build, words
 from tests.support import checks, demo
 
 ENTRIES = demo.entries()
@@ -149,7 +149,7 @@ def test_bands_that_say_nothing(band):
 
 def test_unknown_reference_is_refused():
     with pytest.raises(ValueError, match=r"\[@nobody\] is not in"):
-        build.reference_list("as [@nobody] says")
+        words.reference_list("as [@nobody] says")
 
 
 def test_manifest_refuses_unknown_keys_and_disorder(tmp_path):

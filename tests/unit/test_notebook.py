@@ -114,7 +114,8 @@ def test_records_refuses(shown, tmp_path):
 
 @pytest.mark.parametrize(
     ("answer", "expected", "tolerance"),
-    [(4, 4, 0), (0.3, 0.1 + 0.2, 0), (3.2, 3.0, 0.25), ((1, 2), [1, 2], 0), ("sadness", "sadness", 0), ([0.9, 2], (1, 2), 0.2), (["sad", "fear"], ("sad", "fear"), 0), (torch.tensor(4), 4, 0), (True, True, 0)],
+    [(4, 4, 0), (0.3, 0.1 + 0.2, 0), (3.2, 3.0, 0.25), ((1, 2), [1, 2], 0), ("sadness", "sadness", 0), ([0.9, 2], (1, 2), 0.2), (["sad", "fear"], ("sad", "fear"), 0), (torch.tensor(4), 4, 0), (True, True, 0),
+     (torch.tensor(4.0, requires_grad=True), 4, 0), ([torch.tensor(1.5, requires_grad=True), 2], [1.5, 2], 0), (np.array(["sad", "fear"]), ["sad", "fear"], 0), (np.array([1, 2]), (1, 2), 0), ((3, 64, 64), torch.Size([3, 64, 64]), 0), (np.bool_(True), True, 0), (1e-12, 0.0, 1e-9)],
 )
 def test_check_accepts(capsys, answer, expected, tolerance):
     check("the answer", answer, expected, tolerance=tolerance)
@@ -122,13 +123,46 @@ def test_check_accepts(capsys, answer, expected, tolerance):
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected", "tolerance"),
-    [(5, 4, 0), (0.31, 0.1 + 0.2, 0), (3.3, 3.0, 0.25), ((2, 1), [1, 2], 0), ("sad", "sadness", 0), ("x", 4.0, 0), (4, [4], 0), (math.nan, 4.0, 1)],
+    ("answer", "expected", "tolerance", "says"),
+    [
+        (5, 4, 0, "That is too large."),
+        (0.31, 0.1 + 0.2, 0, "That is too large."),
+        (2.7, 3.0, 0.25, "That is too small."),
+        (-3.0, 3.0, 0.25, "The sign is wrong."),
+        (71.0, 0.71, 0.01, "A hundred times too large"),
+        (0.71, 71.0, 0.01, "A hundred times too small"),
+        ((2, 1, 3), [1, 2, 3], 0, "2 of 3 values are wrong, at position 1; 2."),
+        ([[1, 2], [3, 5]], [[1, 2], [3, 4]], 0, "1 of 4 values is wrong, at position 2, 2."),
+        ("sad", "sadness", 0, "That is not it."),
+        (["sad", "fear"], ["sad", "joy"], 0, "1 of 2 values is wrong, at position 2."),
+        ("x", 4.0, 0, "Expected a number, found a text."),
+        ("5", 5, 0, "Expected a number, found a text."),
+        (["5"], [5], 0, "Expected a number, found a text."),
+        (5, "5", 0, "Expected a text, found a number."),
+        (1, True, 0, "Expected True or False, found a number."),
+        (True, 1, 0, "Expected a number, found True or False."),
+        (False, True, 0, "That is not it."),
+        (4, [4], 0, "Expected a single value or a list"),
+        ([1, 2], [1, 2, 3], 0, "Expected 3 values, found 2 values."),
+        ([[1, 2]], [[1], [2]], 0, "Expected the shape (2, 1), found the shape (1, 2)."),
+        (math.nan, 4.0, 1, "not a finite number"),
+        ({"a": 1}, 4, 0, "Expected a number, found something else (object)."),
+        ([[1], [1, 2]], [1, 2], 0, "Expected a number, found something else (object)."),
+    ],
 )
-def test_check_says_what_is_wrong(capsys, answer, expected, tolerance):
-    with pytest.raises(AssertionError, match="the answer: got .*Count the pads."):
+def test_check_says_what_is_wrong_and_not_what_is_right(capsys, answer, expected, tolerance, says):
+    with pytest.raises(AssertionError) as caught:
         check("the answer", answer, expected, tolerance=tolerance, hint="Count the pads.")
+    message = str(caught.value)
+    assert message.startswith("✗ the answer: got ") and says in message and message.endswith(" Count the pads.")
+    assert caught.value._render_traceback_() == [message]  # what Jupyter shows
     assert capsys.readouterr().out == ""
+
+
+def test_check_does_not_give_the_answer_away():
+    with pytest.raises(AssertionError) as caught:
+        check("the answer", 12345, 80238599)
+    assert "80238599" not in str(caught.value)
 
 
 def test_check_waits_for_an_answer(capsys):

@@ -232,6 +232,7 @@ def test_fer2013_counts_and_copies():
 # ------------------------------------------------------------------------------------------------------------ bad ledgers
 
 GOOD = """
+prefix = "TO"
 title = "T"
 authors = ["A"]
 venue = "V"
@@ -302,6 +303,7 @@ def test_a_good_ledger_is_read(tmp_path):
         ('[1, "-"]', "[1]", "toy.toml, table I, row x: expected 2 values for its columns"),
         ('[1, "-"]', "[1, true]", "toy.toml, table I, row x: cells are numbers or text"),
         ('caption = "C"\n', "", "toy.toml, table I: missing caption"),
+        ('prefix = "TO"', 'prefix = "T1"', "toy.toml: the prefix must be two to four capital letters, found 'T1'"),
         ('title = "T"', "title = T", "toy.toml: not readable as TOML"),
     ],
 )  # fmt: skip
