@@ -25,7 +25,7 @@ def figure(picture: Any, name: str, caption: str, alt: str) -> None:
     """Shows a picture with its number and caption: "**Figure 10.3.** Gates of three branches. ..."
 
     Args:
-        picture: a matplotlib Figure, or anything else with an SVG or PNG representation, such as a `Diagram`.
+        picture: a matplotlib Figure, or anything else with an SVG, PNG or HTML representation, such as a `Diagram`.
         name: short and lower-case, such as "gates-by-branch"; the text refers to the figure as `{fig:gates-by-branch}`.
         caption: one or two sentences of Markdown that say what to see, not what was drawn.
         alt: what the picture shows, for those who cannot see it. nbconvert, GitHub and the book hand it on; JupyterLab 4
@@ -35,23 +35,7 @@ def figure(picture: Any, name: str, caption: str, alt: str) -> None:
         ValueError: no chapter is set (`profile(..., chapter=10)`), the name is no such name, or a text is missing.
     """
     _check_words(name, caption, alt=alt)
-    problems: list[str] = []
-    if hasattr(picture, "_repr_svg_"):
-        data = {"image/svg+xml": picture._repr_svg_()}
-        problems = picture.problems() if hasattr(picture, "problems") else []
-    else:
-        from matplotlib.figure import Figure  # here, so that reading records waits for neither this nor torch
-
-        from ferkit import plots
-
-        if isinstance(picture, Figure):
-            problems, png = plots.problems(picture), plots.to_png(picture)
-            plots.forget(picture)
-        elif hasattr(picture, "_repr_png_"):
-            png = picture._repr_png_()
-        else:
-            raise ValueError(f"figure {name}: expected a figure or something with a picture, found {type(picture).__name__}")
-        data = {"image/png": base64.b64encode(png).decode()}
+    data, problems = _drawn(picture, name)
     note = {"kind": "figure", "name": name, "number": number_of("figure", name), "caption": caption, "alt": alt, "problems": problems}
     mime = next(iter(data))
     display({**data, "text/plain": alt}, raw=True, metadata={mime: {"alt": alt}, "ferkit": note})
@@ -107,6 +91,26 @@ def numbered(cells: Iterable[Mapping[str, Any]], where: str) -> dict[str, str]:
                     raise ValueError(f"{where} shows two of the name {key}; give each its own")
                 found[key] = f"{note['kind'].capitalize()} {note['number']}"
     return found
+
+
+def _drawn(picture: Any, name: str) -> tuple[dict[str, str], list[str]]:
+    """A picture by its MIME type, and what `plots.problems` or its own `problems` says of it."""
+    from matplotlib.figure import Figure  # here, so that reading records waits for neither this nor torch
+
+    from ferkit import plots
+
+    if isinstance(picture, Figure):
+        problems, png = plots.problems(picture), plots.to_png(picture)
+        plots.forget(picture)
+        return {"image/png": base64.b64encode(png).decode()}, problems
+    problems = picture.problems() if hasattr(picture, "problems") else []
+    if hasattr(picture, "_repr_svg_"):
+        return {"image/svg+xml": picture._repr_svg_()}, problems
+    if hasattr(picture, "_repr_png_"):
+        return {"image/png": base64.b64encode(picture._repr_png_()).decode()}, problems
+    if hasattr(picture, "_repr_html_"):
+        return {"text/html": picture._repr_html_()}, problems
+    raise ValueError(f"figure {name}: expected a figure or something that draws itself, found {type(picture).__name__}")
 
 
 def _caption(note: Mapping[str, Any]) -> None:

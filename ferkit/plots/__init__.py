@@ -8,7 +8,18 @@ from ferkit.plots.comparison import cost_scatter, reliability_diagram
 from ferkit.plots.data import number_table, vote_rules, votes_below, word_columns
 from ferkit.plots.diversity import lines, paths
 from ferkit.plots.explanations import curve_with_band, feature_map2d, feature_neighbours, mask_grid, scores_bars
-from ferkit.plots.house import COLOURS, EMOTION_COLOURS, PAGE_INCHES, STYLE, Figure, colour, forget, style, to_png
+from ferkit.plots.house import (
+    COLOURS,
+    EMOTION_COLOURS,
+    PAGE_INCHES,
+    STYLE,
+    Figure,
+    colour,
+    forget,
+    in_few_colours,
+    style,
+    to_png,
+)
 from ferkit.plots.legible import problems
 from ferkit.plots.light import cost_steps, footprint, matrices, stacked_costs
 from ferkit.plots.masking import mask_sizes, reweighted, schedule_replay
@@ -54,6 +65,7 @@ __all__ = [
     "footprint",
     "forget",
     "gate_bars",
+    "in_few_colours",
     "intervals",
     "lines",
     "mask_grid",

@@ -86,12 +86,19 @@ def to_png(figure: matplotlib.figure.Figure, *, small: bool = True) -> bytes:
     `small`: in 256 colours, the figure's own: a notebook full of figures stays a third of its size, and nobody sees it. A
     picture that only a live control shows need not be small, and is drawn in half the time.
     """
-    drawn, buffer = io.BytesIO(), io.BytesIO()
+    drawn = io.BytesIO()
     with style():
         figure.savefig(drawn, format="png", pil_kwargs={} if small else {"compress_level": 1})
     if not small:
         return drawn.getvalue()
-    Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE).save(buffer, "png", optimize=True)
+    return in_few_colours(Image.open(drawn))
+
+
+def in_few_colours(image: Image.Image) -> bytes:
+    """A picture as PNG in its own 256 colours."""
+    buffer = io.BytesIO()
+    few = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
+    few.save(buffer, "png", optimize=True)
     return buffer.getvalue()
 
 

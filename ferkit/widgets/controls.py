@@ -1,19 +1,22 @@
-"""explore(): the picture of a function of a few values first, then controls that redraw it."""
+"""explore(): pictures of a function of a few values first, then controls that redraw it."""
 
 import html
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import ipywidgets
 import matplotlib.figure
 import numpy as np
+import traitlets
 from IPython.display import HTML, Image, display
 from ipywidgets import interactive
 
 from ferkit import plots
+from ferkit.notebook import figure
+from ferkit.widgets.strips import Cells, Frames
 
 
 class _Shown(NamedTuple):
@@ -70,6 +73,10 @@ class Panel(ipywidgets.VBox):
             self._note.value = f'<span style="color:#B00020">{type(error).__name__}: {html.escape(said)}</span>'
             return
         self._note.value = ""
+        self.show(shown)
+
+    def show(self, shown: "_Shown") -> None:
+        """Show this as the live picture."""
         self._picture.value, self._text.value = shown.png, shown.html
         self._picture.layout.display = "block" if shown.png else "none"
         self._text.layout.display = "block" if shown.html else "none"
@@ -80,21 +87,34 @@ class Panel(ipywidgets.VBox):
         return "(Live controls: run this notebook in JupyterLab.)"
 
 
-def explore(fn: Callable[..., Any], **controls: Any) -> None:
-    """Show `fn` at its initial values as a plain picture, and below it controls that redraw it.
+def explore(
+    fn: Callable[..., Any],
+    *,
+    strip: Sequence[Mapping[str, Any]] = (),
+    name: str = "",
+    caption: str = "",
+    alt: str = "",
+    **controls: Any,
+) -> None:
+    """Show `fn` in contrasting states as a numbered figure, and below it controls that redraw it.
 
     Args:
         fn: called with one keyword per control; returns a Figure, or an object that has an HTML or PNG representation.
         controls: as in ipywidgets.interact: (min, max) or (min, max, step), a list or dict of options, a bool, a number, a
             text, or a widget. Where `fn` gives a parameter a default, that is the initial value.
+        strip: two to four states that contrast, such as [{"gamma": 0.1}, {"gamma": 10}]; what a state leaves out is at its
+            initial value. The text may speak of these states only: on paper and on GitHub there are no others.
+        name, caption, alt: of the strip, as of `ferkit.notebook.figure`.
 
-    The picture is an ordinary output, so it is there without a running kernel; at the first change the live one takes its
-    place. An error of `fn` at its initial values is raised. Later ones are shown in one line below the picture, which
-    stays, and the controls stay usable. With the environment variable FERKIT_WIDGETS=sweep, which tests set, `fn` is also
-    called once for every option of every control, the others at their initial values, and its errors are raised.
+    The strip is an ordinary output, so it is there without a running kernel. Where no strip is given, `fn` at its initial
+    values is shown in its place, until the first change. An error of `fn` at its initial values is raised. Later ones are
+    shown in one line below the picture, which stays, and the controls stay usable. With the environment variable
+    FERKIT_WIDGETS=sweep, which tests set, `fn` is also called once for every option of every control, the others at their
+    initial values, and its errors are raised.
 
     Raises:
-        ValueError: something that is no control, or a function that returns nothing to show.
+        ValueError: something that is no control, a state that the controls cannot reach, or a function that returns nothing
+            to show.
 
     """
     boxes = controls_for(fn, controls)
@@ -102,8 +122,48 @@ def explore(fn: Callable[..., Any], **controls: Any) -> None:
     if os.environ.get("FERKIT_WIDGETS") == "sweep":
         for values in sweep_values(boxes):
             _render(fn(**values))
-    static = display(Image(data=first.png) if first.png else HTML(first.html), display_id=True)
-    display(Panel(fn, boxes, static))
+    if strip:
+        figure(film_strip(fn, boxes, strip), name, caption, alt)
+        panel = Panel(fn, boxes)
+        panel.show(first)
+    else:
+        panel = Panel(fn, boxes, display(Image(data=first.png) if first.png else HTML(first.html), display_id=True))
+    display(panel)
+
+
+def film_strip(fn: Callable[..., Any], boxes: Mapping[str, Any], states: Sequence[Mapping[str, Any]]) -> Frames | Cells:
+    """What `fn` draws in each state, under the state in words. Raises ValueError for a state the controls cannot reach."""
+    if not 2 <= len(states) <= 4:
+        raise ValueError(f"expected two to four states that contrast, found {len(states)}")
+    shown: dict[str, _Shown] = {}
+    problems: list[str] = []
+    for state in states:
+        if unknown := sorted(set(state) - set(boxes)):
+            raise ValueError(f"the strip sets {unknown[0]!r}, which is no control; there are {', '.join(boxes)}")
+        label = ", ".join(f"{boxes[name].description} = {_in_words(boxes[name], value)}" for name, value in state.items())
+        result = fn(**{name: state.get(name, box.value) for name, box in boxes.items()})
+        problems += plots.problems(result) if isinstance(result, matplotlib.figure.Figure) else []
+        shown[label] = _render(result)
+    if all(frame.png for frame in shown.values()):
+        return Frames({label: frame.png for label, frame in shown.items()}, list(dict.fromkeys(problems)))
+    return Cells({label: frame.html for label, frame in shown.items()})
+
+
+def _in_words(box: Any, value: Any) -> str:
+    """How the control itself would show this value, which must be one it can have."""
+    initial = box.value
+    try:
+        box.value = value
+        if not np.all(np.isclose(box.value, value)) if isinstance(value, float) else box.value != value:
+            raise ValueError
+        shown = box.label if hasattr(box, "label") else box.value
+    except (traitlets.TraitError, ValueError):
+        raise ValueError(f"the strip sets {box.description!r} to {value!r}, which the control cannot have") from None
+    finally:
+        box.value = initial
+    if isinstance(shown, bool):
+        return "on" if shown else "off"
+    return f"{shown:g}" if isinstance(shown, float) else str(shown)
 
 
 def controls_for(fn: Callable[..., Any], controls: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """explore() and the widgets over it: plain functions on every option, the error path, the sweep."""
 
+import io
 from typing import Any
 
 import ipywidgets
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from IPython.display import HTML, Image
@@ -144,6 +146,87 @@ def test_without_a_notebook_it_still_runs(capsys: pytest.CaptureFixture, monkeyp
     monkeypatch.delenv("FERKIT_WIDGETS", raising=False)
     widgets.explore(dot, k=(0, 4))
     assert "Live controls" in capsys.readouterr().out
+
+
+# -- film strips -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """What `explore` hands to `figure`."""
+    found: list[tuple] = []
+    monkeypatch.setattr(controls, "figure", lambda *given: found.append(given))
+    return found
+
+
+WORDS = {"name": "dots", "caption": "It moves to the right.", "alt": "Two dots on a line."}
+
+
+def test_a_strip_stands_above_the_live_picture(shown: list[Any], figures: list[tuple]) -> None:
+    widgets.explore(dot, k=(0, 4), word=["sharp", "flat"], strip=[{"k": 0}, {"k": 4, "word": "flat"}], **WORDS)
+    [(strip, name, caption, alt)] = figures
+    assert (name, caption, alt) == tuple(WORDS.values())
+    assert [label for row in strip.rows() for label, _ in row] == ["k = 0", "k = 4, word = flat"]
+    frames = [np.array(frame) for row in strip.rows() for _, frame in row]
+    for frame, k in zip(frames, (0, 4), strict=True):
+        assert np.array_equal(frame, np.array(PIL.Image.open(io.BytesIO(plots.to_png(dot(k)))).convert("RGB")))
+    [panel] = shown  # no static twin: the strip is what stays without a kernel
+    picture, _, note, [slider, _] = parts(panel)
+    assert picture.value == plots.to_png(dot(1)) and picture.layout.display == "block" and slider.value == 1
+    slider.value = 3
+    assert picture.value == live_png(dot(3))
+
+
+def test_a_strip_breaks_into_rows_at_the_page_and_says_what_cannot_be_read(figures: list[tuple], shown: list[Any]) -> None:
+    def wide(k: int = 1) -> plots.Figure:
+        from ferkit.plots.house import new_figure
+
+        figure, axes = new_figure(1, 1, (3.5, 1.5))
+        axes[0, 0].set_title("title", fontsize=9 if k else 6)
+        return figure
+
+    widgets.explore(wide, k=(0, 4), strip=[{"k": 1}, {"k": 2}, {"k": 0}], **WORDS)
+    [(strip, *_)] = figures
+    assert [[label for label, _ in row] for row in strip.rows()] == [["k = 1", "k = 2"], ["k = 0"]]
+    assert strip.problems() == ["'title' has 6.0 points at page width; at least 9 are needed"]
+    width, height = PIL.Image.open(io.BytesIO(strip._repr_png_())).size
+    assert 700 < width <= 800 and 330 < height < 380
+    long = ipywidgets.IntSlider(1, 0, 4, description="a control with a name as long as a whole sentence of text")
+    assert "wider than its frame" in controls.film_strip(wide, {"k": long}, [{"k": 1}, {"k": 2}]).problems()[0]
+
+
+def test_a_strip_of_html(figures: list[tuple], shown: list[Any]) -> None:
+    widgets.explore(lambda n: HTML(f"<i>{n}</i>"), n={"one": 1, "two": 2}, strip=[{"n": 1}, {"n": 2}], **WORDS)
+    page = figures[0][0]._repr_html_()
+    assert "<b>n = one</b><br><i>1</i>" in page and "<b>n = two</b><br><i>2</i>" in page
+
+
+@pytest.mark.parametrize(
+    ("strip", "says"),
+    [
+        ([{"k": 1}], "two to four states"),
+        ([{"k": i} for i in range(5)], "two to four states"),
+        ([{"k": 1}, {"j": 2}], "sets 'j', which is no control; there are k, word"),
+        ([{"k": 1}, {"k": 9}], "sets 'k' to 9, which the control cannot have"),
+        ([{"k": 1}, {"word": "round"}], "sets 'word' to 'round'"),
+    ],
+)
+def test_a_strip_of_states_that_no_reader_can_reach_is_refused(strip: list, says: str, shown: list[Any]) -> None:
+    with pytest.raises(ValueError, match=says):
+        widgets.explore(dot, k=(0, 4), word=["sharp", "flat"], strip=strip, **WORDS)
+    assert shown == []
+
+
+def test_sweep_covers_strip_and_controls(shown: list[Any], figures: list[tuple], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple] = []
+
+    def draw(k: int = 1, word: str = "a") -> plots.Figure:
+        seen.append((k, word))
+        return dot(1)
+
+    monkeypatch.setenv("FERKIT_WIDGETS", "sweep")
+    widgets.explore(draw, k=(0, 2), word=["a", "b"], strip=[{"k": 0, "word": "b"}, {"k": 2, "word": "b"}], **WORDS)
+    assert {(0, "b"), (2, "b"), (0, "a"), (1, "a"), (2, "a"), (1, "b")} == set(seen)
 
 
 # -- sweep -------------------------------------------------------------------------------------------------------------
