@@ -4,8 +4,10 @@ Figures are made without pyplot, so there is no global state, nothing is drawn t
 notebook the last expression of a cell shows itself; `to_png` gives the same bytes.
 """
 
+from ferkit.plots import gallery
 from ferkit.plots.comparison import cost_scatter, reliability_diagram
 from ferkit.plots.data import number_table, vote_rules, votes_below, word_columns
+from ferkit.plots.diagram import Box, Diagram, Frame, Parallel, Series, Skip
 from ferkit.plots.diversity import lines, paths
 from ferkit.plots.explanations import curve_with_band, feature_map2d, feature_neighbours, mask_grid, scores_bars
 from ferkit.plots.house import (
@@ -42,7 +44,13 @@ __all__ = [
     "EMOTION_COLOURS",
     "PAGE_INCHES",
     "STYLE",
+    "Box",
+    "Diagram",
     "Figure",
+    "Frame",
+    "Parallel",
+    "Series",
+    "Skip",
     "ablation",
     "cam_grid",
     "chain",
@@ -64,6 +72,7 @@ __all__ = [
     "feature_neighbours",
     "footprint",
     "forget",
+    "gallery",
     "gate_bars",
     "in_few_colours",
     "intervals",

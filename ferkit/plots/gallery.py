@@ -1,0 +1,100 @@
+"""The networks of the four papers and their blocks, drawn: each function returns a Diagram for `ferkit.notebook.figure`.
+
+Shapes are channels × height × width, as the released code has them; tests/unit/test_diagrams.py compares them with the
+networks of `ferkit.models`.
+"""
+
+from ferkit.plots.diagram import Box, Diagram, Frame, Parallel, Series, Skip
+
+
+def resemotenet(*, size: int = 64) -> Diagram:
+    """ResEmoteNet: three convolution stages, the squeeze-and-excitation gate, three residual blocks, a classifier.
+
+    On the arrows the channels, below them the sides of the map.
+    """
+
+    def shape(channels: int, halved: int) -> str:
+        side = size >> halved
+        return f"{channels}\n{side} × {side}"
+
+    return Diagram(
+        Box("image", kind="data"), shape(3, 0),
+        Box("conv 3×3\nBN, ReLU\npool"), shape(64, 1),
+        Box("conv 3×3\nBN, ReLU\npool"), shape(128, 2),
+        Box("conv 3×3\nBN, ReLU\npool"), shape(256, 3),
+        Frame("SE", Parallel(Box("gate", kind="gate"), Skip(), join="×")), Diagram.BREAK,
+        Box("residual\nblock"), shape(512, 4),
+        Box("residual\nblock"), shape(1024, 5),
+        Box("residual\nblock"), shape(2048, 6),
+        Box("mean over\nplaces", kind="pool"), "2048",
+        Box("3 hidden layers\n1024, 512, 256", kind="head"), "256",
+        Box("linear", kind="head"), "7",
+    )  # fmt: skip
+
+
+def se_block(*, channels: int = 256, reduction: int = 16) -> Diagram:
+    """Squeeze and excitation: one number per channel, computed from the means of all of them, scales the map."""
+    return Diagram(
+        Box("x", kind="data"), f"{channels} × h × w",
+        Parallel(
+            Series(
+                Box("mean over\nplaces", kind="pool"), f"{channels}",
+                Box("linear\nReLU"), f"{channels // reduction}",
+                Box("linear"), f"{channels}",
+                Box("sigmoid", kind="gate"), f"{channels}",
+            ),
+            Skip(),
+            join="×",
+        ), "the same\nshape",
+        Box("y", kind="data"),
+    )  # fmt: skip
+
+
+def residual_masking_block() -> Diagram:
+    """Residual masking: a residual stage's map x, and a small U-Net whose mask M of the same shape multiplies it as 1 + M."""
+    return Diagram(
+        Box("x", kind="data"),
+        Parallel(
+            Frame(
+                "masking block of depth 2",
+                Box("unit"),
+                Parallel(Skip(), Series(Box("pool", kind="pool"), Box("unit"), Box("up")), join="cat"),
+                Box("2 units"), Box("softmax\nover C", kind="gate"), "M", Box("1 + M", kind="gate"),
+            ),
+            Skip(),
+            join="×",
+        ), "x(1 + M)",
+    )  # fmt: skip
+
+
+def esr(*, branches: int = 3) -> Diagram:
+    """Ensembles with shared representations: one base, then branches that each answer; the vote is their answer."""
+    arms = [Series(Box(f"branch {i}\nconv ×4"), "512", Box("linear", kind="head"), f"y{_below(i)}") for i in range(1, branches + 1)]
+    return Diagram(
+        Box("image", kind="data"), "3 × 96 × 96",
+        Box("shared base\nconv ×4"), "128 × 20 × 20",
+        Parallel(*arms, join="vote"),
+        Box("class", kind="data"),
+    )  # fmt: skip
+
+
+def _below(number: int) -> str:
+    return "".join("₀₁₂₃₄₅₆₇₈₉"[int(d)] for d in str(number))
+
+
+def lfnsb_bottleneck() -> Diagram:
+    """The inverted bottleneck of LFNSB: widen, mix neighbours channel by channel, attend, narrow, add."""
+    return Diagram(
+        Box("x", kind="data"), "c × h × w",
+        Parallel(
+            Skip("only where stride is 1 and c is kept"),
+            Series(
+                Box("conv 1×1\nBN, PReLU"), "t",
+                Box("mixed\ndepthwise conv"), "t",
+                Box("coordinate\nattention", kind="gate"), "t",
+                Box("conv 1×1\nBN"), "c",
+            ),
+            join="+",
+        ),
+        Box("y", kind="data"),
+    )  # fmt: skip
