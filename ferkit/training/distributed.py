@@ -107,7 +107,7 @@ def synchronised_batch_norm(module: nn.Module) -> Callable[[], None]:
     alone = (m for m in module.modules() if isinstance(m, _BatchNorm) and not isinstance(m, nn.SyncBatchNorm | GlobalBatchNorm))
     changed = [(m, type(m)) for m in alone]
     for layer, kind in changed:
-        layer.__class__ = _over_all(kind)
+        layer.__class__ = _over_all(kind)  # type: ignore[arg-type]
 
     def restore() -> None:
         for layer, kind in changed:
