@@ -9,7 +9,7 @@ from ferkit.notebook.exercises import check
 from ferkit.notebook.figures import figure, numbered, table
 from ferkit.notebook.ledger import STATUS, LedgerTable, ledger_table
 from ferkit.notebook.recording import RECORD_MIME, UNITS, record, records, records_in
-from ferkit.notebook.session import PROFILES, footer, profile
+from ferkit.notebook.session import PROFILES, footer, parameters_given, profile
 
 __all__ = [
     "PROFILES",
@@ -22,6 +22,7 @@ __all__ = [
     "footer",
     "ledger_table",
     "numbered",
+    "parameters_given",
     "profile",
     "record",
     "records",

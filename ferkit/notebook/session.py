@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import html
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,32 @@ def profile(
             raise ValueError(f"profiles `teach` and `{other}` must name the same settings; only one has {', '.join(sorted(odd))}")
     _session["profile"], _session["chapter"] = name, chapter
     return SimpleNamespace(profile=name, **choices[name])
+
+
+def parameters_given(names: Mapping[str, Any], *, own: Collection[str], known: Collection[str]) -> dict[str, Any]:
+    """What papermill wrote below the parameters cell, for a notebook whose parameters are the keys of something.
+
+    papermill only warns of a parameter that the cell does not have, so a misspelt one would go unnoticed.
+
+    Args:
+        names: `globals()`, in the first cell after the parameters, before its own imports.
+        own: names that the parameters cell itself has.
+        known: names that may be given.
+
+    Raises:
+        ValueError: a name that is neither, with the nearest one that is.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    hidden = set(own) | set(shell.user_ns_hidden if shell is not None else ())
+    plain = str | int | float | list | dict | None
+    given = {name: value for name, value in names.items() if name not in hidden and not name.startswith("_") and isinstance(value, plain)}
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(name, [*known, *own], n=1)
+            raise ValueError(f"the notebook has no parameter {name!r}{f'; did you mean {close[0]}?' if close else ''}")
+    return given
 
 
 def number_of(kind: str, name: str) -> str:

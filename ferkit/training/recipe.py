@@ -7,7 +7,8 @@ import copy
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -325,8 +326,8 @@ def resolve(
         recipe: a recipe, or the file of one.
         profile: "smoke", "teach" or "paper". It asks no network for a width or a picture size it does not come in
             (`EXCEPTIONS`), and its number of epochs is that of each stage.
-        changes: values by key, as of `Recipe.overlay`; they always win, and are refused later by a network that does not
-            have them.
+        changes: values by key, as of `Recipe.overlay`, or YAML texts of them; they always win, and are refused later by a
+            network that does not have them.
         data: another data set. The example's path, options, splits and target are those of the old one and go with it.
         data_path: where the data set lies.
 
@@ -349,7 +350,16 @@ def resolve(
         chosen = chosen.overlay({key: Recipe.default(key) for key in of_the_old})
     if data_path is not None:
         by_hand["data_path"] = str(data_path)
-    return chosen.overlay(by_hand)
+    return chosen.overlay({key: _from_text(key, value) for key, value in by_hand.items()})
+
+
+def _from_text(key: str, value: Any) -> Any:
+    """What is meant by a text where none can be, such as "true" or "{head: linear}": papermill's -p gives no other."""
+    if not isinstance(value, str) or key not in Recipe.model_fields:
+        return value
+    kind = Recipe.model_fields[key].annotation
+    is_text = kind is str or get_origin(kind) is Literal or (get_origin(kind) is UnionType and str in get_args(kind))
+    return value if is_text else yaml.safe_load(value)
 
 
 def _number(key: str, value: Any) -> Any:

@@ -56,75 +56,14 @@
 PROFILE = "paper"  # "paper": the recipe as it stands; "teach" or "smoke": shrunk, on synthetic faces
 OUT = "runs"  # folder of all runs; this one gets a folder of its own in it
 RESUME = True  # go on where an earlier start of this run stopped
-
-# The recipe, with the defaults of ferkit.training.recipe.Recipe: papermill writes the values of a recipe file over these.
-# Section 2 says what the keys are for. By hand, rather change the example there.
-# what it is called
-name = "experiment"
-source = ""
-# the network and what it starts from
-model = "resemotenet"
-width = 1.0
-model_options = {}
-init = None
-image_size = None
-# the pictures and their splits
-data = "synthetic"
-data_path = None
-data_options = {}
-test_split = "test"
-validation_split = None
-validation_fraction = 0.1
-split_seed = 0
-drop_leaked = False
-folds = None
-test_fold = None
-fold_pool = "all"
-target = "label"
-augmentation = "none"
-# the steps: how many, how large, how that changes
-epochs = 10
-batch_size = 64
-optimizer = "sgd"
-lr = 0.05
-weight_decay = 1e-4
-momentum = 0.9
-nesterov = False
-sam_rho = 0.0
-schedule = "constant"
-warmup_epochs = 0.0
-lr_floor = 0.0
-lr_drop = 0.1
-plateau_patience = 10
-step_epochs = 30
-part_lr = {}
-# what is minimised
-loss = None
-loss_options = {}
-class_weight = "none"
-label_smoothing = 0.0
-flood = 0.0
-# which pictures, how often, in how many rounds
-sampler = "shuffle"
-per_class = None
-stages = []
-# care, and which epoch is kept
-grad_clip = 0.0
-ema_decay = 0.0
-early_stopping = None
-select = "val_accuracy"
-# how it is computed
-precision = "no"
-channels_last = False
-tta = None
-seed = 0
-workers = 0
-threads = None
-checkpoint_steps = 0
-# several runs by one recipe
-sweep = {}
+# Besides these, every key of a recipe is a parameter: `-f recipe.yaml` gives many at once, `-p epochs 3` one. Section 2 lists them.
 
 # %%
+from ferkit.notebook import parameters_given
+from ferkit.training import Recipe
+
+given = parameters_given(globals(), own=["PROFILE", "OUT", "RESUME"], known=Recipe.model_fields)
+
 import _thread
 import inspect
 import re
@@ -145,18 +84,17 @@ from ferkit.models import count_parameters, summarise
 from ferkit.notebook import footer, profile, record
 from ferkit.predict import predict_probabilities
 from ferkit.runs.publish import read_record
-from ferkit.training.recipe import PROFILES, Recipe, resolve
 from ferkit.runs.series import asks_for_several, run_all
-from ferkit.training.loop import newest_checkpoint
+from ferkit.training import PROFILES, resolve
+from ferkit.training.checkpoints import newest_checkpoint
 
-values = {f.name: globals()[f.name] for f in Recipe.model_fields}  # before anything else takes these names
 S = profile(PROFILE, **{p: dict(changes=changes, resume=RESUME and p != "smoke") for p, changes in PROFILES.items()})
 
 # %% [markdown]
 # ## 2 · What will be run
 #
-# Every recipe file gives its run a name. While `name` is the default, no recipe was handed over, and the notebook runs the example in
-# the next cell: the network at an eighth of its width, on drawn faces. Change it as you like.
+# Every recipe file gives its run a name. Where no `name` was handed over, no recipe was, and the notebook runs the example in the next
+# cell, with the values you gave in the place of its own: the network at an eighth of its width, on drawn faces. Change it as you like.
 
 # %%
 example = dict(
@@ -174,23 +112,21 @@ example = dict(
     label_smoothing=0.1,
 )
 usual = Recipe().as_dict()
-changed = {key: value for key, value in values.items() if value != usual[key]}
-given = Recipe.of(changed if "name" in changed else {**example, **changed})
-# A shrunk run is another run: it gets another folder.
-recipe = given.overlay(S.profile).overlay({"name": f"{given.name}-{S.profile}"}) if S.changes else given
+if "name" in given:  # a recipe was handed over, and the profile shrinks it
+    recipe = resolve(resolve(Recipe(), changes=given), profile=S.profile)
+else:
+    recipe = resolve(Recipe(**example), profile=S.profile, changes=given)
+if S.changes:  # a shrunk run is another run: it gets another folder
+    recipe = recipe.overlay({"name": f"{recipe.name}-{S.profile}"})
 
 # %% [markdown]
-# This is the recipe, as the file that the run will keep. What is not in it keeps its default. papermill only *warns* of a parameter
-# that it does not know, so look here for what you passed.
+# This is the recipe, as the file that the run will keep. What is not in it keeps its default. What you gave by `-p` or `-f` always
+# wins over the example. A profile shrinks a whole recipe that you hand over, as `--profile` does in a shell.
 
 # %%
-with tempfile.TemporaryDirectory() as folder:
-    recipe.overlay({"data_path": None}).save(Path(folder, "recipe.yaml"))  # where your files lie need not be in a report
-    print(Path(folder, "recipe.yaml").read_text(encoding="utf-8"))
+print(recipe.overlay({"data_path": None}).to_yaml())  # where your files lie need not be in a report
 if S.changes:
-    written = given.as_dict()
-    replaced = [key for key, value in recipe.as_dict().items() if value != written[key] and key != "name"]
-    print(f"profile {S.profile} replaced {', '.join(replaced)}")
+    print(f"profile {S.profile} set {', '.join(S.changes)}")
 
 # %% [markdown]
 # All keys there are, by what they are for; those of this run are printed bold. (`help(...)` of what a line points to says more: what
@@ -208,7 +144,7 @@ GROUPS = {  # first key of each group: what the group is for
     "precision": "how it is computed; no part of the method but for `tta` and `seed`",
     "sweep": "several runs by one recipe",
 }
-entries = re.findall(r"^    (\w+(?:, \w+)*): (.+?)(?=^    \w|\Z)", inspect.getdoc(Recipe).split("Attributes:")[1], re.M | re.S)
+entries = re.findall(r"^    (\w+(?:, \w+)*): (.+?)(?=^    \w|\Z)", inspect.getdoc(Recipe).split("Attributes:")[1].split("Raises:")[0], re.M | re.S)
 said = {key: (keys.split(", "), " ".join(text.split())) for keys, text in entries for key in keys.split(", ")}
 assert list(said) == list(dict.fromkeys(said)) and set(said) == set(usual)
 lines, seen = ["| for | keys |", "|---|---|"], set()
