@@ -43,8 +43,9 @@ class LedgerTable:
             for value, place in self._voices(row).values():
                 note = f"<br><small>{html.escape(place)}</small>" if place else ""
                 columns.append(html.escape(value) + note)
-            why = f"<br><small>{html.escape(row.why)}</small>" if row.why else ""
-            columns.append(f'<b style="color:{colour}">{sign}</b>{why}')
+            notes = [html.escape(row.why)] if row.why else []
+            notes += [f"<i>For the authors:</i> {html.escape(row.for_authors)}"] if row.for_authors else []
+            columns.append(f'<b style="color:{colour}">{sign}</b>' + "".join(f"<br><small>{note}</small>" for note in notes))
             lines.append("<tr>" + "".join(f'<td style="text-align:left;vertical-align:top">{c}</td>' for c in columns) + "</tr>")
         return "\n".join([*lines, "</tbody></table>"])
 
@@ -52,7 +53,8 @@ class LedgerTable:
         blocks = []
         for row in self.rows:
             lines = [f"{row.id}  {row.what}  [{STATUS[row.status][0]}]"]
-            voices = {**self._voices(row), **({"why": (row.why, "")} if row.why else {})}
+            notes = {"why": (row.why, ""), "for the authors": (row.for_authors, "")}
+            voices = self._voices(row) | {name: note for name, note in notes.items() if note[0]}
             for voice, (value, place) in voices.items():
                 text = f"{value}  ({place})" if place else value
                 lines += textwrap.wrap(text, 110, initial_indent=f"  {voice:<24}", subsequent_indent=" " * 26)

@@ -41,6 +41,60 @@ def reachable(percent: float | str, n: int, decimals: int = 2) -> list[tuple[int
     return hits
 
 
+def ways_to_print(percent: str, images: Sequence[int], runs: int = 10) -> list[str]:
+    """Say every way in which `percent` can be the accuracy of one run, a mean of runs, or a sum of printed numbers.
+
+    `images` are the sizes of all sets that can be meant; each number may be rounded or cut. Decimals are those of
+    `percent` as printed. Means are those of 2 to `runs` runs. A sum (a printed accuracy plus a printed gain) may be off by
+    one last digit downwards and two upwards. With three runs on 3,068 images every number of two decimals can be
+    printed: counting images alone excludes little.
+    """
+    decimals = len(percent.partition(".")[2])
+    printed, unit = Fraction(Decimal(percent)), Fraction(1, 10**decimals)
+    found = []
+    for n in images:
+        for r in range(1, runs + 1):
+            of = f"{n}" if r == 1 else f"{r} runs on {n}"
+            found += [f"{k} of {of}, {way}" for k, way in reachable(percent, r * n, decimals)]
+        least, most = math.ceil((printed - unit) * n / 100), math.ceil((printed + 2 * unit) * n / 100)
+        found += [f"{k} of {n}, as a sum of two printed numbers" for k in range(least, most)]
+    return found
+
+
+def exclusion(
+    *,
+    accuracy: str = "",
+    images: Sequence[int] = (),
+    loss: str = "",
+    batch: int = 0,
+    total: int | None = None,
+    parts: Sequence[int] = (),
+) -> list[str]:
+    """Check that printed numbers exclude each other; return the ways in which they do not, none if they do.
+
+    Three forms, numbers as printed: `total` with `parts`, counts that have to add up; `accuracy` in percent with the sizes
+    `images` of all sets that can be meant; and these with a `loss`, read as 100 times the mean cross entropy in nats of the
+    same images, as a mean over images or over batches of `batch`. Rounding, cutting and means of several runs are allowed
+    throughout: the bound on a loss is linear in the accuracy, so what holds for each run holds for their means.
+
+    Raises ValueError if the numbers are of none of these forms.
+    """
+    if total is not None and parts and not accuracy:
+        return [f"{' + '.join(map(str, parts))} = {total}"] if sum(parts) == total else []
+    if not accuracy or not images:
+        raise ValueError("expected total and parts, or accuracy and images with or without loss and batch")
+    if not loss:
+        return ways_to_print(accuracy, images)
+    digit = [10.0 ** -len(text.partition(".")[2]) for text in (loss, accuracy)]
+    least = 100 * minimal_cross_entropy(min(1.0, (float(accuracy) + digit[1]) / 100))  # of the highest accuracy that prints so
+    found = []
+    for n in images:
+        share = n / (batch * -(-n // batch)) if batch else 1.0  # all errors in full batches, the short one counting as much
+        if float(loss) + digit[0] > least * share:
+            found.append(f"a loss of at least {least * share:.3f} on {n} images")
+    return found
+
+
 def minimal_cross_entropy(accuracy: float) -> float:
     r"""Return the least mean cross entropy (nats) that a classifier of this accuracy can have: $(1-a)\ln 2$.
 
@@ -88,9 +142,9 @@ def confusion_implied_accuracy_by_prediction(
 ) -> tuple[float, float]:
     """Return the least and greatest accuracy if the rows of a printed confusion matrix are the *predicted* classes.
 
-    `cells` (K, K) are shares of the rows as printed, each off by `half_width` at most; `counts` the images per true class, in the
-    same order. How often each class was predicted is not known, so a linear programme looks for the numbers of images that fit all
-    cells and counts. Where rows are the true classes, `confusion_implied_accuracy` is the answer.
+    `cells` (K, K) are shares of the rows as printed, each off by `half_width` at most; `counts` the images per true class,
+    in the same order. How often each class was predicted is not known, so a linear programme looks for the numbers of
+    images that fit all cells and counts. Where rows are the true classes, `confusion_implied_accuracy` is the answer.
 
     Raises ValueError if no numbers fit, or for shapes that do not belong together.
     """

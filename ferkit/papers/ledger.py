@@ -2,6 +2,10 @@
 
 A ledger is a TOML file with the paper's particulars on top, `[tables.<key>]` for numbers that code needs, and one
 `[[rows]]` per claim or fact. The reader accepts nothing it does not know and says in one sentence what is wrong where.
+
+The authors are colleagues, so the two statuses that speak against a paper have to be earned: *conflicts* needs two named
+places that speak of the same thing, *impossible* an arithmetic check that is run on reading, and both a sentence on what
+speaks for the authors. What our copy of a source has lost (`lost`, on top of the file) can only be *unverified*.
 """
 
 from __future__ import annotations
@@ -14,15 +18,22 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-#: What a row can conclude.
+from ferkit.papers import arithmetic
+
+#: What a row can conclude. Every ledger repeats these definitions in its header.
 STATUSES = {
     "agrees": "paper, released code and arithmetic say the same wherever they speak",
-    "conflicts": "two of them differ, or the paper differs from itself",
+    "conflicts": "two named places say different things about the same thing",
     "unstated": "needed to repeat the work, and the paper does not say it",
-    "impossible": "arithmetic excludes the printed value under the reading named in the row",
-    "unverified": "nothing public to check it against, or not checked here",
+    "impossible": "arithmetic excludes the printed value under the reading named, also if rounded, cut, averaged or added up",
+    "unverified": "nothing public to check it against, not checked here, or lost in our copy of the source",
 }
 
+#: The statuses that speak against the paper or its code.
+ADVERSE = ("conflicts", "impossible")
+
+#: How a paper voice begins that says nothing, and so can conflict with nothing.
+_SILENT = re.compile(r"not (stated|mentioned|named|described|discussed|printed)\b|could not be recovered|.*, not recovered")
 _TEST = re.compile(r"tests/[a-z]+/test_\w+\.py::test_\w+")
 _PREFIX = re.compile(r"[A-Z]{2,4}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -32,7 +43,12 @@ Value = float | int | str | None
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One claim or fact, in three voices: what the paper says, what the released code does, what ferkit does."""
+    """One claim or fact, in three voices: what the paper says, what the released code does, what ferkit does.
+
+    Where the other source is no code (a data set's file, a cited paper, what people write in an issue), the second voice
+    names it. `for_authors` says what speaks for them, or "Nothing found."; `excluded` holds the printed numbers of a row
+    of status impossible, as `arithmetic.exclusion` reads them.
+    """
 
     id: str
     what: str
@@ -44,6 +60,8 @@ class Row:
     code_place: str = ""
     ours: str = ""
     why: str = ""
+    for_authors: str = ""
+    excluded: tuple[Mapping[str, Any], ...] = ()
     test: str = ""
 
 
@@ -82,7 +100,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """A paper as data: its particulars, its tables by key, its rows in file order."""
+    """A paper as data: its particulars, its tables by key, its rows in file order; `lost` are places our copy lacks."""
 
     key: str
     prefix: str
@@ -95,6 +113,7 @@ class Ledger:
     code: str
     commit: str
     licence: str
+    lost: tuple[str, ...]
     tables: Mapping[str, Table]
     rows: tuple[Row, ...]
 
@@ -149,17 +168,19 @@ def read(path: str | Path) -> Ledger:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name}: not readable as TOML ({error}); correct the file there.") from None
     top = {name: str for name in ("prefix", "title", "venue", "doi", "arxiv", "code", "commit", "licence")}
-    _check(data, path.name, top | {"authors": list, "year": int, "tables": dict, "rows": list}, optional={"tables"})
+    lists = {"authors": list, "year": int, "lost": list, "tables": dict, "rows": list}
+    _check(data, path.name, top | lists, optional={"tables", "lost"})
     if not _PREFIX.fullmatch(data["prefix"]):
         raise ValueError(f"{path.name}: the prefix must be two to four capital letters, found {data['prefix']!r}; change it.")
+    lost = tuple(data.pop("lost", ()))
     tables = {key: _table(path.name, key, table) for key, table in data.pop("tables", {}).items()}
-    rows = tuple(_row(path.name, number, row) for number, row in enumerate(data.pop("rows"), 1))
+    rows = tuple(_row(path.name, number, row, lost) for number, row in enumerate(data.pop("rows"), 1))
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:
             raise ValueError(f"{path.name}, row {row.id}: the id is used twice; give each row its own.")
         seen.add(row.id)
-    return Ledger(key=path.stem, authors=tuple(data.pop("authors")), tables=MappingProxyType(tables), rows=rows, **data)
+    return Ledger(key=path.stem, authors=tuple(data.pop("authors")), lost=lost, tables=MappingProxyType(tables), rows=rows, **data)
 
 
 def _check(found: Any, where: str, types: Mapping[str, type], optional: set[str]) -> None:
@@ -177,13 +198,13 @@ def _check(found: Any, where: str, types: Mapping[str, type], optional: set[str]
             raise ValueError(f"{where}: {name} is empty; fill it in or leave the line out.")
 
 
-def _row(file: str, number: int, data: Any) -> Row:
+def _row(file: str, number: int, data: Any, lost: tuple[str, ...]) -> Row:
     name = data.get("id") if isinstance(data, dict) else None
     where = f"{file}, row {name}" if isinstance(name, str) and name else f"{file}, row number {number}"
     required = {"id", "what", "section", "status"}
-    names = {field.name: str for field in fields(Row)}
+    names = {field.name: str for field in fields(Row)} | {"excluded": list}
     _check(data, where, names, optional=set(names) - required)
-    row = Row(**data)
+    row = Row(**data | {"excluded": tuple(data.get("excluded", ()))})
     if not _ID.fullmatch(row.id):
         raise ValueError(f"{where}: the id must be letters, digits, dots and hyphens, found {row.id!r}; rename it.")
     if row.status not in STATUSES:
@@ -197,7 +218,36 @@ def _row(file: str, number: int, data: Any) -> Row:
         raise ValueError(f"{where}: status {row.status} needs a reason; add why.")
     if row.test and not _TEST.fullmatch(row.test):
         raise ValueError(f"{where}: test must read tests/unit/test_x.py::test_y, found {row.test!r}; correct it.")
+    _earned(row, where, lost)
     return row
+
+
+def _places(row: Row) -> list[str]:
+    """The different places that say something, the paper's first; a paper that is silent has none."""
+    silent = not row.paper or bool(_SILENT.match(row.paper))
+    said = ("" if silent else row.paper_place, row.code_place)
+    return list(dict.fromkeys(place for voice in said for place in voice.split("; ") if place))
+
+
+def _earned(row: Row, where: str, lost: tuple[str, ...]) -> None:
+    """Whether the row may have its status."""
+    for place in lost:
+        if row.status != "unverified" and re.search(rf"{re.escape(place)}\b", row.paper_place):
+            raise ValueError(f"{where}: our copy lacks {place}, so the row can only be unverified; change status or place.")
+    if row.status in ADVERSE and not row.for_authors:
+        raise ValueError(f"{where}: status {row.status} needs for_authors; say what speaks for them, or 'Nothing found.'")
+    if row.status == "conflicts" and len(found := _places(row)) < 2:
+        shown = ", ".join(found) or "none"
+        raise ValueError(f"{where}: status conflicts needs two places that speak, found {shown}; name both, joined by '; '.")
+    if (row.status == "impossible") != bool(row.excluded):
+        raise ValueError(f"{where}: excluded belongs to status impossible and to no other; give both or neither.")
+    for printed in row.excluded:
+        try:
+            ways = arithmetic.exclusion(**printed)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where}: excluded cannot be checked ({error}); correct it.") from None
+        if ways:
+            raise ValueError(f"{where}: {printed} is possible, as {ways[0]}; impossible is not the status.")
 
 
 def _table(file: str, key: str, data: Any) -> Table:

@@ -85,6 +85,31 @@ def test_reachable_refuses_what_was_not_printed(percent, n, decimals):
         a.reachable(percent, n, decimals)
 
 
+def test_ways_to_print_by_hand():
+    assert a.ways_to_print("33.33", [3], runs=1) == ["1 of 3, rounded", "1 of 3, as a sum of two printed numbers"]
+    assert a.ways_to_print("33.32", [3], runs=1) == ["1 of 3, as a sum of two printed numbers"]
+    assert a.ways_to_print("33.31", [3], runs=1) == []  # 33.333 is more than two last digits above
+    assert a.ways_to_print("33.35", [3], runs=1) == [] != a.ways_to_print("33.34", [3], runs=1)  # one last digit below
+    assert a.ways_to_print("16.67", [3], runs=1) == [] and a.ways_to_print("16.67", [3], runs=2) == ["1 of 2 runs on 3, rounded"]
+    assert a.ways_to_print("25.0", [3], runs=1) == [] and a.ways_to_print("25.0", [3, 4], runs=1)[0] == "1 of 4, rounded"
+    # three runs on 3068 images print every number of two decimals
+    assert all(a.ways_to_print(f"{x / 100:.2f}", [3068], runs=3) for x in range(9000, 9100))
+
+
+def test_exclusion_by_hand():
+    assert a.exclusion(total=6, parts=[1, 2, 4]) == [] and a.exclusion(total=7, parts=[1, 2, 4]) == ["1 + 2 + 4 = 7"]
+    assert a.exclusion(accuracy="33.37", images=[3]) == [] != a.exclusion(accuracy="33.33", images=[3])
+    # a tenth of the answers wrong costs 6.93 at least, 6.92 at the highest accuracy that prints as 90.00
+    assert a.exclusion(accuracy="90.00", images=[1000], loss="6.91") == []
+    assert a.exclusion(accuracy="90.00", images=[1000], loss="6.92") == ["a loss of at least 6.925 on 1000 images"]
+    # 1000 images are 62 batches of 16 and one of 8, which counts as much as the others
+    assert a.exclusion(accuracy="90.00", images=[1000], loss="6.89", batch=16) == ["a loss of at least 6.870 on 1000 images"]
+    assert a.exclusion(accuracy="90.00", images=[1000], loss="6.85", batch=16) == []
+    for wrong in ({}, {"total": 3}, {"accuracy": "90.00"}, {"loss": "1", "images": [3]}):
+        with pytest.raises(ValueError, match="expected total and parts, or accuracy and images"):
+            a.exclusion(**wrong)
+
+
 def test_cross_entropy_bound_is_met_by_ties_and_by_no_network_below():
     assert a.minimal_cross_entropy(1) == 0
     assert a.minimal_cross_entropy(0.9) == pytest.approx(0.1 * math.log(2))
@@ -312,6 +337,9 @@ def test_ablation_deltas():
 
 
 def test_unreachable_accuracies():
+    # means of two runs are another matter: all five can be printed
+    two_runs = [a.reachable(x, 2 * n)[0][0] for x, n in ((94.76, 3068), (94.18, 3068), (82.77, 3068), (72.93, 3500), (72.39, 3500))]
+    assert two_runs == [5815, 5779, 5079, 5105, 5067]
     for percent in (94.76, 94.18, 82.77):
         assert a.reachable(percent, 3068) == [] == a.reachable(percent, 3067), percent
     assert a.reachable(72.93, 3500) == [] == a.reachable(72.39, 3500)
@@ -377,6 +405,9 @@ def test_confusion_diagonals():
     headline = TABLES["III"].row("ResEmoteNet")
     assert implied("FER2013", counts("fer2013", "PrivateTest")) == (77.9, 78.9)
     assert implied("FER2013", counts("II", "FER2013 test")) == (75.5, 76.5)
+    for name, sizes, cut in (("FER2013", counts("fer2013", "PrivateTest"), (78.4, 79.4)), ("RAF-DB", counts("II", "RAF-DB test"), (97.3, 98.3))):
+        recalls = counts("confusion", name)
+        assert tuple(round(100 * sum((r + up) * n for r, n in zip(recalls, sizes, strict=True)) / sum(sizes), 1) for up in (0, 0.01)) == cut
     assert headline["FER2013"] > 78.9
     assert implied("RAF-DB", counts("II", "RAF-DB test")) == (96.8, 97.8)
     assert headline["RAF-DB"] < 96.8

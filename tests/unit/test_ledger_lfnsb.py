@@ -140,6 +140,9 @@ def test_what_could_not_be_recovered_is_unverified():
     ]
     assert {row.id for row in lost} == {"stages", "totals", "T2.rest", "T4.rest", "T6-8"}
     assert all(row.status == "unverified" for row in lost)
+    assert {"Table 1", "Table 4", "Fig. 6"} <= set(LEDGER.lost)
+    cited = {row.id for row in LEDGER.rows if any(place in row.paper_place for place in LEDGER.lost)}
+    assert {"lfn", "A9", "T3.affectnet", "T4.alpha", "A18", "fig6bc"} <= cited
     assert all(TABLES["4"].row(x)["accuracy"] is None for x in ("0.2", "0.3", "0.4", "0.5"))
 
 
@@ -461,6 +464,7 @@ def test_affectnet_65_45():
     assert a.reachable(64.26, 3500) == [(2249, "rounded")] and a.reachable(66.57, 3500) == [(2330, "rounded")]
     assert a.reachable(65.45, 3499) == [(2290, "rounded")]
     assert a.reachable(66.57, 3499) == [] == a.reachable(64.26, 3499)
+    assert round(100 * 2291 / 3500, 3) == 65.457 and a.ways_to_print("65.45", [3500])[0] == "2291 of 3500, truncated"
 
 
 def test_gains():
@@ -471,6 +475,9 @@ def test_gains():
     assert (2768 - 2748, 2794 - 2768) == (20, 26)
     half = a.binomial_half_width(0.8957, 3068)
     assert round(100 * half, 2) == 1.08 and round(half * 3068) == 33 > 26
+    gains = TABLES["5"].row("gain")
+    assert round(gains["AffectNet-7"] - gains["RAF-DB"], 2) == 0.27
+    assert round(100 * a.binomial_half_width(0.6657, 3500) / 1.96, 1) == 0.8
     assert TABLES["5"].cell("LFN", "AffectNet-7") != TABLES["3"].cell("CE + CH", "AffectNet-7")  # 65.453 and 65.45
 
 

@@ -342,6 +342,8 @@ def test_comparator_parameters():
     rounded = {n for n, (exact, printed) in table.rows.items() if round(exact / 1e6, 1) == printed}
     assert rounded == {"EfficientNet_b2b", "GoogLeNet", "Inception_v3"}  # rounding explains only these
     assert table.cell("ResMaskingNet", "parameters") == total(network(), 2)
+    assert max(table.column("parameters"), key=table.column("parameters").get) == "VGG19"  # by the printed numbers it is not
+    assert round((table.cell("VGG19", "parameters") - total(network(), 2)) / 1e6, 1) == 1.8
     assert table.cell("ResNet34", "parameters") == sum(
         network()[n][2] for n in ("conv1", "layer1", "layer2", "layer3", "layer4", "fc")
     )
@@ -371,6 +373,9 @@ def test_confusion_diagonals():
     assert round(100 * sum(diagonal) / 7, 2) == 72.86
     middle, low, high, diagonal = implied("confusion-vemo", counts("vemo", "test"))
     assert (middle, low, high) == (66.68, 66.18, 67.18) and TABLES["IV"].cell("ResMaskingNet", "accuracy") < low
+    cells = [TABLES["confusion-vemo"].rows[name] for name in CLASSES]
+    bounds = a.confusion_implied_accuracy_by_prediction(cells, counts("vemo", "test"))
+    assert [round(100 * x, 2) for x in bounds] == [65.31, 67.18] and bounds[0] < 0.6594 < bounds[1]
     order = sorted(CLASSES, key=dict(zip(CLASSES, diagonal, strict=True)).get)
     assert order[:4] == ["fear", "disgust", "neutral", "sad"]
 

@@ -182,14 +182,15 @@ def test_every_row_of_every_ledger_is_shown_in_three_voices():
         assert page.count("<tr>") == len(table.rows) + 1
         for row in table.rows:
             assert row.id in text and f"[{notebook.STATUS[row.status][0]}]" in text
+        assert page.count("<i>For the authors:</i>") == text.count("  for the authors  ") == sum(bool(row.for_authors) for row in table.rows) > 0
         for voice in ("the paper says", "the released code does", "we do"):
             assert voice in page and text.count(f"  {voice:<24}") == len(table.rows)
 
 
 def test_ledger_table_selects_and_escapes():
-    row = papers.Row(id="X1", what="a < b", section="s", status="conflicts", paper="1 & 2", paper_place="eq. 1", why="<b>")
+    row = papers.Row(id="X1", what="a < b", section="s", status="conflicts", paper="1 & 2", paper_place="eq. 1", why="<b>", for_authors="c < d")
     page = notebook.LedgerTable([row])._repr_html_()
-    assert "a &lt; b" in page and "1 &amp; 2" in page and "&lt;b&gt;" in page and "✗ conflicts" in page
+    assert "a &lt; b" in page and "1 &amp; 2" in page and "&lt;b&gt;" in page and "✗ conflicts" in page and "For the authors:</i> c &lt; d" in page
     ledger = papers.load("resemotenet")
     ids = [row.id for row in ledger.rows[:3]][::-1]
     assert [row.id for row in ledger_table(ledger, *ids).rows] == ids
