@@ -1,7 +1,7 @@
 """Builds the notebooks of this folder from their sources in `py/`, and the tables made from `manifest.toml`.
 
     python notebooks/build.py [N ...]            run the sources and write the notebooks (all, or those numbered N)
-    python notebooks/build.py --prose [N ...]    refresh text and links, keep outputs; runs no code
+    python notebooks/build.py --prose [N ...]    refresh text, links and ledger tables, keep other outputs; runs no code
     python notebooks/build.py --check            say what is not as a build would leave it; runs no code, writes nothing
     python notebooks/build.py --html             all notebooks as pages in build/html
     python notebooks/build.py --profile smoke --out DIR [N ...]      run under another profile, into another folder
@@ -13,6 +13,7 @@ it on GitHub. A hash of the code cells is stored in the notebook, so outputs tha
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -311,6 +312,27 @@ def _clean(text: str) -> str:
     return text
 
 
+def shown_rows(cell: NotebookNode) -> dict[str, str] | None:
+    """What a code cell that ends in `ledger_table(...)` shows of the ledgers as they are now; None for any other cell.
+
+    Ledgers are text that is mended like prose, so a committed table follows them without running the notebook. Arguments
+    are literals, or a list of them that the same cell makes.
+    """
+    if cell.cell_type != "code" or "ledger_table(" not in cell.source:
+        return None
+    *before, last = ast.parse(cell.source).body
+    call = getattr(last, "value", None)
+    if not (isinstance(last, ast.Expr) and isinstance(call, ast.Call) and getattr(call.func, "id", "") == "ledger_table"):
+        return None
+    from ferkit.notebook import ledger_table
+
+    literal = [s for s in before if isinstance(s, ast.Assign | ast.AugAssign) and isinstance(s.value, ast.List | ast.Constant)]
+    names: dict = {"ledger_table": ledger_table}
+    exec(compile(ast.Module(literal, type_ignores=[]), "<cell>", "exec"), names)
+    table = eval(compile(ast.Expression(call), "<cell>", "eval"), names)
+    return {"text/html": _clean(table._repr_html_()), "text/plain": _clean(repr(table))}
+
+
 def build(entry: Entry, entries: list[Entry], profile: str, out: Path) -> Path:
     """Executes a source under a profile and writes the notebook; a failed run leaves the old file as it was."""
     import torch
@@ -340,7 +362,7 @@ def write(notebook: NotebookNode, path: Path) -> Path:
 
 
 def refresh_prose(entry: Entry, entries: list[Entry]) -> bool:
-    """Brings text, numbers and links of a committed notebook up to date, keeping its outputs; False when its code is another's."""
+    """Brings text, numbers, links and ledger tables of a committed notebook up to date; False when its code is another's."""
     fresh, old = assemble(entry, entries), nbformat.read(entry.path, as_version=4)
     if fingerprint(fresh) != fingerprint(old):
         return False
@@ -349,6 +371,10 @@ def refresh_prose(entry: Entry, entries: list[Entry]) -> bool:
         if cell.cell_type == "code":
             ran = next(outputs)
             cell["outputs"], cell["execution_count"] = ran.outputs, ran.execution_count
+            if rows := shown_rows(cell):
+                for output in cell.outputs:
+                    if output.output_type == "execute_result":
+                        output["data"].update(rows)
     fresh.metadata["ferkit"] = old.metadata.get("ferkit", {})
     write(fill(normalise(fresh), old), entry.path)
     return True
@@ -423,6 +449,8 @@ def complaints(entry: Entry, entries: list[Entry], committed: NotebookNode | Non
             found.append(f"{entry.path.name}: {error}")
         if [(c.id, c.source, tags(c)) for c in fresh.cells] != [(c.id, c.source, tags(c)) for c in committed.cells]:
             found.append(f"{entry.path.name} has other text or links than its source, its records and manifest.toml: make prose")
+        if any(out.data != rows for c in committed.cells if (rows := shown_rows(c)) for out in c.outputs if out.output_type == "execute_result"):
+            found.append(f"{entry.path.name} shows rows that a ledger has no more: make prose")
     if stamp.get("profile") != "teach":
         found.append(f"{entry.path.name} was built under profile {stamp.get('profile')!r}, not 'teach': make notebooks N={entry.number}")
     return found

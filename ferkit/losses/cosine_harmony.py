@@ -1,4 +1,4 @@
-r"""Cosine-Harmony loss of Chen and Huang (Computation 2024, 12(10), 201), as released, as printed, and as it must be meant."""
+r"""Cosine-Harmony loss of Chen and Huang (Computation 2024, 12(10), 201), as released, with a term of its words, and as the words ask."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ferkit.losses.feature import FeatureLoss, cosine_distance
 
-VARIANTS = ("released", "paper", "ours")
+VARIANTS = ("released", "code_sign", "ours")
 VARIANCES = ("batch_total", "within_class")
 
 
@@ -24,15 +24,15 @@ class HarmonyTerms(NamedTuple):
     d_intra: Tensor
     """Mean distance to the own centre."""
     d_inter: Tensor
-    """Mean distance to the other centres, over N(C - 1) pairs: what the name promises."""
+    """Mean distance to the other centres, over N(C - 1) pairs: what the text describes."""
     d_inter_released: Tensor
     """What the released code computes under that name, $d_{intra}/(C - 1)$: it sums over the own class again."""
     variance: Tensor
     """V, the variance the intra term is divided by, without `eps`; `ours` does not use it."""
     intra_weight: Tensor
-    r"""Released: $\alpha/V + (1 - \alpha)/(C - 1)$; paper: $\alpha/V$; ours: 1."""
+    r"""Released: $\alpha/V + (1 - \alpha)/(C - 1)$; code_sign: $\alpha/V$; ours: 1."""
     inter_weight: Tensor
-    r"""Released: 0, no other class ever enters; paper: $+(1 - \alpha)$, which pulls towards them; ours: $-\lambda$."""
+    r"""Released: 0, no other class enters; code_sign: $+(1 - \alpha)$, which pulls towards them; ours: $-\lambda$."""
     loss: Tensor
     """The number that is minimised."""
 
@@ -73,29 +73,30 @@ class CosineHarmonyLoss(FeatureLoss):
     - `released`: $\alpha\,d_{intra}/V + (1-\alpha)\,d_{intra}/(C-1)$, what losses.py of github.com/1chenchen22/LFNSB@caf8fad
       computes: its inter-class term sums over the mask of the own class again, so it is $d_{intra}$ with a weight. V is the
       unbiased variance over the batch, all classes mixed. Its centres are random and never reach an optimiser.
-    - `paper`: $\alpha\,d_{intra}/V + (1-\alpha)\,d_{inter}$, the form the text of section 3 most probably prints (its
-      equations are missing from the copies we could read; V is the released one here, so that the two differ in $d_{inter}$
-      alone). The plus sign makes training *reduce* the distance to other classes: with trained centres all classes collapse
-      into one direction. A counter-example, not for use.
+    - `code_sign`: $\alpha\,d_{intra}/V + (1-\alpha)\,d_{inter}$, a hybrid made here: the inter-class term that the text
+      describes in words, with the plus sign of the released code, and V as released, so that the two differ in $d_{inter}$
+      alone. It is not the paper's formula: that is missing from every copy we could read, and the words around it ask to
+      *maximise* the distance between classes. The plus sign makes training *reduce* it: with trained centres all classes
+      collapse into one direction. A counter-example, not for use.
     - `ours` (default): $d_{intra} - \lambda\,d_{inter}$ with trained centres, what the text says the loss is for. Flipping
-      the sign in `paper` would not do: $\alpha/V$ starves the attraction, and features leave their own centre too. Without
+      the sign in `code_sign` would not do: $\alpha/V$ starves the attraction, and features leave their own centre too. Without
       the division it is bounded, in $[-2\lambda, 2]$, and at best the centres form a simplex. The default because it is
       the only one of the three under which classes move apart.
 
     Args:
         num_classes: C, at least 2.
         num_features: D, at least 2.
-        variant: "released", "paper" or "ours".
-        alpha: $\alpha$ of `released` and `paper`, in [0, 1] (0.1 in the released code and best in Table 4).
+        variant: "released", "code_sign" or "ours".
+        alpha: $\alpha$ of `released` and `code_sign`, in [0, 1] (0.1 in the released code, and best by section 3.3.2).
         separation: $\lambda$ of `ours`, at least 0.
         train_centres: None: only `ours` trains them, as the released code does not and the text does not say. Fixed ones are
             a buffer; both are saved with the weights.
-        eps: added to V in `released` and `paper` (0 in the released code).
-        variance: V of `released` and `paper`: "batch_total" around the mean of the batch, as in both; or "within_class"
+        eps: added to V in `released` and `code_sign` (0 in the released code).
+        variance: V of `released` and `code_sign`: "batch_total" around the mean of the batch, as in both; or "within_class"
             around the mean of each class, which is what the text calls it. Both unbiased.
 
     Raises:
-        ValueError: options out of range; on a batch without variance, where `released` and `paper` divide by zero.
+        ValueError: options out of range; on a batch without variance, where `released` and `code_sign` divide by zero.
 
     """
 

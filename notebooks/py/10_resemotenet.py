@@ -186,9 +186,9 @@ with capture(full, ["stage1", "stage2", "stage3"]) as seen, torch.no_grad():
 #
 # $$z_c = \frac{1}{HW}\sum_{i,j} X_{FE}(c,i,j), \qquad s = \sigma\big(W_2\,\mathrm{ReLU}(W_1 z)\big), \qquad Y_c = s_c \cdot X_{FE}(c)$$
 #
-# One number per channel goes in (its mean), one number per channel comes out (its gate), and the map is multiplied by it. Neither
-# the ratio $r$ of the two layers nor the missing biases are in the text; both are in the code. The paper's Table IV reports a much
-# larger loss without this module. It is the one new idea of this notebook, so here it is whole; a test compares it with the class
+# One number per channel goes in (its mean), one number per channel comes out (its gate), and the map is multiplied by it.
+# The ratio $r$ of the two layers is in the code only; that they have no biases can be seen in equations 3 and 4. Table IV reports
+# a larger loss without this module. It is the one new idea of this notebook, so here it is whole; a test compares it with the class
 # that the library uses.
 
 # %% tags=["same-as:ferkit.models.attention.SqueezeExcite"]
@@ -556,7 +556,7 @@ plots.cam_grid(crops, {f"conv3, for {top}": cam(real, crops, layer="official"), 
 #
 # Three checks need no network at all.
 #
-# 1. **Granularity.** An accuracy on $n$ images is $k/n$ for a whole $k$.
+# 1. **Granularity.** An accuracy of one run on $n$ images is $k/n$ for a whole $k$. (A mean of three runs can be nearly any number.)
 # 2. **The least cross entropy.** A wrong answer means that another class got at least as much probability as the true one, so the
 #    true one got at most one half, and the picture costs at least $\ln 2$: mean cross entropy $\ge (1 - a) \ln 2$.
 # 3. **Confusion matrices.** Printed recalls and known counts imply an accuracy, up to rounding.
@@ -590,14 +590,15 @@ ledger_table("resemotenet", "A1", "A5", "A6", "A7", "A8")
 
 # %% [markdown]
 # "Impossible" always means: under the reading that the row names. A5 names two readings that escape, one of them a class-weighted
-# loss, which the paper mentions; A6 names others, such as means of several runs. A number that fails a check is a question to its
-# authors, not an answer.
+# loss, which the paper mentions. A6 is *unverified*: as single runs the numbers do not fit the test sets, as means of two runs they all
+# do. A number that fails a check is a question to its authors, not an answer.
 
 # %% [markdown]
 # ## Why our number differs
 #
 # Ours comes from drawings, or from a quarter-width network; theirs from photographs, at full width. Users who ran the released code
-# or the released weights report other numbers than the paper, some lower, some, on data shared by the authors, higher. These are
+# or the released weights report other numbers than the paper, some lower, some, on data shared by the authors, higher; set-ups differ, and
+# one of these users had a pipeline of their own. These are
 # third parties' reports in the issues of the repository, not measurements of ours:
 
 # %%

@@ -384,7 +384,7 @@ ledger_table("resmasking", "channel-mean", "A2", "A7")
 
 # %% [markdown]
 # The row on Fig. 1 is careful, because which file made the figure is not recorded. What is certain is the arithmetic: a
-# channel mean of the released network's mask is constant. With the sigmoid of the drawing it would not be; but as $z$ leaves a ReLU,
+# channel mean of the released network's mask is constant, so the figure shows something else, such as the feature map its caption names. With the sigmoid of the drawing it would not be; but as $z$ leaves a ReLU,
 # $z \ge 0$ and the sigmoid lies in $[\tfrac12, 1)$, so everything would be amplified by half at least.
 #
 # Single channels of a mask do differ between places. Look at any of them; each panel has its own scale, except that $F_R$ and $F_N$
@@ -417,8 +417,8 @@ facts += ["augmentation", "selection", "A13", "current-torch"]
 ledger_table("resmasking", *facts)
 
 # %% [markdown]
-# Someone who has only the text would train with SGD, from ImageNet weights. Someone who has only the code trains with RAdam, from
-# random weights. Neither does what most likely made the printed number (see A13).
+# Someone who has only the text may train with SGD, from ImageNet weights: the optimiser is not named. Someone who has only the code
+# trains with RAdam, from random weights. RAdam from ImageNet weights is what the maintainer describes (see A13).
 #
 # Rules that lower the learning rate and stop the training are hard to read and easy to replay. This is the released pair of rules, with
 # PyTorch's own `ReduceLROnPlateau`; the constants are those of the table above.
@@ -611,10 +611,11 @@ explore(before_and_after, face=(0, 6), block=[1, 2, 3, 4])
 # The sigmoid's mean differs between places, the softmax's does not. And where $F_N$ is strong, $F_R$ mostly was: a picture "after the
 # block" looks meaningful because the picture *before* it does.
 #
-# ## 7 · Grad-CAM, and what the released script computes
+# ## 7 · Grad-CAM, and what the released scripts compute
 #
 # Grad-CAM [@gradcam] explains one layer: the weights are the mean gradients of the channels of *that* layer, and they weigh the maps of
-# *that* layer. The script that is released takes the two from different places.
+# *that* layer. One of the released scripts does just that, for
+# ResNet-18; the one for the masking network takes the two from different places. Which of them made Fig. 6 is not recorded.
 
 # %%
 ledger_table("resmasking", "fig6", "A8")
@@ -747,9 +748,9 @@ for figure, (key, data, split, accuracy) in printed_matrices.items():
 drawn_matrix
 
 # %% [markdown]
-# On FER2013 only *rows are true* goes with the printed accuracy, as the figure's axes say. On VEMO that reading excludes the table's
-# number. The axes are labelled the same way there, and the script that draws it normalises the same way, so the matrix and the table
-# are most simply explained by two different runs (A19); that the text's reading fits there does not decide it. Fear is the worst
+# On FER2013, with rounded cells, only *rows are true* goes with the printed accuracy, as the figure's axes say. On VEMO it is the other
+# way round: read as the text says, the matrix fits the table, and read as the axes say, it does not (A19). Which holds there is not
+# known, as the data are not public. Fear is the worst
 # class in both; on FER2013 it is most often mistaken for sadness. The same for our network on our faces:
 
 # %%
@@ -767,7 +768,7 @@ print("in the contest's file:", " + ".join(f"{n:,}" for n in parts), f"= {sum(pa
 ledger_table("resmasking", "A9", "A10", "T2.digits")
 
 # %% [markdown]
-# **Granularity.** An accuracy on $n$ images is $k/n$ for a whole $k$.
+# **Granularity.** An accuracy of one run on $n$ images is $k/n$ for a whole $k$.
 
 # %%
 n_test = parts[-1]

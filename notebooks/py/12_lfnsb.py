@@ -86,7 +86,8 @@ facts += ["fuse-effect", "totals", "pretraining", "selection", "seeds", "A12"]
 ledger_table("lfnsb", *facts)
 
 # %% [markdown]
-# Two rows matter most. Narrower layers are in the code and not in the text that could be read. And the head of the text is not that
+# Two rows matter most. Narrower layers are in the code and not in the text that could be read; Table 1, which may list them, could not
+# be recovered. And the head of the text is not that
 # of the code. Both are measured below. The networks in this notebook were written anew from these facts; with equal weights, the
 # project's parity tests find the numbers of the released code in them.
 #
@@ -201,7 +202,7 @@ printed = (paper.tables["2"].cell("LFNSB", "parameters change"), paper.tables["2
 plots.cost_steps(steps, printed=printed)
 
 # %% [markdown]
-# Narrower expansions bring most of it. Kernels and fusion, which the text names, bring little. (How much a step brings depends
+# In the code, narrower expansions bring most of it; kernels and fusion, which the text names, bring little. (How much a step brings depends
 # a little on the order of the steps; row A9 makes each change alone.) Against the printed line the whole is too large, but that depends
 # on *which* MFN one starts from, so let us try every one that we can name:
 
@@ -233,8 +234,8 @@ ledger_table("lfnsb", "T2.lfnsb", "T2.mobilefacenet", "A8", "A9", "A10")
 
 # %% [markdown]
 # No base gives the printed number with the released network. One unused class of the repository, put where the text puts spatial bias,
-# comes within a tenth of a point in parameters. That may be an earlier form of the network, or chance. What is certain: the order of magnitude is
-# right, and the named cause is not the main one.
+# comes within a tenth of a point in parameters. That may be an earlier form of the network, or chance. The order of magnitude is right. Of the
+# causes the recovered text names, kernels and fusion, neither is the main one in the code; whether Table 1 names the widths is not known.
 #
 # ## 3 · Mixed kernels
 #
@@ -898,7 +899,7 @@ ledger_table("lfnsb", "T5", "T3.affectnet", "T4.alpha", "headline", "A16", "A29"
 # Ours is from drawn faces, narrow networks at 48 px, random initial weights, a few epochs, cross-entropy alone, the epoch chosen on
 # validation. Theirs is from photographs at 112 px, full width, 40 epochs, with the Cosine-Harmony loss, and, the text says, from a
 # backbone pretrained on MS-Celeb-1M, whose weights are not released and do not fit LFN's shapes. So no run of ours can repeat theirs, and
-# we claim no number of theirs to be wrong that arithmetic alone does not contradict.
+# we call none of their numbers wrong.
 
 # %%
 ledger_table("lfnsb", "A11", "A12", "A17", "pretraining")

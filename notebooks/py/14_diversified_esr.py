@@ -506,7 +506,7 @@ record("nine_to_one_ratio", (base_macs + 9 * branch_macs) / (base_macs + branch_
 # ## 8 · A list that hides from eval()
 #
 # The released code keeps branches in a Python list, which PyTorch does not look into: `eval()` reaches the base only, and the branches' batch
-# normalisations go on using the statistics of the *test batch* (A4). What that does to one face's logits, when other faces share its batch:
+# normalisations go on using the statistics of the *test batch* (A4). The list comes from ESR, and all compared networks have it. What that does to one face's logits, when other faces share its batch:
 
 # %%
 net = trained[3, "CBAM"]
@@ -558,8 +558,8 @@ record("fits_n", len(fits))
 claim_checker(percent="88.40", n=fits[0])
 
 # %% [markdown]
-# 3,191 is what the released loader keeps of FER+'s *validation* images, which also selected epochs (A10); the other methods of Table 3
-# report the test images. And how large are the steps of Table 1?
+# 3,191 is what the released loader keeps of FER+'s *validation* images, which also selected epochs (A10). ESR's own released script
+# evaluates on the same images; which images the other methods of Table 3 report was not checked. And how large are the steps of Table 1?
 
 # %%
 for name, images in (("AffectNet-8", 4000), ("FER+", 3191), ("RAF-DB", 3068)):

@@ -73,8 +73,8 @@ S = profile(
 ledger_table("resmasking", "same-settings", "A14")
 
 # %% [markdown]
-# "The same setting" has many parts, and one that was forgotten can decide. So before anything runs, here is ours. Everything but the first
-# row is the same for all.
+# "The same setting" has many parts, and initial weights are one that can decide. So before anything runs, here is our setting. Everything
+# but the first row is the same for all.
 #
 # | | |
 # |---|---|

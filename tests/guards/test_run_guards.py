@@ -180,6 +180,21 @@ def test_text_is_refreshed_without_running_and_only_over_the_same_code(tmp_path)
     assert entry.path.read_bytes() == before
 
 
+def test_ledger_tables_follow_the_ledgers_without_running(tmp_path):
+    entry = variant(tmp_path / "n", ("values.shape", 'facts = ["A1"]\nfacts += ["A5"]\nledger_table("resemotenet", *facts)'))
+    committed = build.assemble(entry, [entry])
+    old = {"text/html": "<b>an old row</b>", "text/plain": "an old row"}
+    demo.cell(committed, "ledger_table")["outputs"] = [nbformat.v4.new_output("execute_result", data=old, execution_count=1)]
+    committed.metadata["ferkit"] = {"fingerprint": build.fingerprint(committed), "profile": "teach"}
+    nbformat.write(committed, entry.path)
+    assert build.complaints(entry, [entry]) == ["01_demo.ipynb shows rows that a ledger has no more: make prose"]
+    assert build.refresh_prose(entry, [entry]) and build.complaints(entry, [entry]) == []
+    (output,) = demo.cell(nbformat.read(entry.path, as_version=4), "ledger_table").outputs
+    assert output.data["text/html"].count("<i>For the authors:</i>") == 2 and "old row" not in str(output)
+    for other in ("values", 'len(ledger_table("lfnsb", "A1").rows)', 'rows = ledger_table("lfnsb", "A1")'):
+        assert build.shown_rows(nbformat.v4.new_code_cell(other)) is None
+
+
 def test_fingerprint_is_that_of_the_source_and_ignores_injected_parameters(tmp_path):
     notebook = demo.built()
     assert build.fingerprint(notebook) == build.fingerprint(demo.source())

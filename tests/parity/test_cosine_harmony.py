@@ -69,7 +69,7 @@ def test_released_loss_for_every_alpha_of_table_4(alpha):
 
 
 def test_printed_loss_and_its_flipped_sign():
-    terms = harmony("paper").terms(FEATURES, LABELS)
+    terms = harmony("code_sign").terms(FEATURES, LABELS)
     assert close(terms.loss, FIXTURE["loss_complement_plus"])
     assert close(terms.intra_weight * terms.d_intra - terms.inter_weight * terms.d_inter, FIXTURE["loss_complement_minus"])
 

@@ -59,7 +59,7 @@ def test_the_loss_is_its_weights_times_its_distances(variant):
     x, y = normal(12, 8), torch.arange(12) % 4
     with torch.no_grad():
         terms = loss.terms(x, y)
-    weights = {"released": (0.3 / terms.variance + 0.7 / 3, 0.0), "paper": (0.3 / terms.variance, 0.7), "ours": (1.0, -0.7)}[variant]
+    weights = {"released": (0.3 / terms.variance + 0.7 / 3, 0.0), "code_sign": (0.3 / terms.variance, 0.7), "ours": (1.0, -0.7)}[variant]
     assert terms.intra_weight.item() == pytest.approx(float(weights[0]), abs=1e-12)
     assert terms.inter_weight.item() == pytest.approx(weights[1], abs=1e-12)
     assert terms.loss.item() == pytest.approx(float(weights[0] * terms.d_intra + weights[1] * terms.d_inter), abs=1e-12)
@@ -73,7 +73,7 @@ def test_the_loss_is_its_weights_times_its_distances(variant):
 
 def test_no_other_class_enters_the_released_loss():
     x, y = normal(12, 8), torch.zeros(12, dtype=torch.int64)
-    for variant, same in (("released", True), ("paper", False), ("ours", False)):
+    for variant, same in (("released", True), ("code_sign", False), ("ours", False)):
         loss = make(variant=variant)
         before = loss(x, y)
         with torch.no_grad():
@@ -93,12 +93,12 @@ def test_variances():
 
 def test_eps_is_the_way_out_of_a_batch_without_variance():
     x, y = normal(1, 8).repeat(3, 1), torch.tensor([0, 1, 1])
-    for variant in ("released", "paper"):
+    for variant in ("released", "code_sign"):
         with pytest.raises(ValueError, match=f"variance of this batch of 3 is 0, and the {variant} loss divides by it"):
             make(variant=variant)(x, y)
         assert make(variant=variant, eps=0.5)(x, y).isfinite()
     with pytest.raises(ValueError, match="within_class variance of this batch of 3"):
-        make(variant="paper", variance="within_class")(normal(3, 8), torch.tensor([0, 1, 2]))
+        make(variant="code_sign", variance="within_class")(normal(3, 8), torch.tensor([0, 1, 2]))
     terms = make().terms(x, y)
     assert terms.variance == 0 and terms.loss.isfinite()
 
@@ -122,7 +122,7 @@ def test_ours_stays_between_its_bounds():
 
 
 def test_only_ours_trains_its_centres_unless_told():
-    for variant, trained in (("released", False), ("paper", False), ("ours", True)):
+    for variant, trained in (("released", False), ("code_sign", False), ("ours", True)):
         assert make(variant=variant).centres.requires_grad is trained
         assert make(variant=variant, train_centres=not trained).centres.requires_grad is not trained
         assert list(make(variant=variant).state_dict()) == list(make(variant=variant, train_centres=not trained).state_dict()) == ["centres"]
@@ -131,7 +131,7 @@ def test_only_ours_trains_its_centres_unless_told():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variant": "printed"}, "no variant 'printed'.*known: released, paper, ours"),
+        ({"variant": "printed"}, "no variant 'printed'.*known: released, code_sign, ours"),
         ({"variance": "total"}, "no variance 'total'.*known: batch_total, within_class"),
         ({"alpha": 1.5}, r"alpha in \[0, 1\].*found 1.5"),
         ({"separation": -1.0}, "at least 0; found 0.1, -1.0"),
@@ -178,13 +178,13 @@ def test_ours_moves_classes_apart_into_a_simplex():
 
 
 def test_the_printed_sign_collapses_the_classes_into_one_direction():
-    correlation, own, other = train("paper")
+    correlation, own, other = train("code_sign")
     assert 0.9 < correlation <= 1
     assert other < 0.2
 
 
 def test_flipping_the_printed_sign_alone_pushes_features_off_their_own_centre():
-    correlation, own, _ = train("paper", flip=True)
+    correlation, own, _ = train("code_sign", flip=True)
     assert own > 1 and correlation > 0.5
 
 

@@ -14,7 +14,7 @@ SIZES = {"num_classes": 4, "num_features": 8}
 LOSSES = {
     "ours": lambda **sizes: CosineHarmonyLoss(**sizes),
     "released": lambda **sizes: CosineHarmonyLoss(variant="released", **sizes),
-    "paper": lambda **sizes: CosineHarmonyLoss(variant="paper", **sizes),
+    "code_sign": lambda **sizes: CosineHarmonyLoss(variant="code_sign", **sizes),
     "center": CenterLoss,
     "affinity": AffinityLoss,
     "separate": SeparateLoss,
@@ -24,7 +24,7 @@ LOSSES = {
     "sphereface": SphereFaceLoss,
     "normalised_softmax": NormalisedSoftmaxLoss,
 }
-DIVIDES_BY_VARIANCE = ("released", "paper")
+DIVIDES_BY_VARIANCE = ("released", "code_sign")
 
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
@@ -90,7 +90,7 @@ def test_centres_are_saved_and_loaded(name):
     assert len(first.state_dict()) == 1
     second.load_state_dict(first.state_dict())
     assert first(x, y) == second(x, y) == copy.deepcopy(first)(x, y)
-    trained = name != "released" and name != "paper"
+    trained = name != "released" and name != "code_sign"
     assert len(list(first.parameters())) == trained
     assert first.centres.shape == (4, 8)
 
