@@ -83,7 +83,7 @@ def test_public_text_stands_alone():
 
 #: Words that judge people instead of saying what a page or a file says.
 JUDGING = re.compile(
-    r"\b(dis)?honest\w*|\b(false|cheat\w*|suspicious\w*|hopeful|optimistic|absurd\w*|nonsens\w*|silently|obviously|merely|sloppy|"
+    r"\b(dis)?honest\w*|\b(false|cheat\w*|suspicious\w*|hopeful|optimistic|absurd\w*|nonsense|silently|obviously|merely|sloppy|"
     r"careless\w*|wrongly|unfair\w*|fairness|invites?|allegedly|nowhere|strongest|plainly|hardly|unfortunately|very small)\b"
 )
 #: Arithmetic about a printed accuracy, which must not read as a run of ours.
