@@ -182,6 +182,7 @@ def with_solutions(notebook: NotebookNode) -> NotebookNode:
         elif cell.cell_type == "markdown":
             for code in solutions(cell.source):
                 cells.append(nbformat.v4.new_code_cell(f"{code}\n{check}"))
+                check = ""  # it belongs to this exercise alone
     notebook["cells"] = cells
     return notebook
 

@@ -19,10 +19,13 @@ STATUS = {
 
 
 class LedgerTable:
-    """Ledger rows as a table in three voices; HTML where it can be drawn, text elsewhere."""
+    """Ledger rows as a table in three voices; HTML where it can be drawn, text elsewhere.
 
-    def __init__(self, rows: Sequence[papers.Row]) -> None:
-        self.rows = rows
+    A row is called by what it says; its code, below it, leads to the paper's page with all rows.
+    """
+
+    def __init__(self, rows: Sequence[papers.Row], ledger: papers.Ledger) -> None:
+        self.rows, self.ledger = rows, ledger
 
     @staticmethod
     def _voices(row: papers.Row) -> dict[str, tuple[str, str]]:
@@ -39,20 +42,21 @@ class LedgerTable:
         lines = [f'<table style="text-align:left"><thead><tr>{cells}</tr></thead><tbody>']
         for row in self.rows:
             sign, colour = STATUS[row.status]
-            columns = [f"<b>{html.escape(row.what)}</b><br><small>{html.escape(row.id)}</small>"]
+            page = f"../book/ledger/{self.ledger.key}.md#{self.ledger.anchor(row.id)}"
+            columns = [f'<b>{html.escape(row.what)}</b><br><small><a href="{page}">{html.escape(self.ledger.label(row.id))}</a></small>']
             for value, place in self._voices(row).values():
                 note = f"<br><small>{html.escape(place)}</small>" if place else ""
                 columns.append(html.escape(value) + note)
             notes = [html.escape(row.why)] if row.why else []
             notes += [f"<i>For the authors:</i> {html.escape(row.for_authors)}"] if row.for_authors else []
             columns.append(f'<b style="color:{colour}">{sign}</b>' + "".join(f"<br><small>{note}</small>" for note in notes))
-            lines.append("<tr>" + "".join(f'<td style="text-align:left;vertical-align:top">{c}</td>' for c in columns) + "</tr>")
+            lines.append('<tr class="row">' + "".join(f'<td style="text-align:left;vertical-align:top">{c}</td>' for c in columns) + "</tr>")
         return "\n".join([*lines, "</tbody></table>"])
 
     def __repr__(self) -> str:
         blocks = []
         for row in self.rows:
-            lines = [f"{row.id}  {row.what}  [{STATUS[row.status][0]}]"]
+            lines = [f"{row.what}  ({self.ledger.label(row.id)})  [{STATUS[row.status][0]}]"]
             notes = {"why": (row.why, ""), "for the authors": (row.for_authors, "")}
             voices = self._voices(row) | {name: note for name, note in notes.items() if note[0]}
             for voice, (value, place) in voices.items():
@@ -78,4 +82,4 @@ def ledger_table(key: str | papers.Ledger, *ids: str, section: str | None = None
     rows = ledger.select(*ids, section=section, status=status)
     if not rows:
         raise ValueError(f"the ledger of {ledger.key} has no row in section {section!r} with status {status!r}; leave one of them out")
-    return LedgerTable(rows)
+    return LedgerTable(rows, ledger)

@@ -202,3 +202,14 @@ def test_fingerprint_is_that_of_the_source_and_ignores_injected_parameters(tmp_p
     assert build.fingerprint(notebook) == build.fingerprint(demo.source())
     notebook.cells.insert(3, nbformat.v4.new_code_cell("SCALE = 3"))
     assert build.fingerprint(notebook) != build.fingerprint(demo.source())
+
+
+def test_a_rewritten_notebook_runs_with_its_solutions(tmp_path, monkeypatch):
+    entry = demo.entry("12_form")
+    assert run_smoke(entry, ENTRIES, tmp_path, monkeypatch)[1] == []
+    text = entry.source.read_text().replace("{{above_n}}", "{{below_n}}")
+    (tmp_path / "py").mkdir()
+    bad = replace(entry, folder=tmp_path)
+    bad.source.write_text(text)
+    found = run_smoke(bad, [e if e.slug != entry.slug else bad for e in ENTRIES], tmp_path, monkeypatch)[1]
+    assert len(found) == 1 and "quotes {{below_n}}, which is not recorded" in found[0]

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from notebooks import build
-from tests.support import checks
+from tests.support import checks, reading
 
 ENTRIES = build.read_manifest()
 each = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.slug)
@@ -21,7 +21,7 @@ def test_source(entry):
     notebook = build.assemble(entry, ENTRIES)
     refuse(
         checks.parameters(notebook, entry.parameters.get("teach", {}).get("PROFILE", "teach"))
-        + checks.anatomy(notebook, entry)
+        + (reading.source(notebook, entry) if entry.form == 2 else checks.anatomy(notebook, entry))
         + checks.same_as(notebook)
         + checks.notebook_links(notebook, entry, ENTRIES)
         + checks.bands(entry)
@@ -36,6 +36,7 @@ def test_committed(entry):
     refuse(
         checks.execution_order(notebook)
         + checks.outputs(notebook)
+        + (reading.committed(notebook, entry) if entry.form == 2 else [])
         + checks.size(entry.path)
         + checks.minutes(notebook, entry)
     )

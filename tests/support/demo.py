@@ -17,24 +17,27 @@ def entries() -> list[build.Entry]:
     return build.read_manifest(FOLDER)
 
 
-def source() -> NotebookNode:
+def entry(slug: str = "01_demo") -> build.Entry:
+    """One of them: `01_demo`, or `12_form`, which has the form of a rewritten chapter."""
+    return next(e for e in entries() if e.slug == slug)
+
+
+def source(slug: str = "01_demo") -> NotebookNode:
     """Assembled, not run; a fresh copy."""
-    return build.assemble(entries()[0], entries())
+    return build.assemble(entry(slug), entries())
 
 
 @cache
-def _built() -> NotebookNode:
-    entry = entries()[0]
-    executed, _ = build.execute(source(), "teach", {})
-    notebook = build.normalise(executed)
+def _built(slug: str) -> NotebookNode:
+    executed, _ = build.execute(source(slug), "teach", {})
+    notebook = build.fill(build.normalise(executed), executed)
     notebook.metadata["ferkit"] = {"fingerprint": build.fingerprint(notebook), "profile": "teach", "seconds": 5}
-    assert entry.slug == "01_demo"
     return notebook
 
 
-def built() -> NotebookNode:
+def built(slug: str = "01_demo") -> NotebookNode:
     """As a build commits it; a fresh copy."""
-    return from_dict(_built())
+    return from_dict(_built(slug))
 
 
 def cell(notebook: NotebookNode, text: str) -> NotebookNode:

@@ -35,10 +35,16 @@ def run_smoke(entry: Entry, entries: list[Entry], folder: Path, monkeypatch: pyt
     """The executed notebook and all complaints about the run."""
     shut_network(monkeypatch)
     monkeypatch.delenv("FERKIT_PROFILE", raising=False)
-    executed, seconds = build.execute(build.assemble(entry, entries), "smoke", entry.parameters.get("smoke", {}))
+    assembled = build.with_solutions(build.assemble(entry, entries))
+    executed, seconds = build.execute(assembled, "smoke", entry.parameters.get("smoke", {}))
     path = folder / entry.path.name
     nbformat.write(executed, path)
-    complaints = checks.record_values(records(path), entry) + checks.widget_errors(executed) + checks.budget(seconds)
+    try:
+        build.fill(build.normalise(executed), executed)
+        complaints = []
+    except ValueError as error:
+        complaints = [f"{entry.slug}: {error}"]
+    complaints += checks.record_values(records(path), entry) + checks.widget_errors(executed) + checks.budget(seconds)
     return executed, complaints + [c for c in checks.outputs(build.normalise(executed)) if "Warning" in c]
 
 
