@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ferkit.faces.detect import crop_face, find_faces, portrait, read_picture
+from ferkit.faces import crop_face, find_faces, portrait, read_picture
 
 
 def scene(width: int, height: int, faces: int) -> bytes:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ferkit.data.transforms import as_batch, prepare
+from ferkit.data.transforms import as_pictures, prepare
 from ferkit.models import FerModel
 
 
@@ -109,6 +109,7 @@ def _evaluating(model: FerModel) -> Iterator[torch.device]:
 
 def predict_logits(model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 64) -> Tensor:
     """Logits (N, K), float32 on the CPU; the network is used in evaluation mode and left in the mode it was in."""
+    images = as_pictures(images)
     with _evaluating(model) as device:
         starts = range(0, len(images), batch_size)
         return torch.cat([model(prepare_for(model, images[i : i + batch_size]).to(device)).float().cpu() for i in starts])  # (N, K)
@@ -132,7 +133,8 @@ def predict_probabilities(
 
     Args:
         model: any network of `create_model`; it brings its own preprocessing.
-        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, not normalised.
+        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, not normalised, or whatever else
+            `ferkit.data.transforms.as_batch` takes.
         batch_size: pictures at a time.
         tta: None for the picture alone, or one of the names above.
         seed: of the random copies; those of the i-th picture depend on (seed, i) alone.
@@ -144,8 +146,8 @@ def predict_probabilities(
         ValueError: pictures of another shape or type, an empty array, or an unknown `tta`.
 
     """
+    images = as_pictures(images)
     views = tta_views(tta, len(images), seed=seed)
-    as_batch(images[:1])  # refuses what is not a picture; the rest is read batch by batch
     if len(images) == 0:
         raise ValueError("no pictures to predict: the array is empty")
     is_random = tta is not None and tta.startswith(RANDOM)

@@ -6,6 +6,7 @@ time, as uint8 and before `prepare` brings them to the network's size.
 """
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,27 +14,89 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from ferkit.data.faceset import Rows
+from ferkit.faces.decode import as_pixels, eight_bits, read_picture
+
 COLOURS = ("rgb", "grey3", "grey")
+_CHANNELS = (1, 3, 4)
 
 
-def as_batch(images: np.ndarray | Tensor) -> Tensor:
-    """Pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), uint8, as a tensor (N, C, H, W).
+def as_batch(images: Any) -> Tensor:
+    """Pictures, however they come, as one uint8 tensor (N, C, H, W) with 1 or 3 channels.
+
+    Args:
+        images: pictures as an array or tensor (N, H, W), (N, C, H, W) or (N, H, W, C); one picture as (H, W), (H, W, C), a
+            PIL image, a path, the bytes of a file or a data URL; or a list of such single pictures, all of one size.
+            Channels are 1, 3 or 4; types are those of `ferkit.faces.read_picture`.
 
     Raises:
-        ValueError: another shape or another type than uint8.
+        ValueError: what is no picture, pictures of different sizes, or an array (3, H, W), which may be three grey pictures
+            or one in colour; one sentence.
+        FileNotFoundError: no file at a path.
 
     """
+    if isinstance(images, list | tuple):
+        return _joined([_one(image) for image in images])
+    if isinstance(images, Rows):
+        images = np.asarray(images)
     if not isinstance(images, np.ndarray | Tensor):
-        raise ValueError(f"pictures must be one numpy array or tensor, found {type(images).__name__}; np.stack makes one of a list")
-    if str(images.dtype).removeprefix("torch.") != "uint8":
-        raise ValueError(f"pictures must be uint8 with values 0-255, found {images.dtype}; do not normalise them first")
+        return _one(images)[None]
     shape = tuple(images.shape)
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[1] not in (1, 3)) or shape[-1] == 3:
-        raise ValueError(f"pictures must be (N, H, W), (N, 1, H, W) or (N, 3, H, W), channels before rows, found {shape}")
-    if isinstance(images, np.ndarray):
-        # Memory maps are read-only, which tensors cannot be: those are copied.
-        images = torch.from_numpy(np.ascontiguousarray(images) if images.flags.writeable else np.array(images))
-    return images if len(shape) == 4 else images[:, None]  # (N, C, H, W)
+    last = bool(shape) and shape[-1] in _CHANNELS and not (len(shape) == 4 and shape[1] in _CHANNELS)
+    if len(shape) == 2 or (len(shape) == 3 and last):
+        return _one(images)[None]
+    if len(shape) == 3 and shape[0] == 3:
+        raise ValueError(
+            f"expected one picture or several, found {shape}, which may be one in colour or three grey ones; "
+            f"say which by the shape {(1, *shape)} or {(3, 1, *shape[1:])}"
+        )
+    if len(shape) not in (3, 4) or (len(shape) == 4 and not last and shape[1] not in _CHANNELS) or 0 in shape[1:]:
+        raise ValueError(f"expected pictures (N, H, W), (N, C, H, W) or (N, H, W, C) with 1, 3 or 4 channels, found {shape}")
+    if len(shape) == 4 and shape[-1 if last else 1] == 4 and len(images):
+        return _joined([_one(image) for image in images])
+    batch = _tensor(images)
+    return batch[:, None] if len(shape) == 3 else batch.movedim(-1, 1) if last else batch  # (N, C, H, W)
+
+
+def as_pictures(images: Any) -> np.ndarray | Tensor:
+    """Pictures to be taken in parts: those of a data set stay as they are, on the disk or not; all else is what `as_batch` makes of it."""
+    if isinstance(images, np.ndarray | Tensor | Rows) and str(images.dtype).endswith("uint8"):
+        grey = images.ndim == 3 and images.shape[0] != 3 and images.shape[2] not in _CHANNELS
+        if grey or (images.ndim == 4 and images.shape[1] in (1, 3)):
+            return cast(np.ndarray, images)  # which Rows are to all who use them
+    return as_batch(images)
+
+
+def _one(image: Any) -> Tensor:
+    """One picture as (C, H, W)."""
+    pixels = as_pixels(image) if isinstance(image, np.ndarray | Tensor) else read_picture(image)
+    values = torch.from_numpy(np.array(pixels))  # a copy, because tensors must not share memory that is read-only
+    return values[None] if values.ndim == 2 else values.movedim(-1, 0)
+
+
+def _joined(pictures: list[Tensor]) -> Tensor:
+    if not pictures:
+        raise ValueError("expected pictures, found an empty list")
+    sizes = list(dict.fromkeys(f"{picture.shape[1]}x{picture.shape[2]}" for picture in pictures))
+    if len(sizes) > 1:
+        raise ValueError(
+            f"expected pictures of one size, found {', '.join(sizes[:3])}{', ...' if len(sizes) > 3 else ''} (rows x columns); "
+            "cut or scale them to one (ferkit.faces.crop_face), or give them one at a time"
+        )
+    if len({len(picture) for picture in pictures}) > 1:  # grey ones among colour
+        pictures = [picture.expand(3, -1, -1) for picture in pictures]
+    return torch.stack(pictures)
+
+
+def _tensor(values: np.ndarray | Tensor) -> Tensor:
+    """The values as a uint8 tensor; that of a uint8 tensor or array of the same memory, where it can be written to."""
+    if isinstance(values, Tensor):
+        if values.dtype == torch.uint8:
+            return values
+        values = (values.detach().float() if values.is_floating_point() else values).cpu().numpy()
+    values = eight_bits(values)
+    # Memory maps are read-only, which tensors cannot be: those are copied.
+    return torch.from_numpy(np.ascontiguousarray(values) if values.flags.writeable else np.array(values))
 
 
 def prepare(
@@ -43,10 +106,14 @@ def prepare(
 
     Resizing is bilinear with antialiasing, grey is ITU-R 601 luma, as PIL does both; then values are divided by 255 and
     normalised. `colour` "grey3" copies luma to three channels, "rgb" copies a grey picture, "grey" gives one channel.
+
+    What is (N, H, W) is N grey pictures here, also if N is 3, so that every part of a data set is read alike; for single
+    pictures and other forms see `as_batch`, which takes what this does not know.
     """
     if colour not in COLOURS:
         raise ValueError(f"no colour mode {colour!r}; known: {', '.join(COLOURS)}")
-    x = as_batch(images)
+    several = isinstance(images, np.ndarray | Tensor) and images.ndim == 3 and images.shape[-1] not in _CHANNELS
+    x = as_batch(images[:, None] if several else images)
     if x.shape[-2:] != (size, size):
         x = F.resize(x, [size, size], antialias=True)  # (N, C, size, size)
     if colour == "rgb":

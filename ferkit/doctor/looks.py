@@ -12,13 +12,13 @@ from ferkit.doctor.survey import Survey
 _KINDS = {
     "missing": ("error", "Expected every picture that is listed, found {} missing; complete the copy, or load with missing=\"drop\"."),
     "unreadable": ("error", "Expected image files, found {} that cannot be read whole; copy them again or remove them."),
-    "too_large": ("error", "Expected pictures of at most 100 million pixels, found {} larger; load refuses them. Scale or remove them."),
-    "deep": ("error", "Expected 8 bits per channel, found {} with more; load refuses them, since cutting bits off is silent damage. Convert them."),
+    "too_large": ("error", "Expected pictures of at most 50 million pixels, found {} larger; load refuses them. Scale or remove them."),
+    "deep": ("note", "{} have more than 8 bits per channel; they are scaled to 8, 65535 being white (1 for real numbers)."),
     "bad_box": ("error", "Expected a face's box inside its picture, found {} outside or without area; boxes and pictures are of different copies."),
     "blank": ("warning", "Expected faces, found {} of a single colour; they teach nothing. Leave them out."),
     "animated": ("warning", "Expected single pictures, found {} with several frames; only the first is used."),
     "other_mode": ("warning", "Expected grey or RGB pictures, found {} in CMYK or another system of colours, which is converted without its profile; save them as RGB."),
-    "alpha": ("note", "{} are partly transparent; what lies under the transparent parts is used."),
+    "alpha": ("note", "{} are partly transparent; they are put on white."),
 }  # fmt: skip
 #: A colour set is suspicious from this many colour pictures on with blue above red on average, by so much; skin is red.
 _ENOUGH, _BLUE = 20, -4.0
@@ -43,7 +43,7 @@ def _places(survey: Survey, rows: np.ndarray) -> tuple[str, ...]:
 
 def _colours(survey: Survey, records: np.ndarray, seen: np.ndarray) -> list[Finding]:
     findings = []
-    usable = seen[(records["flags"][seen] & (FLAGS["unreadable"] | FLAGS["too_large"] | FLAGS["deep"])) == 0]
+    usable = seen[(records["flags"][seen] & (FLAGS["unreadable"] | FLAGS["too_large"])) == 0]
     grey = (records["flags"][usable] & FLAGS["grey"]) > 0
     if survey.set_name == "fer2013" and (~grey).any():
         rows = usable[~grey]

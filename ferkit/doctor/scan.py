@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import warnings
 import zlib
@@ -24,9 +25,10 @@ from tqdm.auto import tqdm
 from ferkit.data.io.cache import cache_folder
 from ferkit.data.io.pictures import Listing
 from ferkit.doctor.survey import Survey
-from ferkit.faces.crop import MAX_PIXELS, square_box
+from ferkit.faces.crop import in_picture, square_box
+from ferkit.faces.decode import DEEP, open_picture, upright
 
-VERSION = 1
+VERSION = 2
 BLOCK = 1024
 #: Side of the small grey picture that near copies are recognised by.
 THUMB = 16
@@ -42,7 +44,6 @@ RECORD = np.dtype(
         ("thumb", "u1", (THUMB, THUMB)),
     ]
 )
-_DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 #: Values of a blank picture lie no further apart: jpeg may shake a single colour a little.
 _BLANK = 2
 _GREY = 3
@@ -80,7 +81,9 @@ def _fill(stream: IO[bytes], survey: Survey, n: int, workers: int, progress: boo
     with (
         ThreadPoolExecutor(workers) as pool,
         tqdm(total=n, desc=f"looking at {survey.set_name}", unit="image", delay=2, disable=None if progress else True) as bar,
+        warnings.catch_warnings(),
     ):
+        warnings.simplefilter("ignore")  # of PIL, see read_picture; once for all threads, which share the filters
         for number, start in enumerate(range(0, n, BLOCK)):
             rows = range(start, min(start + BLOCK, n))
             state = survey_state(survey, rows)
@@ -149,42 +152,29 @@ def _file(listing: Listing, row: int, out: np.ndarray) -> None:
         digest.update(np.ascontiguousarray(box).tobytes())
     out["digest"] = int.from_bytes(digest.digest(), "little")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                _picture(image, box, out)
-    except Image.DecompressionBombError:
-        out["flags"] |= FLAGS["too_large"]
-    except Exception:  # PIL's readers raise whatever their formats' damage leads to
+        image = open_picture(data)
+    except ValueError as error:
+        out["flags"] |= FLAGS["too_large" if "megapixels" in str(error) else "unreadable"]
+        return
+    try:
+        _picture(image, box, out)
+    except Exception:  # counting the frames of a damaged animation raises whatever its format leads to
         out["flags"] |= FLAGS["unreadable"]
 
 
 def _picture(image: Image.Image, box: np.ndarray | None, out: np.ndarray) -> None:
-    out["width"], out["height"] = image.size
-    flags = FLAGS["animated"] if getattr(image, "n_frames", 1) > 1 else 0
-    flags |= FLAGS["alpha"] if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info else 0
-    flags |= FLAGS["other_mode"] if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else 0
-    if image.width * image.height > MAX_PIXELS or image.mode in _DEEP:
-        out["flags"] = flags | FLAGS["too_large" if image.width * image.height > MAX_PIXELS else "deep"]
-        return
-    area = (0.0, 0.0, float(image.width), float(image.height))
-    if box is not None:
-        left, top, right, bottom = (float(value) for value in box)
-        if not (right > left and bottom > top and right > 0 and bottom > 0 and left < image.width and top < image.height):
-            out["flags"] = flags | FLAGS["bad_box"]
-            box = None
-        else:
-            area = square_box(box, 0)
-    side = min(area[2] - area[0], area[3] - area[1])
-    if image.format == "JPEG" and side >= 8 * THUMB:  # the decoder can halve the picture for a third of the time
-        wanted = 4 * THUMB / side
-        whole = image.size
-        image.draft(None, (max(1, int(whole[0] * wanted)), max(1, int(whole[1] * wanted))))
-        scale = image.width / whole[0], image.height / whole[1]
-        area = area[0] * scale[0], area[1] * scale[1], area[2] * scale[0], area[3] * scale[1]
-    image = image.convert("RGB")
-    if box is not None:
-        image = image.crop((round(area[0]), round(area[1]), max(round(area[2]), round(area[0]) + 1), max(round(area[3]), round(area[1]) + 1)))
+    flags = _kind(image)
+    out["width"], out["height"] = size = image.size
+    # four times the small picture's side is enough to see copies by, and a JPEG is decoded at that in a third of the time
+    side = min(size) if box is None else max(box[2] - box[0], box[3] - box[1], 1)
+    image, divided = upright(image, shortest=math.ceil(4 * THUMB * min(size) / side))
+    if (size[0] > size[1]) != (image.width > image.height):  # it lay on its side
+        out["height"], out["width"] = size
+    if box is not None and in_picture(box / divided, *image.size):
+        left, top, right, bottom = (round(value) for value in square_box(box / divided))
+        image = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    elif box is not None:
+        flags |= FLAGS["bad_box"]
     extrema = image.getextrema()
     flags |= FLAGS["blank"] if all(high - low <= _BLANK for low, high in extrema) else 0  # type: ignore[misc, operator]
     small = image.resize((THUMB, THUMB), Image.Resampling.BOX)
@@ -195,3 +185,11 @@ def _picture(image: Image.Image, box: np.ndarray | None, out: np.ndarray) -> Non
     out["red_blue"] = (middle[..., 0] - middle[..., 2]).mean()
     out["thumb"] = np.asarray(small.convert("L"))
     out["flags"] |= flags
+
+
+def _kind(image: Image.Image) -> int:
+    """Return the flags that a picture's header shows."""
+    flags = FLAGS["animated"] if image.format != "MPO" and getattr(image, "n_frames", 1) > 1 else 0
+    flags |= FLAGS["alpha"] if image.has_transparency_data else 0
+    flags |= FLAGS["deep"] if image.mode.startswith(DEEP) else 0
+    return flags | (FLAGS["other_mode"] if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else 0)

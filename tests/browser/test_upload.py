@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit.faces.detect import portrait
+from ferkit.faces import portrait
 from notebooks import build
 from tests.browser.test_lab import ENVIRONMENT, PICTURES
 from tests.support.lab import Lab

@@ -1,5 +1,6 @@
 """From an upload to a crop: odd files, no face, many faces, alignment."""
 
+import base64
 import io
 import socket
 import warnings
@@ -8,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from ferkit.faces import detect
-from ferkit.faces.detect import TEMPLATE, Face, crop_face, describe, find_faces, portrait, read_picture, tilt
+from ferkit.faces import TEMPLATE, Face, crop_face, describe, detect, find_faces, portrait, read_picture, tilt
 
 pytest.importorskip("facenet_pytorch")
 
@@ -93,9 +94,10 @@ def test_transparency_becomes_white() -> None:
     assert rgb.tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
-def test_sixteen_bit_is_scaled_not_cut() -> None:
-    values = np.array([[0, 257, 32896, 65535]], np.uint16)
-    expected = [0, 1, 128, 255]
+@pytest.mark.parametrize(("values", "expected"), [([0, 257, 32896, 65535], [0, 1, 128, 255]), ([200, 200, 128, 0], [1, 1, 0, 0])])
+def test_sixteen_bit_is_scaled_not_cut(values: list[int], expected: list[int]) -> None:
+    """The same grey as file and as array, also where nothing is brighter than 255."""
+    values = np.array([values], np.uint16)
     assert read_picture(encode(Image.fromarray(values)))[0, :, 0].tolist() == expected
     assert read_picture(values)[0, :, 0].tolist() == expected
     assert read_picture(encode(Image.fromarray(values), "TIFF"))[0, :, 0].tolist() == expected
@@ -104,6 +106,50 @@ def test_sixteen_bit_is_scaled_not_cut() -> None:
 def test_other_arrays() -> None:
     assert read_picture(np.array([[0.0, 0.5, 1.0]], np.float32))[0, :, 0].tolist() == [0, 128, 255]
     assert read_picture(np.array([[False, True]]))[0, :, 2].tolist() == [0, 255]
+    assert read_picture(np.array([[0, 255]]))[0, :, 1].tolist() == [0, 255]
+    assert read_picture(np.array([[0, 65535]]))[0, :, 1].tolist() == [0, 255]
+
+
+COLOUR = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        COLOUR,
+        COLOUR.transpose(2, 0, 1),
+        torch.from_numpy(COLOUR),
+        torch.from_numpy(COLOUR.transpose(2, 0, 1).copy()).float() / 255,
+        torch.from_numpy(COLOUR.transpose(2, 0, 1).copy()).float().requires_grad_() / 255,
+        np.asfortranarray(COLOUR),
+        COLOUR.astype(np.int64),
+        COLOUR.astype(np.uint16) * 257,
+        np.dstack([COLOUR, np.full((20, 30), 255, np.uint8)]),
+        np.dstack([COLOUR, np.full((20, 30), 255, np.uint8)]).transpose(2, 0, 1),
+        Image.fromarray(COLOUR),
+        Image.fromarray(COLOUR).convert("RGBA"),
+        encode(Image.fromarray(COLOUR)),
+        "data:image/png;base64," + base64.b64encode(encode(Image.fromarray(COLOUR))).decode(),
+        base64.b64encode(encode(Image.fromarray(COLOUR))).decode(),
+    ],
+)  # fmt: skip
+def test_one_picture_in_every_form_is_the_same_picture(source: object) -> None:
+    np.testing.assert_array_equal(read_picture(source), COLOUR)
+
+
+@pytest.mark.parametrize("source", [COLOUR[..., 0], COLOUR[..., :1], COLOUR[None, ..., 0], Image.fromarray(COLOUR[..., 0])])
+def test_one_grey_picture_in_every_form_is_the_same_picture(source: object) -> None:
+    np.testing.assert_array_equal(read_picture(source), np.repeat(COLOUR[..., :1], 3, 2))
+
+
+def test_an_image_object_is_turned_once() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for fmt in ("JPEG", "PNG"):
+        image = Image.open(io.BytesIO(encode(Image.fromarray(COLOUR), fmt, exif=exif)))
+        assert read_picture(image).shape == (30, 20, 3)
+        assert crop_face(image.convert("RGB"), None, size=8).shape == (8, 8, 3)
+        np.testing.assert_array_equal(crop_face(image, None, size=20), crop_face(read_picture(image), None, size=20))
 
 
 def test_animation_gives_its_first_frame() -> None:
@@ -134,11 +180,16 @@ def bomb() -> bytes:
         (encode(Image.new("1", (10000, 10000))), "100.0 megapixels, more than the 50"),
         (bomb(), "megapixels"),
         (42, "found int"),
-        (np.zeros((3, 20, 20), np.uint8), r"shape \(3, 20, 20\)"),
+        (np.zeros((5, 20, 20), np.uint8), r"shape \(5, 20, 20\)"),
+        (Image.new("1", (9000, 9000)), "81.0 megapixels"),
+        (np.array([["a"]]), "found <U1"),
         (np.zeros((0, 5), np.uint8), "shape"),
         (np.full((4, 4), 300.0), r"floats in \[0, 1\]"),
         (np.full((4, 4), np.nan), r"floats in \[0, 1\]"),
-        (np.zeros((4, 4), np.int64), "found int64"),
+        (np.full((4, 4), -1), "whole numbers from 0 to 255"),
+        (np.full((4, 4), 70000), "to 65535 for 16 bits, found 70000"),
+        ("data:image/png,abc", "data URL in base64"),
+        ("data:image/png;base64,ab$c", "base64 text cannot be read"),
     ],
 )
 def test_bad_pictures_are_one_sentence(source: object, words: str) -> None:
@@ -235,10 +286,17 @@ def test_the_package_losing_count_is_survived(monkeypatch: pytest.MonkeyPatch, a
 
 
 def test_other_input_is_refused(astronaut: np.ndarray) -> None:
-    for bad in (astronaut[..., 0], astronaut / 255, astronaut.transpose(2, 0, 1), "a.png"):
+    for bad in (astronaut[None], astronaut - 256.0, {"a": 1}):
         for function in (find_faces, lambda p: crop_face(p, None)):
-            with pytest.raises(ValueError, match="uint8 RGB picture"):
+            with pytest.raises(ValueError, match="expected"):
                 function(bad)
+
+
+def test_faces_are_found_in_a_picture_of_any_form(astronaut: np.ndarray, found: Face) -> None:
+    for source in (astronaut.transpose(2, 0, 1), astronaut / 255, Image.fromarray(astronaut), encode(Image.fromarray(astronaut)), torch.from_numpy(astronaut)):
+        [face] = find_faces(source)
+        assert face.box == found.box
+        np.testing.assert_array_equal(crop_face(source, face, size=48), crop_face(astronaut, found, size=48))
 
 
 def turned_picture(astronaut: np.ndarray, degrees: float) -> np.ndarray:
@@ -329,8 +387,8 @@ def test_outside_the_picture_the_edge_is_repeated() -> None:
     inside_out = Face((15, 0, 35, 20), 1.0, np.zeros((5, 2)))
     crop = crop_face(picture, inside_out, size=20, align=False)
     assert (crop[:, :4] == 50).all() and (crop[:, 5:] == 200).all()
-    far = crop_face(picture, Face((500, 500, 520, 520), 1.0, np.zeros((5, 2))), size=4, align=False)
-    assert (far == 200).all()
+    with pytest.raises(ValueError, match="in a picture of 20x20, found 500, 500, 520, 520"):
+        crop_face(picture, Face((500, 500, 520, 520), 1.0, np.zeros((5, 2))), size=4, align=False)
 
 
 def test_sizes_and_margins_are_checked(astronaut: np.ndarray, found: Face) -> None:

@@ -24,7 +24,7 @@ from tests.unit.region_reader import RegionReader
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (4, 32, 32)).astype(np.uint8)
-FACES = RNG.integers(0, 256, (3, 64, 64)).astype(np.uint8)
+FACES = RNG.integers(0, 256, (3, 1, 64, 64)).astype(np.uint8)
 CORNER = np.zeros((32, 32))
 CORNER[:8, 24:] = 1
 
@@ -258,7 +258,7 @@ def test_modes_and_precision_come_back(model: FerModel) -> None:
     net = copy.deepcopy(model).train()
     net.bn2.eval()
     modes = [m.training for m in net.modules()]
-    heats = RNG.random(FACES.shape).astype(np.float32)
+    heats = RNG.random((3, 64, 64)).astype(np.float32)
     expected = average_drop(net, FACES, heats).drop
     assert [m.training for m in net.modules()] == modes
     with pytest.raises(RuntimeError, match="mine"), evaluating(net):

@@ -214,7 +214,7 @@ def test_folder_faults(tmp_path: Path) -> None:
     class_folders(tmp_path)
     bad = tmp_path / "train" / "fear" / "500.png"
     write(bad, png(IMAGES[0])[:-200])
-    with pytest.raises(ValueError, match="train/fear/500.png: expected an image file"):
+    with pytest.raises(ValueError, match="train/fear/500.png: the picture is empty"):
         load_fer2013(tmp_path)
     write(bad, png(np.zeros((100, 90), np.uint8)))
     with pytest.raises(ValueError, match="train/fear/500.png: expected 48x48 pixels, found 90x100"):

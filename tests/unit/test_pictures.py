@@ -157,7 +157,7 @@ def test_four_at_once_decode_once(listing, decoded):
 def test_faults_name_file_and_row_and_keep_what_is_done(listing, decoded):
     good = (listing.root / "17.png").read_bytes()
     (listing.root / "17.png").write_bytes(good[:40])
-    with pytest.raises(ValueError, match=r"17\.png \(list\.txt, row 18\): expected an image file, but it cannot be read .*; copy it again\.") as caught:
+    with pytest.raises(ValueError, match=r"17\.png \(list\.txt, row 18\): this is not a picture that can be read; copy it again, or export it as JPEG or PNG\.") as caught:
         store("toy", listing, size=8)
     assert "\n" not in str(caught.value)
     (listing.root / "17.png").unlink()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
@@ -99,12 +100,20 @@ def test_errors(model):
         predict_probabilities(model, GREY, tta="crops")
     with pytest.raises(ValueError, match="no pictures to predict"):
         predict_probabilities(model, GREY[:0])
-    with pytest.raises(ValueError, match="must be uint8"):
-        predict_probabilities(model, GREY / 255)
-    with pytest.raises(ValueError, match="channels before rows"):
-        predict_probabilities(model, np.zeros((48, 48, 3), np.uint8))
-    with pytest.raises(ValueError, match="found list"):
-        predict_probabilities(model, list(GREY))
+    with pytest.raises(ValueError, match="do not normalise them first"):
+        predict_probabilities(model, GREY / 127.5 - 1)
+    with pytest.raises(ValueError, match="one in colour or three grey ones"):
+        predict_probabilities(model, np.zeros((3, 64, 64), np.uint8))
+    with pytest.raises(ValueError, match="one size, found 48x48, 40x48"):
+        predict_probabilities(model, [GREY[0], GREY[0, :40]])
+
+
+def test_pictures_in_every_form_get_the_same_answer(model):
+    expected = predict_probabilities(model, GREY)
+    for images in (GREY / 255, list(GREY), GREY[..., None], GREY[:, None], GREY.astype(np.int64)):
+        assert np.array_equal(predict_probabilities(model, images), expected)
+    for image in (GREY[0], GREY[0][..., None], np.repeat(GREY[0][..., None], 3, 2), Image.fromarray(GREY[0])):
+        assert np.allclose(predict_probabilities(model, image), expected[:1], atol=0.01)
 
 
 # --- test-time augmentation -------------------------------------------------------------------------------------------
@@ -203,8 +212,8 @@ def test_random_copies_come_from_the_seed_and_the_picture_alone(model):
     first, again, other = (predict_probabilities(model, GREY, tta="resmasking_random_8", seed=s) for s in (0, 0, 1))
     assert np.array_equal(first, again) and np.abs(first - other).max() > 1e-4
     assert np.array_equal(first, predict_probabilities(model, GREY, tta="resmasking_random_8"))
-    fewer = predict_probabilities(model, GREY[:3], tta="resmasking_random_8")
-    assert np.allclose(fewer, first[:3], atol=1e-5)
+    fewer = predict_probabilities(model, GREY[:4], tta="resmasking_random_8")
+    assert np.allclose(fewer, first[:4], atol=1e-5)
     state = torch.get_rng_state()
     predict_probabilities(model, GREY, tta="resmasking_random_8")
     assert torch.equal(torch.get_rng_state(), state), "a test does not disturb the training's random numbers"

@@ -77,26 +77,78 @@ def test_memory_maps_and_views_are_read_without_a_warning(tmp_path):
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert torch.equal(as_batch(mapped)[:, 0], torch.from_numpy(GREY))
-        assert torch.equal(as_batch(GREY[::-1, :, ::2])[0, 0], torch.from_numpy(GREY[2, :, ::2].copy()))
+        assert torch.equal(as_batch(mapped[:, None])[:, 0], torch.from_numpy(GREY))
+        assert torch.equal(as_batch(GREY[::-1, None, :, ::2])[0, 0], torch.from_numpy(GREY[2, :, ::2].copy()))
 
 
 @pytest.mark.parametrize(
     ("images", "complaint"),
     [
-        (GREY.astype(np.float32) / 255, "must be uint8 .* found float32"),
-        (torch.zeros(1, 3, 8, 8), "must be uint8 .* found torch.float32"),
-        (GREY.astype(np.int64), "found int64"),
-        (GREY[0], r"\(N, H, W\).*found \(48, 40\)"),
-        (RGB.transpose(0, 2, 3, 1), r"channels before rows, found \(3, 100, 90, 3\)"),
-        (RGB[0].transpose(1, 2, 0), r"channels before rows, found \(100, 90, 3\)"),
-        (np.zeros((2, 4, 8, 8), np.uint8), r"found \(2, 4, 8, 8\)"),
-        ([GREY[0], GREY[1]], "found list; np.stack"),
+        (RGB.astype(np.float32), r"floats in \[0, 1\]"),
+        (torch.zeros(1, 3, 8, 8) - 1, r"floats in \[0, 1\], found -1"),
+        (RGB.astype(np.int64) * 1000, "65535"),
+        (np.zeros((2, 5, 8, 8), np.uint8), r"found \(2, 5, 8, 8\)"),
+        (np.zeros((2, 0, 8), np.uint8), r"found \(2, (1, )?0, 8\)"),
+        (np.zeros(7, np.uint8), r"found \(7,\)"),
+        ([GREY[0], GREY[0, :40]], "one size, found 48x40, 40x40"),
+        ([], "empty list"),
+        ({"a": GREY}, "found dict"),
+        ([b"text"], "not a picture"),
     ],
 )
 def test_what_is_no_batch_of_pictures_is_refused(images, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        prepare(images, size=32, **PLAIN, colour="grey3")
+    for function in (as_batch, lambda x: prepare(x, size=32, **PLAIN, colour="grey3")):
+        with pytest.raises(ValueError, match=complaint) as raised:
+            function(images)
+        assert "\n" not in str(raised.value)
+
+
+def test_one_colour_picture_is_never_three_grey_ones():
+    with pytest.raises(ValueError, match=r"one in colour or three grey ones; say which by the shape \(1, 3, 48, 40\) or \(3, 1, 48, 40\)"):
+        as_batch(GREY)
+    assert as_batch(GREY[None]).shape == (1, 3, 48, 40) and as_batch(GREY[:, None]).shape == (3, 1, 48, 40)
+    # a part of a data set is a batch whatever its length is
+    assert prepare(GREY, size=32, **PLAIN, colour="grey3").shape == (3, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        RGB,
+        RGB.transpose(0, 2, 3, 1),
+        torch.from_numpy(RGB),
+        RGB.astype(np.float64) / 255,
+        torch.from_numpy(RGB).float() / 255,
+        RGB.astype(np.int64),
+        RGB.astype(np.uint16) * 257,
+        list(RGB),
+        [picture.transpose(1, 2, 0) for picture in RGB],
+        tuple(Image.fromarray(picture.transpose(1, 2, 0)) for picture in RGB),
+        np.concatenate([RGB, np.full((3, 1, 100, 90), 255, np.uint8)], 1),
+    ],
+)  # fmt: skip
+def test_pictures_in_every_form_are_the_same_batch(images):
+    assert torch.equal(as_batch(images), torch.from_numpy(RGB))
+
+
+@pytest.mark.parametrize("image", [GREY[0], GREY[:1], GREY[0, ..., None], GREY[None, :1], GREY[:1, ..., None], [GREY[0]]])
+def test_one_grey_picture_in_every_form_is_a_batch_of_one(image):
+    assert torch.equal(as_batch(image), torch.from_numpy(GREY[:1])[:, None])
+
+
+def test_one_picture_in_a_file_is_a_batch_of_one(tmp_path):
+    image = Image.fromarray(RGB[0].transpose(1, 2, 0))
+    image.save(tmp_path / "a.png")
+    for source in (image, tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), [tmp_path / "a.png"], RGB[0].transpose(1, 2, 0)):
+        assert torch.equal(as_batch(source), torch.from_numpy(RGB[:1]))
+    with pytest.raises(FileNotFoundError, match="check the path"):
+        as_batch("face.jpg")
+
+
+def test_grey_among_colour():
+    batch = as_batch([GREY[0], RGB[0, :, :48, :40]])
+    assert batch.shape == (2, 3, 48, 40) and np.array_equal(batch[0, 2], GREY[0])
+
 
 
 def test_unknown_colour_mode_lists_the_known_ones():

@@ -100,7 +100,7 @@ def test_each_change_draws_once(widget, monkeypatch):
 def test_what_cannot_be_read_is_one_sentence_and_the_picture_stays(widget):
     before = widget.picture
     give(widget, b"this is a text file\n")
-    assert "not a picture that can be read; export it as JPEG or PNG first" in widget._message.value
+    assert "not a picture that can be read; copy it again, or export it as JPEG or PNG" in widget._message.value
     assert widget.picture is before and "What was there before stays." in widget._message.value
     give(widget, png(before)[:3000])
     assert "damaged or cut off" in widget._message.value and widget.picture is before

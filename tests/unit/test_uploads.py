@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ferkit.faces import crop_face, describe, find_faces, portrait, read_picture
 from ferkit.faces.decode import LARGE
-from ferkit.faces.detect import crop_face, describe, find_faces, portrait, read_picture
 from tests.support.uploads import encode, hostile_uploads
 from tests.unit.children import CONTEXT, child_process
 
@@ -162,7 +162,11 @@ def test_damaged_exif_does_not_cost_the_picture():
     assert read_picture(encode(image, "PNG", exif=b"Exif\0\0" + b"\xff" * 99)).shape == (6, 8, 3)
 
 
-def test_numbers_that_are_none_are_black():
+@pytest.mark.parametrize("values", [[np.nan, 0.5], [0.5, np.inf], [-0.1, 0.5], [0, 200]])
+def test_real_numbers_without_a_meaning_are_refused_as_file_and_as_array(values):
+    array = np.array([values], np.float32)
     buffer = io.BytesIO()
-    Image.fromarray(np.array([[np.nan, 0.5, np.inf, -np.inf]], np.float32)).save(buffer, "TIFF")
-    assert read_picture(buffer.getvalue())[0, :, 0].tolist() == [0, 0, 255, 0]
+    Image.fromarray(array).save(buffer, "TIFF")
+    for source in (array, buffer.getvalue()):
+        with pytest.raises(ValueError, match=r"expected floats in \[0, 1\], found"):
+            read_picture(source)

@@ -23,7 +23,7 @@ import numpy as np
 from ferkit.files import read_json, replacing, sha256, write_json
 
 #: Part of every key: raised whenever a loader would read the same bytes differently.
-VERSION = 1
+VERSION = 2
 #: A file changed less than this many seconds ago may change again within one tick of its file system's clock.
 SETTLED = 2.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ferkit import labels
 from ferkit.data.io.cache import Arrays
+from ferkit.faces.decode import open_picture, upright
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
 #: Split by the name of a folder or of a parquet file up to its first "-".
@@ -119,12 +118,12 @@ def read_class_folders(files: list[Path], root: Path, side: int) -> Arrays:
 
 def _grey(data: bytes, side: int, what: str) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.size != (side, side):  # before decoding, so that a huge picture costs nothing
-                raise ValueError(f"{what}: expected {side}x{side} pixels, found {image.width}x{image.height}.")
-            return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{what}: expected an image file, but it cannot be read ({error}). Copy it again.") from None
+        image = open_picture(data)
+        if image.size != (side, side):  # before decoding, so that a huge picture costs nothing
+            raise ValueError(f"expected {side}x{side} pixels, found {image.width}x{image.height}")
+        return np.asarray(upright(image)[0].convert("L"))
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}.") from None
 
 
 def find_parquet(root: Path) -> list[Path]:

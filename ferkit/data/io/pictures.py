@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +24,16 @@ from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
+from PIL import Image
 from tqdm.auto import tqdm
 
 from ferkit.data.io.cache import cache_folder
-from ferkit.faces.crop import cut_face, open_picture
+from ferkit.faces.crop import Face, crop_face
+from ferkit.faces.decode import open_picture, upright
 from ferkit.files import read_json, replacing, write_json
 
 #: Part of every key: raised whenever the same pictures would give other faces.
-VERSION = 1
+VERSION = 2
 #: Faces per block: 10 MB at 112 pixels.
 BLOCK = 256
 
@@ -97,7 +100,7 @@ def store(
         kind: name of the data set, for file names and the progress bar.
         listing: the pictures.
         size: side of the faces in pixels.
-        margin: see `ferkit.faces.crop.cut_face`.
+        margin: see `ferkit.faces.crop_face`.
         workers: threads that decode; default one per processor, eight at most.
         progress: show a bar where it takes more than two seconds.
 
@@ -218,7 +221,9 @@ def _fill(
         key.with_suffix(".blocks").open("a", encoding="utf-8") as journal,
         ThreadPoolExecutor(workers) as pool,
         tqdm(total=shape[0], desc=f"decoding {kind}", unit="face", delay=2, disable=None if progress else True) as bar,
+        warnings.catch_warnings(),
     ):
+        warnings.simplefilter("ignore")  # of PIL, see read_picture; once for all threads, which share the filters
         for number in range(blocks):
             rows = range(number * BLOCK, min((number + 1) * BLOCK, shape[0]))
             if number in done and _intact(stream, len(header) + rows.start * face, len(rows) * face, done[number]["crc32"]):
@@ -250,14 +255,20 @@ def _decode(listing: Listing, row: int, size: int, margin: float, out: np.ndarra
     try:
         with open(file, "rb") as stream:
             data = stream.read()
-        out[:] = cut_face(
-            open_picture(data),
-            size,
-            box=None if listing.boxes is None else listing.boxes[row],
-            margin=margin,
-            landmarks=None if listing.landmarks is None else listing.landmarks[row],
-        )
+        out[:] = _cut(data, listing, row, size, margin).transpose(2, 0, 1)
     except (ValueError, OSError) as error:
         reason = (error.strerror or error) if isinstance(error, OSError) else error
         raise ValueError(f"{listing.files[row]} ({listing.place(row)}): {reason}.") from None
     return hashlib.sha256(data).hexdigest()
+
+
+def _cut(data: bytes, listing: Listing, row: int, size: int, margin: float) -> np.ndarray:
+    """Return the face of a picture, or the whole picture scaled to a square, (S, S, 3)."""
+    box = None if listing.boxes is None else listing.boxes[row]
+    landmarks = None if listing.landmarks is None else listing.landmarks[row]
+    if box is None and landmarks is None:
+        image, _ = upright(open_picture(data), shortest=2 * size)
+        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    image, divided = upright(open_picture(data))
+    scaled = [None if points is None else np.asarray(points, np.float64) / divided for points in (box, landmarks)]
+    return crop_face(image, Face(scaled[0], 1.0, scaled[1]), margin=margin, size=size, align=landmarks is not None)  # type: ignore[arg-type]
