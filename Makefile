@@ -15,10 +15,10 @@ FIRST := notebooks/00_start_here.ipynb
 N ?=
 ARGS ?=
 
-.PHONY: help setup lab notebooks prose test check lint types static bench html
+.PHONY: help setup lab notebooks prose test test-fast check lint types static bench html
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 setup: $(VENV)/.workbook  ## create .venv with what the notebooks need, and check it
 	@$(BIN)/python -m ferkit.doctor.environment
@@ -38,6 +38,9 @@ prose: $(VENV)/.dev  ## refresh text, links and the README table without running
 
 test: check  ## everything CI runs: check, then unit, parity, guards, notebooks, browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 10 --ignore tests/static tests
+
+test-fast: $(VENV)/.dev  ## for daily work: the unit tests that take less than a second or two each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not real_data" tests/unit tests/parity
 
 check: lint types static  ## ruff, codespell, mypy, and the tests that run no code
 

@@ -32,9 +32,14 @@ def shut_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_smoke(entry: Entry, entries: list[Entry], folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[NotebookNode, list[str]]:
-    """The executed notebook and all complaints about the run."""
+    """The executed notebook and all complaints about the run.
+
+    One execution proves all that needs one: no error, the records, and every option of every control (`explore` calls its
+    function for each, and lets errors out into the cell).
+    """
     shut_network(monkeypatch)
     monkeypatch.delenv("FERKIT_PROFILE", raising=False)
+    monkeypatch.setenv("FERKIT_WIDGETS", "sweep")
     assembled = build.with_solutions(build.assemble(entry, entries))
     executed, seconds = build.execute(assembled, "smoke", entry.parameters.get("smoke", {}))
     path = folder / entry.path.name

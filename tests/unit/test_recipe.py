@@ -99,6 +99,7 @@ def test_diversity_recipes_are_the_rows_of_its_tables():
                 assert recipe.model_options.get("attention") == (None if plain else "cbam")
                 assert recipe.image_size == 96 and recipe.batch_size == 32 and recipe.momentum == 0.9 and recipe.weight_decay == 0
                 assert (recipe.init is None) == (data == "affectnet8")
+                assert recipe.equal_epochs == "last"  # the released scripts keep an epoch whose accuracy is >= the best one
             rows = [(r.loss_options["diversity"]["spatial"], r.loss_options["diversity"]["channel"]) for _, r in recipes_of(recipes[f"table1-esr{branches}-{data}"])]
             assert sorted(rows) == [(0, 0), (0, 1), (1, 0), (1, 1)]  # attention, channel (ours), spatial, both
         with_terms, plain = recipes[f"table1-manet-{data}"], recipes[f"table1-manet-{data}-plain"]
