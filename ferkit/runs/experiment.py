@@ -217,8 +217,10 @@ def _refuse_another(there: RunFolder, recipe: Recipe) -> None:
         raise ValueError(f"{there.path} holds a run whose recipe.yaml is gone, so it cannot be told which; give this one another name, or begin anew ({ANEW})")
     other = there.recipe.as_dict()
     differs = [k for k, v in recipe.as_dict().items() if other[k] != v and k not in NOT_THE_TRAINING]
-    if "epochs" in differs and recipe.epochs > there.recipe.epochs and not recipe.stages:
+    if "epochs" in differs and not recipe.stages:
         differs.remove("epochs")
+        if recipe.epochs < there.recipe.epochs and not differs:
+            raise ValueError(f"{there.path} holds a run of {there.recipe.epochs} epochs, found epochs={recipe.epochs}; ask for {there.recipe.epochs} or more, or begin anew ({ANEW})")
     if differs:
         raise ValueError(f"{there.path} holds a run with another {', '.join(differs)}; give this one another name, or begin anew ({ANEW})")
 

@@ -30,13 +30,13 @@ def public_files():
 
 
 def make_targets():
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 
 
 def commands(text):
     """The targets of the make commands in a Markdown or YAML text: in code spans, code blocks, and entries."""
     code = re.findall(r"`([^`]+)`", text) + re.findall(r"^(?: {4}|\t)(.+)$", text, re.M) + re.findall(r"entry: ([^,}]+)", text)
-    return {m for line in code for m in re.findall(r"\bmake ([a-z]+)\b", line)}
+    return {m for line in code for m in re.findall(r"\bmake ([a-z-]+)\b", line)}
 
 
 # ------------------------------------------------------------------------------------------------------------ environment
