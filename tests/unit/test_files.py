@@ -4,11 +4,13 @@ import ast
 import multiprocessing
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from ferkit import files
+from ferkit.data.io.cache import cache_folder
 from ferkit.training.history import History
 
 FERKIT = Path(files.__file__).parent
@@ -87,3 +89,12 @@ def test_nobody_else_moves_a_written_file_into_place():
             users[file.relative_to(FERKIT).as_posix()] = True
     # a checkpoint is a folder; faces and downloads are written in steps under a lock, to be taken up after an interruption
     assert set(users) == {"files.py", "training/checkpoints.py", "data/io/pictures.py", "data/download.py"}
+
+
+def test_without_a_home_the_cache_is_among_the_temporary_files(monkeypatch):
+    def no_home(_cls: type) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("FERKIT_CACHE", raising=False)
+    monkeypatch.setattr(Path, "home", classmethod(no_home))
+    assert cache_folder() == Path(tempfile.gettempdir()) / "ferkit-cache"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import time
 import warnings
 import zipfile
@@ -38,8 +39,13 @@ class Arrays(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Return where parsed data sets are kept: environment variable FERKIT_CACHE, else ~/.cache/ferkit."""
-    return Path(os.environ.get("FERKIT_CACHE") or Path.home() / ".cache" / "ferkit")
+    """Return where parsed data sets are kept: environment variable FERKIT_CACHE, else ~/.cache/ferkit, else the folder for temporary files."""
+    if named := os.environ.get("FERKIT_CACHE"):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "ferkit"
+    except RuntimeError:  # a user without a home, in a container mostly
+        return Path(tempfile.gettempdir()) / "ferkit-cache"
 
 
 def source_sha256(files: Sequence[Path], root: Path) -> str:
