@@ -6,7 +6,9 @@ canonical names; the position in it is the label (RAF-DB counts from 1, see `nat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Iterable, Sequence
 
 #: Canonical names. The first seven are the seven-class problem; the order is AffectNet's.
 EMOTIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
@@ -64,11 +66,11 @@ _CANONICAL = {word: name for name, words in ALIASES.items() for word in (name, *
 
 
 def canonical(name: str) -> str:
-    """Return the canonical name of an emotion word, ignoring case and outer spaces ("Angry" -> "anger").
+    """Return the canonical name of an emotion word, ignoring case, outer spaces and a number in front ("0_Angry" -> "anger").
 
     Raises ValueError, listing the known words, for any other word.
     """
-    word = name.strip().lower()
+    word = re.sub(r"^\d+[\s._-]+", "", name.strip().lower())
     if word not in _CANONICAL:
         raise ValueError(
             f"Expected an emotion name, found {name!r}. Known: "
@@ -78,6 +80,36 @@ def canonical(name: str) -> str:
     return _CANONICAL[word]
 
 
+def is_emotion(word: str) -> bool:
+    """Return whether `canonical` knows the word."""
+    try:
+        canonical(word)
+    except ValueError:
+        return False
+    return True
+
+
+def class_name(word: str) -> str:
+    """Return the canonical name of an emotion word, and any other name of a class as it is, without outer spaces."""
+    return canonical(word) if is_emotion(word) else word.strip()
+
+
+def near_miss(word: str) -> str | None:
+    """Return the emotion word that another word is probably a misspelling of ("suprise", "faer"), else None."""
+    plain = word.strip().lower()
+    if is_emotion(plain):
+        return None
+    near = difflib.get_close_matches(plain, _CANONICAL, n=1, cutoff=0.85) or [word for word in _CANONICAL if sorted(word) == sorted(plain)]
+    # "unhappy" is another word than "happy", not a misspelt one
+    return near[0] if near and not plain.endswith(near[0]) else None
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return class names, each once, emotions first, in the order of `EMOTIONS`, then the others by the alphabet."""
+    found = set(names)
+    return (*(name for name in EMOTIONS if name in found), *sorted(found - set(EMOTIONS), key=lambda name: (name.casefold(), name)))
+
+
 def order(key: str) -> tuple[str, ...]:
     """Return the canonical names of a data set or paper in label order. Raises ValueError listing the known keys."""
     if key not in ORDERS:
@@ -85,35 +117,36 @@ def order(key: str) -> tuple[str, ...]:
     return ORDERS[key]
 
 
-def _names(source: str | Sequence[str]) -> tuple[str, ...]:
+def names_of(source: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a label order, which is a key of `ORDERS` or a sequence of names. Raises ValueError for one named twice."""
     if isinstance(source, str):
         return order(source)
-    names = tuple(canonical(name) for name in source)
+    names = tuple(class_name(name) for name in source)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"Expected each emotion once in a label order, found {', '.join(twice)} more than once.")
+        raise ValueError(f"Expected each class once in a label order, found {', '.join(twice)} more than once.")
     return names
 
 
 def index_map(source: str | Sequence[str], target: str | Sequence[str]) -> tuple[int, ...]:
-    """Return, for each position in `source`, the position in `target`; -1 where `target` lacks the emotion.
+    """Return, for each position in `source`, the position in `target`; -1 where `target` lacks the class.
 
-    Both are a key of `ORDERS` or a sequence of names. Positions count from 0 on both sides, for RAF-DB too.
+    Both are a key of `ORDERS` or a sequence of names, of emotions or of classes of one's own. Positions count from 0 on both sides, for RAF-DB too.
     With labels in a numpy array: ``np.asarray(index_map("fer2013", "resemotenet"))[labels]``.
     """
-    goal = _names(target)
-    return tuple(goal.index(name) if name in goal else -1 for name in _names(source))
+    goal = names_of(target)
+    return tuple(goal.index(name) if name in goal else -1 for name in names_of(source))
 
 
 def shared(*sources: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the emotions that all of the orders have, in the order of `EMOTIONS`.
+    """Return the classes that all of the orders have, see `in_order`.
 
     Each is a key of `ORDERS` or a sequence of names. Raises ValueError where they have fewer than two in common.
     """
-    sets = [set(_names(source)) for source in sources]
-    common = tuple(name for name in EMOTIONS if sets and all(name in names for names in sets))
+    sets = [set(names_of(source)) for source in sources]
+    common = in_order(set.intersection(*sets) if sets else ())
     if len(common) < 2:
-        raise ValueError(f"Expected two emotions or more in common, found {', '.join(common) or 'none'}; these data cannot be compared.")
+        raise ValueError(f"Expected two classes or more in common, found {', '.join(common) or 'none'}; these data cannot be compared.")
     return common
 
 

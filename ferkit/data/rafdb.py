@@ -90,7 +90,7 @@ def load_rafdb(
             raise ValueError(f"Expected no order for {listed.name}, whose labels 1 to 7 are defined; found {order!r}.")
         base = listed.parent.parent if listed.parent.name == "EmoLabel" else listed.parent
         rows, layout = read_list(listed, images), f"{listed.name}, {images}"
-    elif "" not in (tree := class_tree(root)):
+    elif "" not in (tree := class_tree(root).folders):
         if images == "original":
             raise ValueError(f"Expected the official list for images=\"original\", found class folders in {root}.")
         base, layout = root, "class folders"

@@ -106,7 +106,7 @@ def _recognise(root: Path, wanted: str | None, order: str | None) -> Survey:
             return _affectnet(root.parent)
         if root.name.startswith("list_part") or root.name.startswith("list_patition") or root.suffix == ".lst":
             return _recognise(root.parent.parent if root.parent.name in ("EmoLabel", "label") else root.parent, wanted, order)
-        return _own(root, {}, order, wanted)
+        return _own(root, order, wanted)
     if wanted in (None, "rafdb") and (listed := lists.first_file(root, rafdb.LIST_NAMES)):
         return _rafdb(listed)
     if wanted in (None, "affectnet") and (
@@ -119,9 +119,10 @@ def _recognise(root: Path, wanted: str | None, order: str | None) -> Survey:
         place = next((inner / name for inner in (root, root / "fer2013") for name in fer2013.CSV_NAMES if (inner / name).is_file()), None)
         if place is not None or folders.find_parquet(root):
             return _fer2013(place or root)
-    tree = folders.class_tree(root, folder.ENDINGS)
-    if folder.has_classes(tree) or any(root.glob("*.csv")):
-        return _own(root, tree, order, wanted)
+    try:
+        return _own(root, order, wanted)
+    except FileNotFoundError:
+        pass
     known = "RAF-DB (EmoLabel/), AffectNet (training.csv or train_set/), ExpW (label.lst), FER2013 (fer2013.csv), class folders or a csv with path and label"
     raise NotRecognised(f"Expected a data set in {root}: {known}; found none of them. data/README.md shows the layouts.")
 
@@ -245,36 +246,34 @@ def _expw(listed: Path) -> Survey:
 # ------------------------------------------------------------------------------------------- class folders and csv of one's own
 
 
-def _own(root: Path, tree: dict[str, dict[str, list[str]]], order: str | None, wanted: str | None) -> Survey:
+def _own(root: Path, order: str | None, wanted: str | None) -> Survey:
     faults: list[str] = []
-    if folder.has_classes(tree):
-        rows, base, layout = folder.from_tree(tree, faults), root, "class folders"
-        findings = faulty(faults, "empty_folder", "class folders")
-    else:
-        table = folder.find_table(root)
-        rows, base, layout = folder.read_table(table, faults), table.parent, table.name
-        findings = faulty(faults, "rows", f"rows of {table.name}")
-    rows, strange = _without_strangers(rows)
-    findings += strange
+    base, layout, rows, left_out = folder.find(root, faults)
+    by_folder = layout == "class folders"
+    findings = faulty(faults, "empty_folder" if by_folder else "rows", layout if by_folder else f"rows of {layout}")
+    findings += _left_out(left_out)
     set_name = wanted or _by_counts(rows) or _by_names(rows)
-    names, emotions, ordered, told = _classes(rows, set_name, order)
+    names, classes, ordered, told = _classes(rows, set_name, order)
     findings += told
-    codes = np.array([names.index(emotions[label]) for label in rows.labels], np.int64)
+    codes = np.array([names.index(classes[label]) for label in rows.labels], np.int64)
     return Survey(
         set_name=set_name, layout=layout, names=names, labels=codes, split=np.array(rows.splits, "<U12"), place=rows.places.__getitem__,
         listing=Listing(root=base, files=rows.files, place=rows.places.__getitem__), findings=findings, key=f"{layout} {root}", ordered=ordered,
     )  # fmt: skip
 
 
-def _without_strangers(rows: folder.Listed) -> tuple[folder.Listed, list[Finding]]:
-    """Leave out classes that are neither emotions nor numbers."""
-    odd = sorted({label for label in rows.labels if not (label.isdigit() or folders.is_emotion(label))})
-    if not odd:
-        return rows, []
-    kept = [row for row, label in enumerate(rows.labels) if label not in odd]
-    sentence = f"Expected classes named by emotions or numbers, found {', '.join(map(repr, odd[:5]))}; rename or remove them. Their pictures were left out below."
-    found = Finding(severity="error", code="unknown_class", sentence=sentence, count=len(rows.labels) - len(kept))
-    return folder.Listed(*([column[row] for row in kept] for column in rows)), [found]  # type: ignore[arg-type]
+def _left_out(left_out: dict[str, list[str]]) -> list[Finding]:
+    """Name what lies below the path and is not read."""
+    sentences = {
+        "loose": ("warning", "Expected every picture in the folder of its class, or in a row of the csv, found {} that are not; load leaves them out. Put them there, or away."),
+        "other": ("note", "{} files are no pictures and are not read."),
+        "hidden": ("note", "{} hidden files or folders, or such that a system puts there, are not read."),
+    }
+    return [
+        Finding(severity=severity, code=f"left_out_{kind}", sentence=sentence.format(f"{len(left_out[kind]):,}"), count=len(left_out[kind]), examples=some(left_out[kind]))
+        for kind, (severity, sentence) in sentences.items()
+        if kind in left_out
+    ]
 
 
 def _by_counts(rows: folder.Listed) -> str | None:
@@ -305,15 +304,20 @@ def _classes(rows: folder.Listed, set_name: str, order: str | None) -> tuple[tup
     written = sorted(set(rows.labels), key=lambda label: (len(label), label))
     numbers = [label for label in written if label.isdigit()]
     if len(numbers) < len(written):
-        emotions = {label: labels.canonical(label) for label in written if label not in numbers}
+        words = [label for label in written if label not in numbers]
+        classes = folder.own_names(words)
         findings = []
         if numbers:
-            sentence = f"Expected classes that are all words or all numbers, found {', '.join(numbers[:5])} beside {next(iter(emotions))!r}; name them all by emotions."
+            sentence = f"Expected classes that are all words or all numbers, found {', '.join(numbers[:5])} beside {words[0]!r}; name them all by words."
             findings.append(Finding(severity="error", code="mixed_classes", sentence=sentence, count=len(numbers)))
+        for word in words:
+            if near := labels.near_miss(word):
+                sentence = f"Expected the name of a class, found {word!r}, which looks like {near!r} misspelt; rename it, or, if it is meant, list all classes in order= when it is loaded."
+                findings.append(Finding(severity="error", code="near_miss", sentence=sentence, count=rows.labels.count(word)))
         own = labels.order(ORDERS[set_name]) if set_name in ORDERS else labels.EMOTIONS
-        present = set(emotions.values())
-        names = own if present <= set(own) and set_name in ORDERS else tuple(name for name in labels.EMOTIONS if name in present)
-        return (*names, *numbers), emotions | {label: label for label in numbers}, True, findings
+        present = set(classes.values())
+        names = own if present <= set(own) and set_name in ORDERS else labels.in_order(present)
+        return (*names, *numbers), classes | {label: label for label in numbers}, True, findings
     codes = [int(label) for label in numbers]
     key = order or ("rafdb" if set_name == "rafdb" and codes and min(codes) == 1 else None)
     if key is not None:

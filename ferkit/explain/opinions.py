@@ -12,7 +12,7 @@ import torch
 from torchvision.transforms.v2 import functional as F
 
 from ferkit.evaluation.calibration import conformal_sets
-from ferkit.labels import ALIASES, EMOTIONS
+from ferkit.labels import ALIASES, in_order
 from ferkit.models import FerModel, create_model, list_weights
 from ferkit.predict import graded, predict_probabilities
 from ferkit.runs.records import record_of
@@ -110,7 +110,7 @@ def in_words(opinions: Sequence[Opinion]) -> str:
         said = f"{agree} of {n} networks say {word}, the others {', '.join(sorted(set(answers) - {most}))}."
     sets = [set(o.likely) for o in opinions if o.likely]
     if sets:
-        together = [e for e in EMOTIONS if any(e in s for s in sets)]
+        together = in_order(name for s in sets for name in s)
         said += f" Not ruled out by at least one: {', '.join(together)}." if len(together) > 1 else " No network leaves another answer open."
     doubt = float(np.mean([o.doubt for o in opinions]))
     strength = "little" if doubt < 0.35 else "some" if doubt < 0.65 else "much"

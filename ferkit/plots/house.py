@@ -11,6 +11,7 @@ import matplotlib.figure
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb, to_hex
 from PIL import Image
 from torch import Tensor
 
@@ -30,6 +31,8 @@ EMOTION_COLOURS = dict(
 #: Series that are not emotions, in this order. Each differs by at least 17 from the others (for any colour vision, as above)
 #: and from every colour of an emotion, so that those mean emotions and nothing else.
 COLOURS = ("#2D5AC3", "#C34B78", "#1EA52D", "#A587D2", "#4B2D00", "#2D2D3C")
+
+_own_colours: dict[str, str] = {}
 
 STYLE: Any = {
     "axes.axisbelow": True,
@@ -103,8 +106,14 @@ def in_few_colours(image: Image.Image) -> bytes:
 
 
 def colour(name: str) -> str:
-    """The fixed colour of an emotion; the first series colour for any other name."""
-    return EMOTION_COLOURS.get(name, COLOURS[0])
+    """The fixed colour of an emotion; for a class of one's own a colour that no other class has had in this session."""
+    if name in EMOTION_COLOURS:
+        return EMOTION_COLOURS[name]
+    if name not in _own_colours:
+        n = len(_own_colours)
+        # after the six, hues a golden section apart, which stay apart however many there are
+        _own_colours[name] = COLOURS[n] if n < len(COLOURS) else to_hex(tuple(hsv_to_rgb((n * 0.618034 % 1, 0.55, 0.75)).tolist()))
+    return _own_colours[name]
 
 
 def new_figure(

@@ -3,7 +3,7 @@
 import base64
 import html
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,18 @@ from IPython.display import Image, display
 
 from ferkit import faces, plots
 from ferkit.explain import METHODS, cam
-from ferkit.explain.opinions import PARTS, Network, as_channels, ask, available_networks, hide, in_words, under_changes
-from ferkit.labels import EMOTIONS
+from ferkit.explain.opinions import (
+    PARTS,
+    Network,
+    Opinion,
+    as_channels,
+    ask,
+    available_networks,
+    hide,
+    in_words,
+    under_changes,
+)
+from ferkit.labels import EMOTIONS, in_order
 from ferkit.widgets.attention import cam_figure, map_layers
 from ferkit.widgets.controls import Panel, controls_for
 from ferkit.widgets.webcam import Webcam
@@ -37,7 +47,13 @@ def answers_figure(networks: Mapping[str, Network], crop: np.ndarray) -> plots.F
     """What each network says of a crop; the title says it in words."""
     opinions = [ask(network, crop) for network in networks.values()]
     words = in_words(opinions)
-    return plots.opinion_bars(opinions, EMOTIONS, crop=crop, title=textwrap.fill(words, WIDTH))
+    return plots.opinion_bars(opinions, _lines(opinions), crop=crop, title=textwrap.fill(words, WIDTH))
+
+
+def _lines(opinions: Sequence[Opinion]) -> tuple[str, ...]:
+    """Return a line for each emotion, if the networks know any, and for each class of one's own."""
+    known = {name for opinion in opinions for name in opinion.labels}
+    return in_order(known | set(EMOTIONS) if known & set(EMOTIONS) else known)
 
 
 def hidden_figure(
@@ -53,7 +69,7 @@ def hidden_figure(
     before, after = ([ask(network, c) for network in networks.values()] for c in (crop, covered))
     turned = [f"{name.split()[0]}: {a.answer} → {b.answer}" for name, a, b in zip(networks, before, after, strict=True) if a.answer != b.answer]
     title = f"{part} hidden: " + ("; ".join(turned) if turned else "no answer changes")
-    return plots.opinion_bars(after, EMOTIONS, crop=covered, title=textwrap.fill(title, WIDTH))
+    return plots.opinion_bars(after, _lines(after), crop=covered, title=textwrap.fill(title, WIDTH))
 
 
 def stability_figure(networks: Mapping[str, Network], crop: np.ndarray, network: str) -> plots.Figure:

@@ -365,13 +365,13 @@ def test_numbers_in_a_csv_need_an_order_and_must_fit_it(tmp_path):
         (tmp_path / "faces.csv").write_text("path,label\n" + "".join(f"{i}.jpg,{first + i}\n" for i in range(7)))
         rows = folder.read_table(tmp_path / "faces.csv")
         with pytest.raises(ValueError, match="a wrong guess gives no error"):
-            folder._named(rows, None)
+            folder.named(rows, None)
         if first < 2:
-            _, emotions = folder._named(rows, "fer2013")
+            _, emotions = folder.named(rows, "fer2013")
             assert [emotions[str(first + i)] for i in range(7)] == list(labels.order("fer2013"))
         else:
             with pytest.raises(ValueError) as error:
-                folder._named(rows, "fer2013")
+                folder.named(rows, "fer2013")
             sentence(error.value)
 
 

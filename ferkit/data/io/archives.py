@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -28,10 +28,10 @@ def is_packed(path: Path) -> bool:
 
 
 @contextmanager
-def csv_rows(path: Path, prefer: Sequence[str]) -> Iterator[Iterator[list[str]]]:
+def csv_rows(path: Path, prefer: Sequence[str], *, delimiter: str = ",") -> Iterator[Iterator[list[str]]]:
     """Open a csv, packed or not, as an iterator over its rows; of several members the first in `prefer` is taken.
 
-    Blank lines are left out; a row ends with its line, also inside quotes.
+    Blank lines are left out; a row ends with its line, also inside quotes. `delimiter` is what separates columns.
 
     Raises ValueError, also from the iterator, where the file is damaged, cut off, too large or no csv.
     """
@@ -55,10 +55,10 @@ def csv_rows(path: Path, prefer: Sequence[str]) -> Iterator[Iterator[list[str]]]
         except _DAMAGE as error:
             raise ValueError(_damaged(path, error)) from None
         # a tar ends before the checksum of what packs it, so that is read on to
-        yield _rows(_lines(stream, path, whole))
+        yield _rows(_lines(stream, path, whole), delimiter)
 
 
-def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
+def _rows(lines: Iterator[str], delimiter: str) -> Iterator[list[str]]:
     blank = 0
     for line in lines:
         text = line.rstrip("\r\n")
@@ -66,7 +66,7 @@ def _rows(lines: Iterator[str]) -> Iterator[list[str]]:
         if blank > MAX_BLANK:  # two gigabytes of them would take an hour
             raise ValueError(f"Expected rows of a csv, found {blank:,} blank lines one after the other.")
         if text:  # csv's reader goes letter by letter, which takes as long as reading all the numbers
-            yield next(csv.reader([text])) if '"' in text else text.split(",")
+            yield next(csv.reader([text], delimiter=delimiter)) if '"' in text else text.split(delimiter)
 
 
 def _damaged(path: Path, error: Exception) -> str:
@@ -125,3 +125,6 @@ def _lines(stream: IO[bytes], path: Path, whole: IO[bytes] | None) -> Iterator[s
                 raise ValueError(f"Expected at most {MAX_BYTES:,} bytes of csv in {path.name}, found more.")
     except _DAMAGE as error:
         raise ValueError(_damaged(path, error)) from None
+    finally:
+        with suppress(ValueError):  # the stream is closed by those who opened it, at times before
+            text.detach()

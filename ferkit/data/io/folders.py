@@ -6,9 +6,9 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,40 +16,55 @@ from ferkit import labels
 from ferkit.data.io.cache import Arrays
 from ferkit.faces.decode import open_picture, upright
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
-#: Split by the name of a folder or of a parquet file up to its first "-".
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".pgm")
+#: Split by the name of a folder or of a file; see `split_of`.
 SPLIT_WORDS = {
     "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
-    "dev": "validation", "test": "test", "publictest": "public_test", "privatetest": "private_test",
+    "dev": "validation", "eval": "validation", "evaluation": "validation", "test": "test", "testing": "test",
+    "publictest": "public_test", "privatetest": "private_test",
 }  # fmt: skip
+_ENDINGS = "set|images?|imgs?|pictures|photos|faces|data|split|folder|labels?|list"
+#: What systems and programs put beside pictures; so do names that begin with a dot.
+SYSTEM = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db", "desktop.ini")
 _ORDER = "fer2013"
 
 
+class Tree(NamedTuple):
+    """Pictures in class folders, and what else lies there.
+
+    Attributes:
+        folders: split folder -> class folder -> sorted file names; without split folders the one split folder is "". Names
+            are below the root, with "/" between folders.
+        left_out: names of files that are not read, by kind: "loose" pictures, which lie in no class folder; "other" files;
+            "hidden" ones, or such of a system. A folder that is left out as a whole is one name that ends in "/".
+    """
+
+    folders: dict[str, dict[str, list[str]]]
+    left_out: dict[str, list[str]]
+
+
 def split_of(word: str) -> str | None:
-    """Return the split that a folder or file is named after, None for another name."""
-    return SPLIT_WORDS.get(re.sub(r"[\s_-]", "", word.lower()))
+    """Return the split that a folder or file is named after ("Testing", "val", "train_images", "Test Set"), None for another name."""
+    plain = re.sub(r"[\s_.-]", "", word.lower())
+    return SPLIT_WORDS.get(plain) or SPLIT_WORDS.get(re.sub(rf"^({_ENDINGS})|({_ENDINGS})$", "", plain))
 
 
-def is_emotion(word: str) -> bool:
-    """Return whether `ferkit.labels` knows the word."""
-    try:
-        labels.canonical(word)
-    except ValueError:
-        return False
-    return True
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is hidden, or one that a system puts there."""
+    return name.startswith(".") or name.lower() in SYSTEM
 
 
-def class_tree(root: Path, endings: tuple[str, ...] = IMAGES) -> dict[str, dict[str, list[str]]]:
-    """Return the pictures of class folders, inside split folders or not: split folder -> class folder -> sorted file names.
+def class_tree(root: Path) -> Tree:
+    """Find the pictures of class folders, inside split folders or not, and name everything else that lies there.
 
-    The names of split folders and files are below `root`, with "/" between folders; split folders may also lie one level
-    further down. Without any the one split folder is "". Names that begin with a dot are passed over.
+    Split folders may also lie one level further down, and class folders in a folder that is the only one. A split folder
+    without class folders has no labels, so its pictures are loose.
 
     Raises ValueError for two folders of one split, or a link to a folder inside a class folder, which could lead in a circle.
     """
     splits: list[Path] = []
-    for folder in (root, *_folders(root)):
-        splits = [inner for inner in _folders(folder) if split_of(inner.name)]
+    for folder in (root, *subfolders(root)):
+        splits = [inner for inner in subfolders(folder) if split_of(inner.name)]
         if splits:
             break
     names: dict[str, Path] = {}
@@ -57,49 +72,79 @@ def class_tree(root: Path, endings: tuple[str, ...] = IMAGES) -> dict[str, dict[
         twin = names.setdefault(str(split_of(folder.name)), folder)
         if twin is not folder:
             raise ValueError(f"Expected one folder per split, found {twin.name} and {folder.name} in {folder.parent}; put them together.")
-    return {
-        folder.relative_to(root).as_posix().removeprefix("."): {inner.name: _pictures(inner, root, endings) for inner in _folders(folder)}
-        for folder in splits or [root]
+    found = {
+        folder.relative_to(root).as_posix().removeprefix("."): {inner.name: _pictures(inner, root) for inner in subfolders(folder)}
+        for folder in splits or [_only_folder(root)]
     }
+    for folder in splits:
+        key = folder.relative_to(root).as_posix()
+        if not found[key] and any(path.is_file() and not is_hidden(path.name) for path in folder.iterdir()):
+            del found[key]
+    read = {name for classes in found.values() for files in classes.values() for name in files}
+    return Tree(found, left_over(root, read))
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+def left_over(root: Path, read: Collection[str]) -> dict[str, list[str]]:
+    """Return the files below a folder that are not among those read, by kind, see `Tree`."""
+    kinds: dict[str, list[str]] = {"loose": [], "other": [], "hidden": []}
+    for inner, folders, names in os.walk(root):
+        below = os.path.relpath(inner, root).replace(os.sep, "/").removeprefix(".")
+        prefix = f"{below}/" if below else ""
+        kinds["hidden"] += [f"{prefix}{name}/" for name in folders if is_hidden(name)]
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted(names):
+            if (path := f"{prefix}{name}") not in read:
+                kind = "hidden" if is_hidden(name) else "loose" if name.lower().endswith(IMAGES) else "other"
+                kinds[kind].append(path)
+    return {kind: found for kind, found in kinds.items() if found}
 
 
-def _pictures(folder: Path, root: Path, endings: tuple[str, ...]) -> list[str]:
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder that are not hidden, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+
+
+def _only_folder(root: Path) -> Path:
+    """Return the folder that class folders are in: `root`, or the one folder in it that holds folders with pictures and nothing else."""
+    inner = subfolders(root)
+    alone = len(inner) == 1 and not labels.is_emotion(inner[0].name) and not inner[0].name.isdigit()
+    has_pictures = any(name.lower().endswith(IMAGES) for folder in (root, *inner) for name in os.listdir(folder))
+    return _only_folder(inner[0]) if alone and not has_pictures and subfolders(inner[0]) else root
+
+
+def _pictures(folder: Path, root: Path) -> list[str]:
     found: list[str] = []
     for inner, deeper, names in os.walk(folder):
+        deeper[:] = [name for name in deeper if not is_hidden(name)]
         linked = next((name for name in deeper if os.path.islink(os.path.join(inner, name))), None)
         if linked is not None:
             raise ValueError(f"Expected pictures and plain folders in {folder.name}/, found the link {linked} to a folder; copy what it leads to.")
         below = os.path.relpath(inner, root).replace(os.sep, "/")
-        found += [f"{below}/{name}" for name in names if name.lower().endswith(endings) and not name.startswith(".")]
+        found += [f"{below}/{name}" for name in names if name.lower().endswith(IMAGES) and not is_hidden(name)]
     return sorted(found)
 
 
 def find_class_folders(root: Path) -> list[Path]:
-    """Return the image files under `root/<split>/<class>/`, sorted; [] where there is no split folder.
+    """Return the image files in the class folders of split folders, sorted; [] where there is no split folder.
 
     Raises ValueError where a split folder holds a folder that is no FER2013 class, or lacks one, or holds none.
     """
     files: list[Path] = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and split_of(path.name)):
-        found: dict[str, list[Path]] = {}
-        for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-            if not is_emotion(inner.name) or labels.canonical(inner.name) not in labels.order(_ORDER):
+    for folder, classes in class_tree(root).folders.items():
+        if not folder:
+            return []
+        for name in classes:
+            if not labels.is_emotion(name) or labels.canonical(name) not in labels.order(_ORDER):
                 raise ValueError(
-                    f"Expected one folder per FER2013 class in {folder.name}/ (angry, disgust, fear, happy, sad, "
-                    f"surprise, neutral), found {inner.name!r}."
+                    f"Expected one folder per FER2013 class in {folder}/ (angry, disgust, fear, happy, sad, surprise, "
+                    f'neutral), found {name!r}; other classes are read as "folder", ferkit.data.load("folder", PATH).'
                 )
-            images = sorted(inner / name for name in os.listdir(inner) if name.lower().endswith(IMAGES))
-            found.setdefault(labels.canonical(inner.name), []).extend(images)
-        empty = [name for name in labels.order(_ORDER) if not found.get(name)]
-        if empty:
-            raise ValueError(
-                f"Expected images of all seven classes in {folder.name}/, found none of {', '.join(empty)}."
-            )
-        files += [file for images in found.values() for file in images]
+        found = {labels.canonical(name) for name, pictures in classes.items() if pictures}
+        absent = [name for name in labels.order(_ORDER) if name not in found]
+        if absent:
+            raise ValueError(f"Expected images of all seven classes in {folder}/, found none of {', '.join(absent)}.")
+        files += [root / name for pictures in classes.values() for name in pictures]
     return files
 
 
@@ -109,7 +154,9 @@ def read_class_folders(files: list[Path], root: Path, side: int) -> Arrays:
     codes = np.empty(len(files), np.int64)
     splits = []
     for row, file in enumerate(files):
-        split, emotion = file.relative_to(root).parts[:2]
+        names = file.relative_to(root).parts
+        place = next(i for i, name in enumerate(names) if split_of(name))
+        split, emotion = names[place : place + 2]
         images[row] = _grey(file.read_bytes(), side, file.relative_to(root).as_posix())
         codes[row] = labels.native_code(_ORDER, emotion)
         splits.append(split_of(split))
@@ -207,12 +254,12 @@ def _label_reader(schema: Any, column: str, file: Path) -> tuple[Callable[[Any, 
     """Return a function from a cell to FER2013's label, and whether the file itself names the classes."""
     names = _class_names(schema, column)
     named = bool(names) and not all(name.isdigit() for name in names)
-    odd = [name for name in names if not is_emotion(name)] if named else []
+    odd = [name for name in names if not labels.is_emotion(name)] if named else []
     if odd:
         raise ValueError(f"Expected FER2013's class names in {file.name}, found {', '.join(odd)}.")
 
     def code_of(value: Any, what: str) -> int:
-        if isinstance(value, str) and is_emotion(value):
+        if isinstance(value, str) and labels.is_emotion(value):
             return labels.native_code(_ORDER, value)
         if isinstance(value, int) and 0 <= value < (len(names) if named else 7):
             return labels.native_code(_ORDER, names[value]) if named else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -101,6 +102,13 @@ def whole_number(text: str, what: str, low: int, high: int) -> int:
     if not (stripped.isascii() and stripped.isdigit() and low <= int(stripped[:9]) <= high):
         raise ValueError(f"expected {what} from {low} to {high}, found {text[:40]!r}")
     return int(stripped)
+
+
+def plain_code(text: str) -> str:
+    """Return the class number "3" for a text such as "3.0" or "03", as tables write it; any other text as it is."""
+    stripped = text.strip()
+    found = re.fullmatch(r"0*(\d{1,3})(\.0*)?", stripped, re.ASCII)
+    return found[1] if found else stripped
 
 
 def combined_sha256(pictures: str, *arrays: np.ndarray, text: str = "") -> str:

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -30,6 +30,7 @@ from tqdm.auto import tqdm
 from ferkit.data.io.cache import cache_folder
 from ferkit.faces.crop import Face, crop_face
 from ferkit.faces.decode import open_picture, upright
+from ferkit.faces.detect import find_faces
 from ferkit.files import read_json, replacing, write_json
 
 #: Part of every key: raised whenever the same pictures would give other faces.
@@ -48,6 +49,7 @@ class Listing:
         place: row of `files` -> where it was named, for messages, e.g. "label.lst, row 7".
         boxes: (N, 4) left, top, right, bottom in pixels, or None for whole pictures.
         landmarks: (N, 5, 2) x, y in pixels, to align faces by, or None.
+        crop: "face" looks for the largest face in each picture, where neither boxes nor landmarks are known; None does not.
     """
 
     root: Path
@@ -55,13 +57,26 @@ class Listing:
     place: Callable[[int], str]
     boxes: np.ndarray | None = None
     landmarks: np.ndarray | None = None
+    crop: str | None = None
 
 
 class Stored(NamedTuple):
-    """Faces (N, 3, S, S) uint8, memory-mapped, and a sha256 over names and bytes of their pictures."""
+    """Faces (N, 3, S, S) uint8, memory-mapped, and a sha256 over names and bytes of their pictures.
+
+    `skipped` says, for rows that are black because nothing could be cut out of their picture, why: row -> file and reason.
+    """
 
     images: np.ndarray
     sha256: str
+    skipped: dict[int, str]
+
+
+#: How the reason ends for a picture that was looked through in vain.
+NO_FACE = "no face was found"
+
+
+class _NoFace(ValueError):
+    pass
 
 
 def present(root: Path, files: Sequence[str]) -> np.ndarray:
@@ -92,7 +107,14 @@ def missing_rows(listing: Listing, missing: str) -> np.ndarray:
 
 
 def store(
-    kind: str, listing: Listing, *, size: int, margin: float = 0.0, workers: int | None = None, progress: bool = True
+    kind: str,
+    listing: Listing,
+    *,
+    size: int,
+    margin: float = 0.0,
+    missing: str = "error",
+    workers: int | None = None,
+    progress: bool = True,
 ) -> Stored:
     """Return the faces of a list of pictures, decoding what is not kept yet.
 
@@ -101,6 +123,8 @@ def store(
         listing: the pictures.
         size: side of the faces in pixels.
         margin: see `ferkit.faces.crop_face`.
+        missing: "error" refuses a picture that cannot be read or cut; "drop" leaves its row black, see `Stored`. One without a
+            face, with the listing's `crop`, is always left so.
         workers: threads that decode; default one per processor, eight at most.
         progress: show a bar where it takes more than two seconds.
 
@@ -115,22 +139,25 @@ def store(
         raise ValueError(f"Expected a margin from 0 to 2 (a part of the box on each side), found {margin!r}.")
     if workers is not None and workers < 1:
         raise ValueError(f"Expected at least one worker, found {workers!r}.")
+    if listing.crop not in (None, "face"):
+        raise ValueError(f'Expected crop="face" or crop=None, found {listing.crop!r}.')
     if not len(listing.files):
         raise ValueError(f"Expected pictures in the list of {kind}, found none.")
     key = cache_folder() / f"{kind}-faces-v{VERSION}-{_state(listing, size, margin)[:32]}"
     kept = _open(key)
     if kept is not None:
-        return kept
+        return _unless_broken(kept, missing)
     shape = (len(listing.files), 3, size, size)
     try:
         key.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(key.with_suffix(".lock")):  # of several processes one decodes, the others wait and find it done
             kept = _open(key)
             if kept is not None:
-                return kept
-            lines = _fill(key, kind, listing, shape, margin, workers or min(8, os.cpu_count() or 1), progress)
+                return _unless_broken(kept, missing)
+            lines = _fill(key, kind, listing, shape, margin, missing == "drop", workers or min(8, os.cpu_count() or 1), progress)
             digest = hashlib.sha256("".join(line["sha256"] for line in lines).encode()).hexdigest()
-            write_json(key.with_suffix(".json"), {"sha256": digest, "crc32": [line["crc32"] for line in lines]})
+            skipped = {row: reason for line in lines for row, reason in line["skipped"].items()}
+            write_json(key.with_suffix(".json"), {"sha256": digest, "crc32": [line["crc32"] for line in lines], "skipped": skipped})
             os.replace(key.with_suffix(".part"), key.with_suffix(".npy"))
             key.with_suffix(".blocks").unlink(missing_ok=True)
             kept = _open(key)
@@ -141,12 +168,19 @@ def store(
         ) from None
     if kept is None:
         raise OSError(f"Expected the faces just written to {key.name}.npy, but they cannot be read back; delete the file and try again.")
+    return _unless_broken(kept, missing)
+
+
+def _unless_broken(kept: Stored, missing: str) -> Stored:
+    broken = [reason for reason in kept.skipped.values() if not reason.endswith(NO_FACE)]
+    if broken and missing == "error":
+        raise ValueError(f"{broken[0]}.")
     return kept
 
 
 def _state(listing: Listing, size: int, margin: float) -> str:
     known: dict[str, str] = {}  # a picture with many faces is looked at once
-    digest = hashlib.sha256(f"{size} {margin!r} {BLOCK}\n".encode())
+    digest = hashlib.sha256(f"{size} {margin!r} {BLOCK} {listing.crop or ''}\n".encode())
     for row, name in enumerate(listing.files):
         if name not in known:
             try:
@@ -177,8 +211,9 @@ def _open(key: Path) -> Stored | None:
         whole = images.dtype == np.uint8 and images.ndim == 4 and len(sums) == -(-len(images) // BLOCK)
         for block in {0, len(sums) - 1}:
             whole = whole and zlib.crc32(np.ascontiguousarray(images[block * BLOCK : (block + 1) * BLOCK]).data) == sums[block]
-        return Stored(images, str(known["sha256"])) if whole else None
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        skipped = {int(row): str(reason) for row, reason in known["skipped"].items()}
+        return Stored(images, str(known["sha256"]), skipped) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
         return None
 
 
@@ -196,21 +231,21 @@ def _begin(part: Path, header: bytes, total: int) -> None:
         stream.truncate(total)
 
 
-def _journal(path: Path, blocks: int) -> dict[int, dict[str, str | int]]:
+def _journal(path: Path, blocks: int) -> dict[int, dict[str, Any]]:
     """Return what is said of finished blocks; a line that an interruption cut off is passed over."""
-    found: dict[int, dict[str, str | int]] = {}
+    found: dict[int, dict[str, Any]] = {}
     with suppress(OSError):
         for text in path.read_text("utf-8", "replace").splitlines():
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
                 line = json.loads(text)
                 if 0 <= int(line["block"]) < blocks and len(line["sha256"]) == 64:
-                    found[int(line["block"])] = {"crc32": int(line["crc32"]), "sha256": str(line["sha256"])}
+                    found[int(line["block"])] = {"crc32": int(line["crc32"]), "sha256": str(line["sha256"]), "skipped": dict(line["skipped"].items())}
     return found
 
 
 def _fill(
-    key: Path, kind: str, listing: Listing, shape: tuple[int, ...], margin: float, workers: int, progress: bool
-) -> list[dict[str, str]]:
+    key: Path, kind: str, listing: Listing, shape: tuple[int, ...], margin: float, drop: bool, workers: int, progress: bool
+) -> list[dict[str, Any]]:
     header, face = _header(shape), int(np.prod(shape[1:]))
     part, blocks = key.with_suffix(".part"), -(-shape[0] // BLOCK)
     _begin(part, header, len(header) + shape[0] * face)
@@ -226,22 +261,23 @@ def _fill(
         warnings.simplefilter("ignore")  # of PIL, see read_picture; once for all threads, which share the filters
         for number in range(blocks):
             rows = range(number * BLOCK, min((number + 1) * BLOCK, shape[0]))
-            if number in done and _intact(stream, len(header) + rows.start * face, len(rows) * face, done[number]["crc32"]):
+            if number in done and (drop or not done[number]["skipped"]) and _intact(stream, len(header) + rows.start * face, len(rows) * face, done[number]["crc32"]):
                 bar.update(len(rows))
                 continue
-            digests = list(pool.map(lambda row: _decode(listing, row, shape[-1], margin, block[row % BLOCK]), rows))
+            results = list(pool.map(lambda row: _decode(listing, row, shape[-1], margin, drop, block[row % BLOCK]), rows))
             data = block[: len(rows)].data
             stream.seek(len(header) + rows.start * face)
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())  # the line below must not outlive the faces it speaks of
-            lines = "".join(f"{listing.files[row]}\0{digest}\n" for row, digest in zip(rows, digests, strict=True))
+            lines = "".join(f"{listing.files[row]}\0{digest}\n" for row, (digest, _) in zip(rows, results, strict=True))
             sha256 = hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
-            done[number] = {"crc32": zlib.crc32(data), "sha256": sha256}
+            skipped = {str(row): reason for row, (_, reason) in zip(rows, results, strict=True) if reason}
+            done[number] = {"crc32": zlib.crc32(data), "sha256": sha256, "skipped": skipped}
             journal.write("\n" + json.dumps({"block": number, **done[number]}))
             journal.flush()
             bar.update(len(rows))
-    return [done[number] for number in range(blocks)]  # type: ignore[misc]
+    return [done[number] for number in range(blocks)]
 
 
 def _intact(stream: io.BufferedRandom, start: int, length: int, crc32: object) -> bool:
@@ -249,23 +285,34 @@ def _intact(stream: io.BufferedRandom, start: int, length: int, crc32: object) -
     return zlib.crc32(stream.read(length)) == crc32
 
 
-def _decode(listing: Listing, row: int, size: int, margin: float, out: np.ndarray) -> str:
-    """Write one face into `out` (3, S, S); return the sha256 of its picture's bytes."""
+def _decode(listing: Listing, row: int, size: int, margin: float, drop: bool, out: np.ndarray) -> tuple[str, str]:
+    """Write one face into `out` (3, S, S); return the sha256 of its picture's bytes, and why there is no face, or ""."""
     file = os.path.join(listing.root, listing.files[row])
+    data = b""
     try:
         with open(file, "rb") as stream:
             data = stream.read()
         out[:] = _cut(data, listing, row, size, margin).transpose(2, 0, 1)
     except (ValueError, OSError) as error:
         reason = (error.strerror or error) if isinstance(error, OSError) else error
-        raise ValueError(f"{listing.files[row]} ({listing.place(row)}): {reason}.") from None
-    return hashlib.sha256(data).hexdigest()
+        sentence = f"{listing.files[row]} ({listing.place(row)}): {reason}"
+        if not (drop or isinstance(error, _NoFace)):
+            raise ValueError(f"{sentence}.") from None
+        out[:] = 0
+        return hashlib.sha256(data).hexdigest(), sentence
+    return hashlib.sha256(data).hexdigest(), ""
 
 
 def _cut(data: bytes, listing: Listing, row: int, size: int, margin: float) -> np.ndarray:
     """Return the face of a picture, or the whole picture scaled to a square, (S, S, 3)."""
     box = None if listing.boxes is None else listing.boxes[row]
     landmarks = None if listing.landmarks is None else listing.landmarks[row]
+    if listing.crop == "face":
+        image, _ = upright(open_picture(data))
+        faces = find_faces(image)
+        if not faces:
+            raise _NoFace(NO_FACE)
+        return crop_face(image, faces[0], size=size)
     if box is None and landmarks is None:
         image, _ = upright(open_picture(data), shortest=2 * size)
         return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
