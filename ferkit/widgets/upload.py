@@ -110,7 +110,7 @@ class FaceUpload(ipywidgets.VBox):
         self._save = ipywidgets.HTML()
         self._upload.observe(self._uploaded, names="value")
         self._sample.on_click(lambda _: self._use(faces.portrait))
-        self._camera.observe(lambda _: self._use(self._camera.picture), names="photograph")
+        self._camera.observe(self._photographed, names="photograph")
         self._camera.observe(lambda change: self._say(change["new"].rsplit(" [", 1)[0], wrong=True), names="complaint")
         self.pages = self._views()
         self._tabs = ipywidgets.Tab(list(self.pages.values()), titles=list(self.pages))
@@ -174,7 +174,13 @@ class FaceUpload(ipywidgets.VBox):
 
     def _uploaded(self, change: dict[str, Any]) -> None:
         if files := change["new"]:
+            self._upload.value = ()  # so that the same file again is a change, after another picture or another error
             self._use(partial(faces.read_picture, files[0]["content"]))
+
+    def _photographed(self, change: dict[str, Any]) -> None:
+        if change["new"]:
+            self._use(self._camera.picture)
+            self._camera.photograph = ""  # for the same reason
 
     def _use(self, read: Callable[[], np.ndarray]) -> None:
         try:

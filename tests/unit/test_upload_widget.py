@@ -39,6 +39,31 @@ def give(widget, content):
     widget._uploaded({"new": ({"name": "x.png", "content": memoryview(content)},)})
 
 
+def test_the_same_file_again_answers_again(widget):
+    """A browser sends the same value for the same file; it must count as a new upload, after Portrait and after an error alike."""
+    red, when = png(np.full((60, 90, 3), (200, 10, 10), np.uint8)), 1_700_000_000_000
+
+    def browser_sends(data, name):
+        widget._upload.set_state({"value": [{"name": name, "type": "image/png", "size": len(data), "content": memoryview(data), "last_modified": when}]})
+
+    for _ in range(2):
+        browser_sends(red, "me.png")
+        assert widget.picture.shape == (60, 90, 3) and "No face" in widget._message.value
+        widget._sample.click()
+        assert widget.picture.shape == (512, 512, 3) and "One face" in widget._message.value
+    for _ in range(2):
+        browser_sends(b"hello", "notes.png")
+        assert "What was there before stays" in widget._message.value and widget.picture.shape == (512, 512, 3)
+        widget._sample.click()
+    url = "data:image/png;base64," + base64.b64encode(red).decode()
+    for _ in range(2):
+        widget._camera.set_state({"photograph": url})
+        assert widget.picture.shape == (60, 90, 3)
+        widget._sample.click()
+    widget._upload.set_state({"value": []})  # what some hosts send after an upload
+    assert widget.picture.shape == (512, 512, 3)
+
+
 def open_view(widget, title):
     widget._tabs.selected_index = list(widget.pages).index(title)
     return widget.pages[title]
