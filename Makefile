@@ -15,7 +15,7 @@ FIRST := notebooks/00_start_here.ipynb
 N ?=
 ARGS ?=
 
-.PHONY: help setup lab notebooks prose test test-fast check lint types static bench html
+.PHONY: help setup lab notebooks prose test test-fast check lint types static bench book
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | awk -F ':.*  ## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -59,8 +59,8 @@ bench: $(VENV)/.dev  ## the side-by-side speed scripts of benchmarks/
 	  [ -e "$$script" ] || { echo "benchmarks/ has no script"; exit 1; }; \
 	  echo "== $$script"; OMP_NUM_THREADS=1 $(BIN)/python "$$script"; done
 
-html: $(VENV)/.workbook  ## all notebooks as pages in build/html
-	$(BIN)/python notebooks/build.py --html
+book: $(VENV)/.dev  ## the notebooks as a searchable book in build/book/html; runs none of them
+	$(BIN)/python book/build.py
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11, 3.12 or 3.13 was found. Install one (python.org, your package manager," \

@@ -3,7 +3,6 @@
     python notebooks/build.py [N ...]            run the sources and write the notebooks (all, or those numbered N)
     python notebooks/build.py --prose [N ...]    refresh text, links and ledger tables, keep other outputs; runs no code
     python notebooks/build.py --check            say what is not as a build would leave it; runs no code, writes nothing
-    python notebooks/build.py --html             all notebooks as pages in build/html
     python notebooks/build.py --profile smoke --out DIR [N ...]      run under another profile, into another folder
 
 The `.py` file (jupytext's percent format) is the source; the `.ipynb` is committed with its outputs because people read
@@ -15,7 +14,6 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
-import json
 import os
 import re
 import sys
@@ -35,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for `notebooks.words`, when this file is run as a script
 
 from ferkit.notebook import RECORD_MIME, numbered, records_in  # noqa: E402
-from notebooks import words  # noqa: E402
+from notebooks import pages, words  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -395,37 +393,9 @@ def notebook_table(entries: list[Entry]) -> str:
     return "\n".join(lines)
 
 
-def results_table(folder: Path = ROOT / "data" / "results") -> str:
-    """README's table of measured results, one line per record of a run in data/results."""
-    head = ["run", "parameters", "data, split", "images", "accuracy [95 %]", "macro-F1 [95 %]", "accuracy without images that are also in training"]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        test = record.get("test")
-        if test is None:  # a measurement of data, not of a network
-            continue
-        clean = test.get("duplicate_clean")
-        cells = [
-            f"[{record['name']}](data/results/{path.name})",
-            f"{sum(part['parameters'] for part in record.get('members', [record.get('model')])):,}",
-            f"{record['data']['name']}, {record['protocol']['test_split']}",
-            f"{test['n']:,}",
-            _figure(test, "accuracy"),
-            _figure(test, "macro_f1"),
-            f"{_figure(clean, 'accuracy')}, n = {clean['n']:,}" if clean else "–",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) if len(lines) > 2 else "No run is recorded yet."
-
-
-def _figure(metrics: dict, key: str) -> str:
-    low, high = metrics["intervals"][key]
-    return f"{100 * metrics[key]:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-
-
 def readme_text(text: str, entries: list[Entry]) -> str:
     """README with its generated parts filled between their markers."""
-    for name, content in (("notebooks", notebook_table(entries)), ("results", results_table())):
+    for name, content in (("notebooks", notebook_table(entries)), ("results", pages.results_table())):
         begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
         if text.count(begin) != 1 or text.count(end) != 1:
             raise ValueError(f"README.md must hold the markers {begin} and {end} once each")
@@ -468,19 +438,7 @@ def check() -> list[str]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     if text != readme_text(text, entries):
         found.append("README.md's tables are out of date: make prose")
-    return found
-
-
-def to_html(entries: list[Entry], out: Path) -> None:
-    """Every built notebook as a page whose links lead to the other pages."""
-    from nbconvert import HTMLExporter
-
-    out.mkdir(parents=True, exist_ok=True)
-    for entry in (e for e in entries if e.path.is_file()):
-        page, _ = HTMLExporter().from_filename(str(entry.path))
-        page = re.sub(r'href="(\d\d_\w+)\.ipynb"', r'href="\1.html"', page)
-        (out / f"{entry.slug}.html").write_text(page, encoding="utf-8")
-        print(out / f"{entry.slug}.html")
+    return found + pages.stale_ledgers()
 
 
 def main() -> int:
@@ -490,7 +448,7 @@ def main() -> int:
     parser.add_argument("--profile", choices=PROFILES, default="teach")
     parser.add_argument("--out", type=Path, default=NOTEBOOKS, help="folder to write to")
     mode = parser.add_mutually_exclusive_group()
-    for name in ("check", "prose", "html"):
+    for name in ("check", "prose"):
         mode.add_argument(f"--{name}", action="store_true")
     args = parser.parse_args()
     entries = read_manifest()
@@ -503,9 +461,6 @@ def main() -> int:
         found = check()
         print("\n".join(found) or "Notebooks and README are as built.")
         return bool(found)
-    if args.html:
-        to_html(chosen, ROOT / "build" / "html")
-        return 0
     status = 0
     for entry in chosen:
         if args.prose:
@@ -520,6 +475,8 @@ def main() -> int:
     text = readme.read_text(encoding="utf-8")
     if args.out == NOTEBOOKS and text != readme_text(text, entries):
         readme.write_text(readme_text(text, entries), encoding="utf-8")
+    if args.out == NOTEBOOKS:
+        pages.write_ledgers()
     return status
 
 

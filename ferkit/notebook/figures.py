@@ -68,7 +68,8 @@ def table(
     styled = frame.style.format(_plain, na_rep="–") if formats is None else frame.style.format(formats, na_rep="–")
     styled = styled.set_uuid(name).set_table_attributes('class="dataframe"')
     styled = styled.set_properties(subset=left, **{"text-align": "left"}).set_properties(**{"padding": "0.25em 0.8em"})
-    styled = styled.set_table_styles({column: [{"selector": "th.col_heading", "props": "text-align: left"}] for column in left})
+    styled = styled.set_table_styles([{"selector": "th", "props": "padding: 0.25em 0.8em; text-align: right"}])
+    styled = styled.set_table_styles({column: [{"selector": "th.col_heading", "props": "text-align: left"}] for column in left}, overwrite=False)
     if isinstance(frame.index, pandas.RangeIndex):
         styled = styled.hide(axis="index")
     note = {"kind": "table", "name": name, "number": number_of("table", name), "caption": caption}

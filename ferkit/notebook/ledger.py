@@ -50,7 +50,7 @@ class LedgerTable:
             notes = [html.escape(row.why)] if row.why else []
             notes += [f"<i>For the authors:</i> {html.escape(row.for_authors)}"] if row.for_authors else []
             columns.append(f'<b style="color:{colour}">{sign}</b>' + "".join(f"<br><small>{note}</small>" for note in notes))
-            lines.append('<tr class="row">' + "".join(f'<td style="text-align:left;vertical-align:top">{c}</td>' for c in columns) + "</tr>")
+            lines.append('<tr class="ledger-row">' + "".join(f'<td style="text-align:left;vertical-align:top">{c}</td>' for c in columns) + "</tr>")
         return "\n".join([*lines, "</tbody></table>"])
 
     def __repr__(self) -> str:

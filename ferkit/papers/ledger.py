@@ -104,6 +104,7 @@ class Ledger:
 
     key: str
     prefix: str
+    name: str
     title: str
     authors: tuple[str, ...]
     venue: str
@@ -167,7 +168,7 @@ def read(path: str | Path) -> Ledger:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name}: not readable as TOML ({error}); correct the file there.") from None
-    top = {name: str for name in ("prefix", "title", "venue", "doi", "arxiv", "code", "commit", "licence")}
+    top = {name: str for name in ("prefix", "name", "title", "venue", "doi", "arxiv", "code", "commit", "licence")}
     lists = {"authors": list, "year": int, "lost": list, "tables": dict, "rows": list}
     _check(data, path.name, top | lists, optional={"tables", "lost"})
     if not _PREFIX.fullmatch(data["prefix"]):

@@ -128,7 +128,7 @@ def spoil(mime, **values):
         (spoil("text/html", number="2.1"), "tables are numbered 2.1; expected 12.1"),
         (lambda n: checks.code_cells(n)[3].outputs.append(LONG), "prints 9 lines, at most 8"),
         (lambda n: [n.cells.insert(0, nbformat.v4.new_markdown_cell(f"text {i}")) for i in range(4)], "no picture within the first 6 cells"),
-        (lambda n: demo.cell(n, "ledger_table(").outputs[0].data.update({"text/html": '<tr class="row">' * 7}), "7 rows of the ledger, at most 6"),
+        (lambda n: demo.cell(n, "ledger_table(").outputs[0].data.update({"text/html": '<tr class="ledger-row">' * 7}), "7 rows of the ledger, at most 6"),
         (rewrite("**Answer.**", "**Answer.**", "**Answer.** {{typo_frac}} and {figure:gate}"), "{{typo_frac}} was not understood"),
     ],
 )

@@ -85,7 +85,7 @@ def test_environment_check_can_fail(dependencies):
 def test_dev_includes_the_other_extras():
     dev = PROJECT["optional-dependencies"]["dev"]
     named = {e for line in dev for e in re.findall(r"[a-z]+", "".join(re.findall(r"^ferkit\[(.*)\]$", line)))}
-    assert {"workbook", "datasets"} <= named
+    assert {"workbook", "datasets", "export", "book"} <= named
 
 
 def test_citation_and_package_name_the_same_version_and_licence():
@@ -115,7 +115,7 @@ def test_readme_has_two_commands_and_ci_runs_the_second():
 
 def test_help_lists_every_public_target():
     listed = re.findall(r"^  make (\w+)", subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout, re.M)
-    assert {"setup", "lab", "notebooks", "test", "check", "bench", "html"} <= set(listed) <= make_targets()
+    assert {"setup", "lab", "notebooks", "test", "check", "bench", "book"} <= set(listed) <= make_targets()
 
 
 # ------------------------------------------------------------------------------------------------------------------ text

@@ -207,7 +207,7 @@ def first_picture(notebook: NotebookNode, entry: Entry) -> list[str]:
 
 def ledger_rows(notebook: NotebookNode, entry: Entry) -> list[str]:
     """At most six rows of ledgers; the rest is on the paper's page."""
-    rows = sum(output.get("data", {}).get("text/html", "").count('<tr class="row">') for cell in code_cells(notebook) for output in cell.outputs)
+    rows = sum(output.get("data", {}).get("text/html", "").count('<tr class="ledger-row">') for cell in code_cells(notebook) for output in cell.outputs)
     return [f"{rows} rows of the ledger, at most {MOST_LEDGER_ROWS}; link to the paper's page for the rest"] if rows > MOST_LEDGER_ROWS else []
 
 

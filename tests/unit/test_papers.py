@@ -284,6 +284,7 @@ def test_fer2013_counts_and_copies():
 
 GOOD = """
 prefix = "TO"
+name = "N"
 title = "T"
 authors = ["A"]
 venue = "V"
