@@ -1,4 +1,4 @@
-"""The command line: `python -m ferkit run | sweep | kfold | shelve | reproduce | ensemble | cross | doctor | data | noise | weights`."""
+"""The command line: `python -m ferkit run | sweep | kfold | shelve | reproduce | ensemble | cross | doctor | crop | data | noise | weights`."""
 
 import time
 from pathlib import Path
@@ -218,6 +218,27 @@ def cross(
             low, high = (100 * value for value in cell["intervals"]["accuracy"])
             copies = f", {cell['copies']:,} of them trained on" if cell["copies"] else ""
             typer.echo(f"  on {column}: {100 * cell['accuracy']:.1f} ({low:.1f} to {high:.1f}), n = {cell['n']:,}{copies}")
+
+
+@app.command()
+def crop(
+    source: Annotated[Path, typer.Argument(help="a photograph, or a folder of them; its folders (splits, classes) are kept")],
+    target: Annotated[Path, typer.Argument(help="folder for the faces")],
+    size: Annotated[int, typer.Option(min=8, max=2048, help="side of a face in pixels")] = 224,
+    margin: Annotated[float, typer.Option(min=0, max=2, help="added on each side, as a part of the side; 0 is framed as FER2013 is")] = 0.0,
+) -> None:
+    """Cut the largest face out of every photograph, turned upright; exit status 1: some had no face or cannot be read."""
+    from ferkit.data.crops import crop_pictures
+
+    try:
+        done = crop_pictures(source, target, size=size, margin=margin)
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+    typer.echo(f"{len(done.written):,} faces written to {target}" + (f", {len(done.there):,} were there already" if done.there else ""))
+    for what, names in (("without a face", done.faceless), ("cannot be read", done.broken)):
+        if names:
+            typer.echo("\n  ".join([f"{len(names):,} {what}:", *names]), err=True)
+    raise typer.Exit(1 if done.faceless or done.broken else 0)
 
 
 @app.command()

@@ -9,9 +9,6 @@ from ferkit.data import ferplus
 from ferkit.doctor.report import Finding
 from ferkit.doctor.survey import Survey
 
-#: On the real files 68 % of the majorities agree with FER2013's label, on shuffled rows 18 %.
-_LEAST = 0.5
-
 
 def check_votes(survey: Survey) -> list[Finding]:
     """Return whether the votes belong to these rows, and how far the crowd agrees; [] without votes."""
@@ -37,8 +34,13 @@ def check_votes(survey: Survey) -> list[Finding]:
         return []
     agree = float((np.asarray(labels.index_map(survey.names, "ferplus"))[survey.labels] == majority)[keep].mean())
     numbers = {"agreement": agree, "with_majority": int(keep.sum()), "no_face": int((votes.counts[:n, -1] > 5).sum())}
-    if agree < _LEAST:
-        sentence = f"Expected about two thirds of the majorities of FER+ to agree with FER2013's labels, found {agree:.0%}: the rows are in another order. Use an unsorted fer2013.csv."
+    wrong = ferplus.first_disagreement(survey.labels, survey.names, majority)
+    if wrong is not None:
+        row, share = wrong
+        sentence = (
+            f"Expected about two thirds of the majorities of FER+ to agree with FER2013's labels, found {share:.0%} from about data row {row + 1:,} on: "
+            "the rows are shifted there, or in another order. Use an unsorted, whole fer2013.csv."
+        )
         return [Finding(severity="error", code="votes", sentence=sentence, count=int(keep.sum()), numbers=numbers)]
     sentence = (
         f"FER+: {keep.sum():,} of {n:,} images have a majority for an emotion; {agree:.1%} of those majorities are FER2013's label. "

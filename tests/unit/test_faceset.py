@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import sys
 import types
 from dataclasses import replace
@@ -11,6 +13,7 @@ import pytest
 from ferkit import data
 from ferkit.data import FaceSet, faceset
 from ferkit.data.faceset import Rows
+from ferkit.data.io.cache import open_mapped
 
 NAMES = ("anger", "fear", "neutral")
 
@@ -180,3 +183,40 @@ def test_small_parts_and_ordinary_arrays_are_copied_as_before(mapped: FaceSet, m
     assert not isinstance(mapped.subset([7]).images, Rows)
     monkeypatch.setattr(faceset, "LAZY_BYTES", 1 << 28)
     assert not isinstance(mapped.select("train").images, Rows)
+
+
+def _seen(faces, queue):
+    queue.put((type(faces.images).__name__, np.asarray(faces.images).sum(dtype=np.int64)))
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(1, 9), np.array([7, 3, 3, 0])])
+def test_worker_processes_open_the_map_again(tmp_path, monkeypatch, part):
+    """What is sent to a worker is the name of the file, not the pictures; also of a part of them."""
+    monkeypatch.setattr("ferkit.data.faceset.LAZY_BYTES", 0)
+    images = np.random.default_rng(0).integers(0, 256, (1000, 40, 50), dtype=np.uint8)
+    np.save(tmp_path / "a.npy", images)
+    faces = FaceSet(images=open_mapped(tmp_path / "a.npy"), labels=np.zeros(1000, np.int64), names=("fear",), split=np.repeat("train", 1000))
+    chosen = faces.subset(np.arange(1000)[part])
+    sent = pickle.dumps(chosen.images)
+    assert len(sent) < 1000 + 8 * len(chosen) * isinstance(part, np.ndarray)
+    back = pickle.loads(sent)
+    assert np.array_equal(np.asarray(back), images[part]) and np.array_equal(back[0], images[part][0])
+    if isinstance(part, slice):
+        assert isinstance(back, np.memmap) and isinstance(pickle.loads(pickle.dumps(back[3:])), np.memmap)
+        assert np.array_equal(pickle.loads(pickle.dumps(back[3:])), images[part][3:])
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    child = context.Process(target=_seen, args=(chosen, queue))
+    child.start()
+    assert queue.get(timeout=60) == (type(chosen.images).__name__, images[part].sum(dtype=np.int64))
+    child.join()
+
+
+def test_copies_out_of_a_map_are_plain_arrays(tmp_path):
+    images = np.arange(2000, dtype=np.uint8).reshape(10, 10, 20)
+    np.save(tmp_path / "a.npy", images)
+    mapped = open_mapped(tmp_path / "a.npy")
+    for copied in (mapped[[3, 1]], mapped[mapped[:, 0, 0] > 100], mapped[0, 0, 0]):
+        assert not isinstance(copied, np.memmap)
+    for view in (mapped[::2], mapped[:, ::2], mapped.transpose(0, 2, 1), mapped + 1, mapped[:0]):
+        assert np.array_equal(pickle.loads(pickle.dumps(view)), view)

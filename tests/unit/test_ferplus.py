@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -192,8 +193,17 @@ def test_rows_in_another_order_inside_a_split_are_noticed(tmp_path: Path, monkey
     faces = faces_csv(tmp_path / "fer2013.csv", n, ["Training"] * n)
     assert len(load_ferplus(faces, votes(list(range(n)), "right.csv"))) == n
     shuffled = np.random.default_rng(0).permutation(n).tolist()
-    with pytest.raises(ValueError, match="agree with FER2013's labels, found 1[0-9]%"):
+    with pytest.raises(ValueError, match="agree with FER2013's labels, found 1[0-9]% from about data row 1 on"):
         load_ferplus(faces, votes(shuffled, "wrong.csv"))
+    # a row is lost and another one twice: most of the file is right, and what lies between is not
+    for first, last in ((200, 320), (480, 599), (0, 100)):
+        moved = [*range(first), *range(first + 1, last + 1), last, *range(last + 1, n)]
+        assert len(moved) == n
+        with pytest.raises(ValueError, match=r"found [0-9]% from about data row (\d+) on: .* are shifted there") as caught:
+            load_ferplus(faces, votes(moved, "moved.csv"))
+        assert abs(int(re.search(r"row (\d+) on", str(caught.value))[1]) - first) <= 30
+    few = [*range(300), *range(301, 311), 310, *range(311, n)]
+    assert len(load_ferplus(faces, votes(few, "few.csv"))) == n  # ten rows are within what raters disagree on
 
 
 def test_layouts_without_row_order_and_missing_files(pair: Path, tmp_path: Path) -> None:

@@ -149,3 +149,14 @@ def test_first_read_and_second_open_stay_within_their_limits(reads: list[dict]) 
     if first["peak_mb"] is None:
         pytest.skip("the peak memory is read from /proc, which only Linux has; the times were checked")
     assert 100 < first["peak_mb"] < 400
+
+
+def test_votes_that_are_shifted_for_a_while_are_noticed(faces: FaceSet, votes_path: Path) -> None:
+    votes = ferplus.read_votes(votes_path)
+    _, majority = ferplus.vote_targets(votes.counts[: len(faces)], "majority")
+    assert ferplus.first_disagreement(faces.labels, faces.names, majority) is None
+    for start in range(500, len(faces) - 400, 2000):
+        moved = majority.copy()
+        moved[start : start + 200] = majority[start + 1 : start + 201]
+        row, share = ferplus.first_disagreement(faces.labels, faces.names, moved)
+        assert abs(row - start) < 90 and 0 <= share < 0.45

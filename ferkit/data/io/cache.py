@@ -8,6 +8,7 @@ that opening again needs no hash of the source. Each is written under another na
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import tempfile
 import time
@@ -17,7 +18,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,38 @@ class Arrays(NamedTuple):
     labels: np.ndarray
     split: np.ndarray
     note: str = ""
+
+
+class Mapped(np.memmap):
+    """A memory map that is opened again where it is unpickled, so that worker processes share it on the disk, each without a copy.
+
+    They see what is in the file: what was written to the array in memory alone stays in the process that wrote it.
+    """
+
+    _mmap: mmap.mmap | None  # numpy's own
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._mmap is None or not self.flags.c_contiguous:  # rows that were copied out of the map, or every second one
+            return np.asarray(self).__reduce__()
+        # a map begins at a multiple of the system's step before the data, and `offset` is that of the whole array, not of a part
+        begin = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
+        inside = self.ctypes.data - np.frombuffer(self._mmap, np.uint8).ctypes.data
+        return _open_part, (str(self.filename), begin + inside, self.shape, self.dtype.str)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        return np.asarray(found) if isinstance(found, Mapped) and found._mmap is None else found
+
+
+def _open_part(file: str, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    return np.memmap(file, dtype, "c", offset, shape).view(Mapped)
+
+
+def open_mapped(file: Path) -> Mapped:
+    """Memory-map a .npy file; writing to the array changes memory, never the file. Raises what `np.load` raises."""
+    return np.load(file, mmap_mode="c", allow_pickle=False).view(Mapped)
 
 
 def cache_folder() -> Path:
@@ -81,7 +114,7 @@ def _open(key: Path) -> Arrays | None:
     try:
         with np.load(key.with_suffix(".npz"), allow_pickle=False) as kept:
             labels, split, checksum, note = kept["labels"], kept["split"], int(kept["crc32"]), str(kept["note"])
-        images = np.load(key.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)
+        images = open_mapped(key.with_suffix(".npy"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     whole = images.dtype == np.uint8 and len(images) == len(labels) == len(split)

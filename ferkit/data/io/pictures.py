@@ -27,7 +27,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ferkit.data.io.cache import cache_folder
+from ferkit.data.io.cache import cache_folder, open_mapped
 from ferkit.faces.crop import Face, crop_face
 from ferkit.faces.decode import open_picture, upright
 from ferkit.faces.detect import find_faces
@@ -206,7 +206,7 @@ def _open(key: Path) -> Stored | None:
     """Return the faces kept under `key`, or None where they are absent or torn: size, first and last block are checked."""
     try:
         known = read_json(key.with_suffix(".json"))
-        images = np.load(key.with_suffix(".npy"), mmap_mode="c", allow_pickle=False)  # a write changes memory only
+        images = open_mapped(key.with_suffix(".npy"))
         sums = [int(value) for value in known["crc32"]]
         whole = images.dtype == np.uint8 and images.ndim == 4 and len(sums) == -(-len(images) // BLOCK)
         for block in {0, len(sums) - 1}:
