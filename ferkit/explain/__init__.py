@@ -1,7 +1,6 @@
 """Looking inside: captured activations, class activation maps, gates and masks, and how far such pictures can be trusted."""
 
 from ferkit.explain.cams import METHODS, cam, grad_cam_by_hand, raw_cam
-from ferkit.explain.capture import capture, module_by_name
 from ferkit.explain.faithfulness import average_drop, insertion_deletion, occlusion_map
 from ferkit.explain.features import PROJECTIONS, features_of, project
 from ferkit.explain.gates import attention_maps, channel_gates, spatial_maps
@@ -18,6 +17,7 @@ from ferkit.explain.scores import (
     score_maps,
     score_network,
 )
+from ferkit.models.capture import capture, module_by_name
 
 __all__ = [
     "HEAT_METHODS",

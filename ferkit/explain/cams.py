@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferkit.data.transforms import as_batch
-from ferkit.explain.capture import capture, module_by_name
 from ferkit.explain.forward import Target, device_of, evaluating, target_indices
 from ferkit.models import FerModel
+from ferkit.models.capture import capture, module_by_name
 from ferkit.predict import prepare_for
 
 _ENGINES = {

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ferkit.data.transforms import as_batch
-from ferkit.explain.capture import capture
 from ferkit.explain.forward import device_of, evaluating
 from ferkit.models import FerModel
 from ferkit.models.attention import SpatialBias
+from ferkit.models.capture import capture
 from ferkit.models.manet import MANet, mosaic
 from ferkit.models.resmasking import MaskingBlock
 from ferkit.predict import prepare_for

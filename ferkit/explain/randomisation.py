@@ -10,10 +10,10 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from ferkit.explain.capture import module_by_name
 from ferkit.explain.forward import Target, chosen_classes
 from ferkit.explain.scores import heat_maps
 from ferkit.models import FerModel
+from ferkit.models.capture import module_by_name
 
 
 class Randomised(NamedTuple):

@@ -10,21 +10,26 @@ from ferkit.models import residual_attention as _residual_attention  # noqa: F40
 from ferkit.models import resmasking as _resmasking  # noqa: F401  (registers)
 from ferkit.models.base import FerModel, count_parameters
 from ferkit.models.registry import create_model, list_models, list_weights, model_options, save_state, save_weights
-from ferkit.models.released import load_released_branches, load_released_manet
+from ferkit.models.released import read_released
 from ferkit.models.summary import StageRow, summarise
-from ferkit.models.transfer import initialise
+from ferkit.models.transfer import Initialised, freeze, initialise, load_released
+
+load_released_manet = load_released  # its name while it knew MA-Net's files alone
 
 __all__ = [
     "FerModel",
+    "Initialised",
     "StageRow",
     "count_parameters",
     "create_model",
+    "freeze",
     "initialise",
     "list_models",
     "list_weights",
-    "load_released_branches",
+    "load_released",
     "load_released_manet",
     "model_options",
+    "read_released",
     "save_state",
     "save_weights",
     "summarise",

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ferkit.explain import capture, raw_cam
 from ferkit.labels import order
-from ferkit.models import FerModel, count_parameters, create_model, load_released_branches, save_weights, summarise
+from ferkit.models import FerModel, count_parameters, create_model, load_released, save_weights, summarise
 
 SMALL = {"width": 1 / 16, "num_classes": 8}
 
@@ -321,7 +321,7 @@ def released_folder(folder, *, cbam: bool = True, branches: int = 2, classes: in
 def test_released_files_load(tmp_path, cbam):
     base, _, second = released_folder(tmp_path, cbam=cbam)
     model = small(branches=2, attention="cbam" if cbam else None, valence_arousal=True)
-    assert load_released_branches(model, tmp_path) == []
+    assert load_released(model, tmp_path) == []
     own = model.state_dict()
     assert torch.equal(own["base.conv1.weight"], base["conv1.weight"])
     assert torch.equal(own["branches.1.bn4.running_var"], second["bn4.running_var"])
@@ -338,7 +338,7 @@ def test_released_files_for_fewer_branches_other_classes_and_blue_green_red(tmp_
     base, *_ = released_folder(tmp_path)
     model = small(branches=1, attention="cbam", num_classes=7)
     fresh = model.branches[0].fc.weight.clone()
-    assert load_released_branches(model, tmp_path, bgr=True) == ["branches.0.fc.weight", "branches.0.fc.bias"]
+    assert load_released(model, tmp_path, bgr=True) == ["branches.0.fc.weight", "branches.0.fc.bias"]
     assert torch.equal(model.branches[0].fc.weight, fresh)
     assert torch.equal(model.base.conv1.weight, base["conv1.weight"][:, [2, 1, 0]])
 
@@ -347,18 +347,18 @@ def test_files_of_another_network_change_nothing(tmp_path):
     released_folder(tmp_path, cbam=False)
     model = small(branches=2, attention="cbam")
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(ValueError, match=r"Representations.pt is not of this network: no attention1.channel_gate.* and 33 more"):
-        load_released_branches(model, tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"lacks Net-Branch_3.pt: .* found 2 branches, the network has 3"):
-        load_released_branches(small(branches=3), tmp_path)
+    with pytest.raises(ValueError, match=r"is not of this network: no base.attention1.channel_gate.* and \d+ more"):
+        load_released(model, tmp_path)
+    with pytest.raises(FileNotFoundError, match="lacks branches: found 2, the network has 3"):
+        load_released(small(branches=3), tmp_path)
     with pytest.raises(ValueError, match=r"conv1.weight \(4, 3, 5, 5\) instead of \(8, 3, 5, 5\)"):
-        load_released_branches(small(branches=2, width=1 / 8), tmp_path)
+        load_released(small(branches=2, width=1 / 8), tmp_path)
     broken = torch.load(tmp_path / "Net-Branch_2.pt")
     torch.save({**broken, "conv9.weight": torch.zeros(1)}, tmp_path / "Net-Branch_2.pt")
     plain = small(branches=2)
     start = {k: v.clone() for k, v in plain.state_dict().items()}
     with pytest.raises(ValueError, match="conv9.weight which the network lacks"):
-        load_released_branches(plain, tmp_path)
+        load_released(plain, tmp_path)
     for network, state in ((model, before), (plain, start)):
         assert all(torch.equal(v, state[k]) for k, v in network.state_dict().items())
 
@@ -369,7 +369,7 @@ class Surprise:
 
 def test_files_with_more_than_tensors_are_refused(tmp_path):
     released_folder(tmp_path, cbam=False)
-    for content, complaint in ((Surprise(), "cannot be read as a file of tensors alone"), ([1, 2], "holds no state dict")):
+    for content, complaint in ((Surprise(), "holds no state dict"), ([1, 2], "holds no state dict")):
         torch.save(content, tmp_path / "Net-Branch_1.pt")
         with pytest.raises(ValueError, match=complaint):
-            load_released_branches(small(branches=2), tmp_path)
+            load_released(small(branches=2), tmp_path)

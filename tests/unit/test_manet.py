@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ferkit.explain import capture, raw_cam
 from ferkit.labels import order
-from ferkit.models import FerModel, count_parameters, create_model, load_released_manet, summarise
+from ferkit.models import FerModel, count_parameters, create_model, load_released, summarise
 from ferkit.models.attention import CBAM
 from ferkit.models.manet import AttentionBlock, MultiScaleBlock, mosaic, quadrants
 
@@ -291,7 +291,7 @@ def test_released_checkpoint_loads_but_for_its_classifiers(tmp_path):
     state = released_checkpoint()
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "faces.pth.tar")
     model = small()
-    stayed = load_released_manet(model, tmp_path / "faces.pth.tar")
+    stayed = load_released(model, tmp_path / "faces.pth.tar")
     assert stayed == ["fc_local.weight", "fc_local.bias", "fc_global.weight", "fc_global.bias"]
     own = model.state_dict()
     for name, released in {
@@ -304,7 +304,7 @@ def test_released_checkpoint_loads_but_for_its_classifiers(tmp_path):
     }.items():
         assert torch.equal(own[name], state[f"module.{released}"]), name
     whole = small(num_classes=20)
-    assert load_released_manet(whole, tmp_path / "faces.pth.tar") == []
+    assert load_released(whole, tmp_path / "faces.pth.tar") == []
     assert torch.equal(whole.fc_global.bias, state["module.fc_2.bias"])
 
 
@@ -315,7 +315,7 @@ def test_a_checkpoint_of_another_network_changes_nothing(tmp_path):
     model = small()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(ValueError, match=r"cut.pth is not of this network: no global_layer3.0.chain_b.bns.3.weight"):
-        load_released_manet(model, tmp_path / "cut.pth")
+        load_released(model, tmp_path / "cut.pth")
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    with pytest.raises(FileNotFoundError, match="no checkpoint of MA-Net at"):
-        load_released_manet(model, tmp_path / "none.pth")
+    with pytest.raises(FileNotFoundError, match="no file of weights at"):
+        load_released(model, tmp_path / "none.pth")

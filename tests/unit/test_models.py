@@ -224,26 +224,61 @@ def test_what_contradicts_the_file_is_refused(tmp_path, stated, complaint):
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path):
-    pickled = tmp_path / "old.safetensors"
-    torch.save(build("resemotenet").state_dict(), pickled)
-    with pytest.raises(ValueError, match=r"not a readable .safetensors file .*only safetensors are loaded"):
-        create_model("resemotenet", weights=pickled)
-
     whole = save_weights(build("resemotenet"), tmp_path / "whole.safetensors", weights="x")
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(whole.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="not a readable"):
+    with pytest.raises(ValueError, match="cut.safetensors is not a readable"):
         create_model("resemotenet", weights=cut)
 
     foreign = tmp_path / "foreign.safetensors"
     save_file({"w": torch.ones(2)}, foreign)
-    with pytest.raises(ValueError, match="has no ferkit header"):
+    with pytest.raises(ValueError, match="foreign.safetensors is not of this network: no conv1.weight"):
         create_model("resemotenet", weights=foreign)
+    with pytest.raises(ValueError, match="has no ferkit header"):
+        read_weights_header(foreign)
 
-    other = tmp_path / "other.safetensors"
-    save_file({"w": torch.ones(2)}, other, metadata={"ferkit": json.dumps({"model": "vgg19", "weights": "x"})})
-    with pytest.raises(ValueError, match="holds weights of 'vgg19', not of 'resemotenet'"):
+    other = save_weights(build("resmasking"), tmp_path / "other.safetensors", weights="x")
+    with pytest.raises(ValueError, match="holds weights of 'resmasking', not of 'resemotenet'"):
         create_model("resemotenet", weights=other)
+
+    for header in ("no json", json.dumps(["a list"]), json.dumps({"model": "resemotenet"})):
+        save_file({"w": torch.ones(2)}, foreign, metadata={"ferkit": header})
+        with pytest.raises(ValueError, match="has a ferkit header without"):
+            create_model("resemotenet", weights=foreign)
+
+
+def test_options_are_compared_as_what_they_are(tmp_path):
+    """A header has lists where Python has tuples, and None is a value that can be asked for."""
+    file = save_weights(build("resmasking", depths=(4, 3, 2, 1)), tmp_path / "r.safetensors", weights="r")
+    for depths in ((4, 3, 2, 1), [4, 3, 2, 1]):
+        assert create_model("resmasking", weights=file, depths=depths).depths == (4, 3, 2, 1)
+    with pytest.raises(ValueError, match=re.escape("was trained with depths=[4, 3, 2, 1], not (1, 1, 1, 1)")):
+        create_model("resmasking", weights=file, depths=(1, 1, 1, 1))
+    esr = save_weights(build("esr", branches=1, attention="cbam"), tmp_path / "e.safetensors", weights="e")
+    with pytest.raises(ValueError, match="was trained with attention='cbam', not None"):
+        create_model("esr", weights=esr, attention=None)
+    plain = save_weights(build("esr", branches=1), tmp_path / "p.safetensors", weights="p")
+    assert create_model("esr", weights=plain, attention=None).spec["options"] == {"branches": 1}
+    with pytest.raises(ValueError, match=re.escape("resmasking needs a value for depths, found None; its default is (4, 3, 2, 1)")):
+        create_model("resmasking", depths=None)
+
+
+def test_a_foreign_or_damaged_file_breaks_only_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("FERKIT_WEIGHTS", str(tmp_path))
+    good = save_weights(build("resemotenet"), tmp_path / "m.safetensors", weights="mine")
+    save_file({"w": torch.ones(2)}, tmp_path / "a_foreign.safetensors")
+    (tmp_path / "b_empty.safetensors").write_bytes(b"")
+    (tmp_path / "c_pointer.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "d_cut-run.safetensors").write_bytes(good.read_bytes()[:-10])
+    save_file({"w": torch.ones(2)}, tmp_path / "e.safetensors", metadata={"ferkit": "{}"})
+    later = {"model": "of_a_later_version", "weights": "x", "num_classes": 7, "width": 1, "options": {}, "labels": [], "input_size": 48}
+    save_file({"w": torch.ones(2)}, tmp_path / "f.safetensors", metadata={"ferkit": json.dumps(later)})
+    assert list_weights() == {"resemotenet": ["mine"]}
+    assert create_model("resemotenet", weights="mine").input_size == 64
+    with pytest.raises(ValueError, match="d_cut-run.safetensors is not a readable"):
+        create_model("resemotenet", weights="cut-run")
+    with pytest.raises(FileNotFoundError, match="known: mine"):
+        create_model("resemotenet", weights="other")
 
 
 def test_absent_weights_list_the_known_ones(tmp_path, monkeypatch):

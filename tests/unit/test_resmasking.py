@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ferkit.explain import capture
 from ferkit.models import FerModel, count_parameters, create_model, summarise
+from ferkit.models.released import in_our_names, read_released
 from ferkit.models.resmasking import (
     DEPTHS,
     HEADS,
@@ -17,7 +18,7 @@ from ferkit.models.resmasking import (
     legal_size,
     nearest_legal_sizes,
 )
-from ferkit.models.resmasking_weights import convert_released, load_imagenet_backbone, load_released
+from ferkit.models.resmasking_weights import load_imagenet_backbone, load_released
 
 # released network (models/resmasking.py@9141618), parameters by part
 PARTS = {
@@ -382,7 +383,7 @@ def test_the_layout_is_that_of_the_released_state_dict():
     net = released_layout(meta())
     assert len(net) == 740 and sum(v.numel() for v in net.values()) == 143_040_193
     assert {"mask1.conv8.conv1.weight", "mask1.up_pool7.0.bias", "mask2.up_pool4.1.running_mean", "mask4.conv2.bn2.bias", "mask4.downsample2.0.weight", "fc.1.weight"} <= set(net)
-    converted = convert_released(net)
+    converted = in_our_names("resmasking", net)
     assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in meta().state_dict().items()}
 
 
@@ -390,7 +391,8 @@ def test_a_checkpoint_makes_the_round_trip(tmp_path):
     source, target = lively(), small(mask="sigmoid").eval()
     nn.init.normal_(target.fc[1].weight)
     file = checkpoint(tmp_path / "resmasking_dropout1", released_layout(source))
-    assert load_released(target, file) == {"arch": "resmasking_dropout1", "best_acc": 71.5, "test_acc": 74.1, "train_acc_list": [1.0, 2.0]}
+    assert load_released(target, file) == []
+    assert read_released("resmasking", file).beside == {"arch": "resmasking_dropout1", "best_acc": 71.5, "test_acc": 74.1, "train_acc_list": [1.0, 2.0]}
     assert all(torch.equal(v, source.state_dict()[k]) for k, v in target.state_dict().items())
     images = torch.rand(1, 3, 64, 64)
     exact = small().eval()
@@ -407,15 +409,14 @@ def spoiled(**changes):
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (lambda: small(mask="none").state_dict(), r"another network than this one: \d+ missing, such as mask1\.decode\.0"),
-        (lambda: released_layout(small(head="linear")), r"2 missing, such as fc\.1\.bias, fc\.1\.weight; 2 unexpected, such as fc\.bias"),
-        (lambda: released_layout(small(width=1 / 8)), r"of another shape, such as conv1\.weight \(8, 3, 7, 7\) instead of \(4, 3, 7, 7\)"),
-        (lambda: released_layout(small(num_classes=8)), r"2 of another shape, such as fc\.1\.weight \(8, 32\) instead of \(7, 32\)"),
-        (lambda: spoiled(**{"layer1.0.bn1.running_var": None}), r"1 missing, such as layer1\.0\.bn1\.running_var$"),
-        (lambda: spoiled(extra=torch.zeros(1)), r"1 unexpected, such as extra$"),
-        (lambda: spoiled(**{"mask1.conv9.conv1.weight": torch.zeros(1)}), r"unexpected, such as mask1\.decode\.4"),
-        (lambda: {"conv1.weight": "text"}, r"is not a checkpoint of the authors: expected a dict with the state dict under 'net'"),
-        (lambda: [1, 2], r"expected a dict with the state dict under 'net'"),
+        (lambda: small(mask="none").state_dict(), r"is not of this network: no mask1\.encode\.0.* more"),
+        (lambda: released_layout(small(head="linear")), r"fc\.weight which the network lacks; fc\.bias which"),
+        (lambda: released_layout(small(width=1 / 8)), r"conv1\.weight \(8, 3, 7, 7\) instead of \(4, 3, 7, 7\)"),
+        (lambda: spoiled(**{"layer1.0.bn1.running_var": None}), r"network: no layer1\.0\.bn1\.running_var\. "),
+        (lambda: spoiled(extra=torch.zeros(1)), r"network: extra which the network lacks\. "),
+        (lambda: spoiled(**{"mask1.conv9.conv1.weight": torch.zeros(1)}), r"mask1\.decode\.4\.conv1\.weight which the network lacks"),
+        (lambda: {"conv1.weight": "text"}, "holds no state dict"),
+        (lambda: [1, 2], "holds no state dict"),
     ],
 )
 def test_files_of_other_networks_are_refused(net, message, tmp_path):
@@ -438,17 +439,18 @@ class Trap:
         return (print, ("code in a checkpoint ran",))
 
 
-def test_files_that_are_no_checkpoints(tmp_path, capsys):
-    with pytest.raises(FileNotFoundError, match="no checkpoint at .*nothing"):
+def test_files_that_are_no_checkpoints_and_code_in_one_that_is(tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match="no file of weights at .*nothing"):
         load_released(small(), tmp_path / "nothing")
     (tmp_path / "text").write_text("not a checkpoint")
-    with pytest.raises(ValueError, match="text is not a checkpoint that can be read as weights only"):
+    with pytest.raises(ValueError, match="text cannot be read as weights"):
         load_released(small(), tmp_path / "text")
-    torch.save(small().state_dict(), tmp_path / "bare")
-    with pytest.raises(ValueError, match="under 'net'"):
-        load_released(small(), tmp_path / "bare")
-    with pytest.raises(ValueError, match="trap is not a checkpoint that can be read as weights only"):
-        load_released(small(), checkpoint(tmp_path / "trap", released_layout(small()), note=Trap()))
+    source = lively()
+    torch.save(source.state_dict(), tmp_path / "bare")
+    for file in (tmp_path / "bare", checkpoint(tmp_path / "trap", released_layout(source), note=Trap())):
+        model = small()
+        assert load_released(model, file) == []
+        assert torch.equal(model.fc[1].weight, source.fc[1].weight)
     assert "ran" not in capsys.readouterr().out
 
 
@@ -492,7 +494,7 @@ def test_imagenet_weights_are_fetched_through_torchvision(resnet34, monkeypatch)
 
     model = one_unit_masks()
     monkeypatch.setattr(ResNet34_Weights, "get_state_dict", lambda self, **_: resnet34)
-    assert "mask1.encode.0.conv1.weight" in initialise(model, "imagenet")
+    assert "mask1.encode.0.conv1.weight" in initialise(model, "imagenet").stayed
     assert torch.equal(model.conv1.weight, resnet34["conv1.weight"])
 
     def offline(self, **_):
@@ -508,5 +510,5 @@ def test_imagenet_weights_of_another_network_are_refused(resnet34):
         load_imagenet_backbone(small(), resnet34)
     with torch.device("meta"):
         resnet18 = torchvision.models.resnet18().state_dict()
-    with pytest.raises(ValueError, match="not the weights of a ResNet-34: .*missing, such as layer1.2"):
+    with pytest.raises(ValueError, match="not the weights of a ResNet-34: no layer1.2.conv1.weight.* and 77 more"):
         load_imagenet_backbone(one_unit_masks(), resnet18)
