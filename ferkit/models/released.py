@@ -146,7 +146,7 @@ def read_released(network: str, path: str | Path) -> Contents:
 
 
 def _esr_folder(folder: Path) -> State:
-    branches = []
+    branches: list[Path] = []
     while (file := folder / BRANCH_FILE.format(len(branches) + 1)).is_file():
         branches.append(file)
     if not (folder / BASE_FILE).is_file() or not branches:

@@ -79,8 +79,8 @@ def initialise(model: FerModel, source: str | Path) -> Initialised:
         other = f"of width {width:g}: build the network with width={width:g}" if width and width != spec["width"] else "of another network"
         raise ValueError(f"{file.name} fits {type(model).__name__} of width {spec['width']:g} in {len(fitting)} of {len(own)} tensors only; it is {other}")
     theirs, ours = _labels_of(file, spec, found, axes), tuple(model.labels)
-    heads = {k: _rows(own[k], found[k], axis, theirs, ours) for k, axis in axes.items() if k in found}
-    heads = {k: v for k, v in heads.items() if v is not None}
+    rows = {k: _rows(own[k], found[k], axis, theirs, ours) for k, axis in axes.items() if k in found}
+    heads = {k: v for k, v in rows.items() if v is not None}
     copied = fitting | heads
     model.load_state_dict({k: v.to(own[k].dtype) for k, v in copied.items()}, strict=False)
     stayed = sorted(k for k in own if k not in copied)

@@ -25,6 +25,7 @@ from ferkit.models import (
     FerModel,
     count_parameters,
     create_model,
+    freeze,
     initialise,
     model_options,
     save_weights,
@@ -97,8 +98,6 @@ def build_model(recipe: Recipe, names: tuple[str, ...]) -> FerModel:
     if recipe.init is not None:
         initialise(model, recipe.init)
     if recipe.freeze:
-        from ferkit.models import freeze  # type: ignore[attr-defined]
-
         freeze(model, recipe.freeze)
     return model
 

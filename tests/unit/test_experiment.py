@@ -323,3 +323,17 @@ def test_smoke_profile_runs_every_recipe_s_kind(tmp_path):
     done = run(recipe, out=tmp_path, progress=False)
     assert done.result["data"]["splits"] == {"train": 252, "validation": 28, "test": 140}
     assert done.result["test"]["n"] == 140
+
+
+def test_frozen_parts_stay_as_they_were_statistics_included(recipe, tmp_path):
+    first = run(recipe.overlay({"epochs": 1}), out=tmp_path, progress=False)
+    tuned = recipe.overlay({"name": "tuned", "init": str(first.folder / "best.safetensors"), "freeze": ["conv1", "bn1"], "ema_decay": 0.5, "epochs": 2})
+    done = run(tuned, out=tmp_path, progress=False)
+    before, after = first.model.state_dict(), done.model.state_dict()
+    frozen = [k for k in before if k.startswith(("conv1.", "bn1."))]
+    assert frozen and all(torch.equal(before[k], after[k]) for k in frozen)
+    assert any("running_mean" in k for k in frozen)
+    assert not torch.equal(before["conv2.weight"], after["conv2.weight"]) and not torch.equal(before["bn2.running_mean"], after["bn2.running_mean"])
+    with pytest.raises(ValueError, match="conv9"):
+        run(recipe.overlay({"name": "wrong", "freeze": ["conv9"]}), out=tmp_path, progress=False)
+    assert not (tmp_path / "wrong").exists()
