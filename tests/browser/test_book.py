@@ -201,7 +201,7 @@ def test_88_columns_fit_and_formulas_and_the_next_chapter_are_there(page, addres
         " const style = getComputedStyle(pre); return pre.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - wide; }"
     )
     assert 0 <= room < 400
-    formula = page.locator(".formula math").first.bounding_box()
+    formula = page.locator(".formula math mrow").first.bounding_box()
     assert 100 < formula["width"] < 700 and 10 < formula["height"] < 100
     page.locator(".right-next").click()
     page.wait_for_url(re.compile(r"chapters/10_resemotenet\.html"))

@@ -50,3 +50,31 @@ def test_notebook_00(tmp_path):
         assert lab.errors == []
         pictures = [o for o in lab.outputs() if "image/png" in o.get("data", {})]
         assert pictures, "no figure was drawn"
+
+
+def test_a_chapter_in_jupyterlab(tmp_path):
+    """As it is stored: records leave no mark, code is folded, captions stand below; then its control moves beside the strip."""
+    nbformat.write(demo.built("12_form"), tmp_path / "form.ipynb")
+    with Lab(tmp_path, ENVIRONMENT) as lab:
+        lab.open("form.ipynb")
+        page = lab.page
+        recorded = page.locator(".jp-CodeCell", has_text='record("squares_frac"')
+        assert recorded.locator(".jp-Cell-outputArea").inner_text().strip() == ""
+        assert recorded.locator(".jp-OutputArea-output:visible").count() == 0
+        assert page.get_by_text("Figure 12.1. A gate multiplies what passes.").count() == 1
+        assert page.get_by_text("Table 12.1. A square is below its number").count() == 1
+        folded = page.locator(".jp-CodeCell", has=page.locator(".jp-Placeholder, .jp-InputPlaceholder"))
+        assert folded.count() == sum("hide-input" in build.tags(cell) for cell in demo.built("12_form").cells) == 4
+        solution = page.locator(".jp-MarkdownCell details", has_text="A square is above a quarter where").last
+        assert not solution.locator("p").first.is_visible()
+        solution.locator("summary").click()
+        assert solution.locator("p").first.is_visible()
+        lab.run_all(120)
+        assert lab.output_errors() == []
+        assert len(lab.drawn()) == 1
+        before = lab.drawn()
+        lab.press("power", "ArrowRight")
+        assert lab.drawn() != before and lab.complaints() == []
+        page.locator(".jupyter-widgets img:visible").first.scroll_into_view_if_needed()
+        lab.screenshot(PICTURES / "lab-12_form.png")
+        assert lab.errors == []
