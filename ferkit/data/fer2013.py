@@ -34,6 +34,7 @@ CSV_NAMES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_d
              "fer2013.csv.zip", "icml_face_data.csv.zip", "fer2013.tar.gz")  # fmt: skip
 _CODES = {str(code): code for code in range(7)}
 _DIGITS_AND_BLANKS = b"0123456789 \t\r\n"
+_BLANK = (ord(" ") - ord("0")) % 256
 Code = TypeVar("Code", int, str)
 
 
@@ -183,12 +184,35 @@ def _code(text: str, known: dict[str, Code], what: str) -> Code:
     return code
 
 
+def _three_digits(text: bytes) -> bytes | None:
+    """Return the pixels in a text of numbers of at most three digits with single blanks between them, None for any other text.
+
+    Nearly every row is like this. All characters are looked at at once, which takes half the time of reading number by number.
+    """
+    digit = np.frombuffer(b"   " + text + b" ", np.uint8) - np.uint8(48)  # what is below "0" wraps around to a large number
+    is_digit = digit < 10
+    pairs = is_digit[:-1] & is_digit[1:]
+    ends = np.flatnonzero(is_digit[3:-1] > is_digit[4:])
+    blanks = len(digit) - np.count_nonzero(is_digit)
+    if len(ends) != PIXELS or blanks != np.count_nonzero(digit == _BLANK) or (pairs[:-2] & pairs[2:]).any():
+        return None
+    digit *= is_digit.view(np.uint8)
+    below_100 = (digit[3:-1] + np.uint8(10) * digit[2:-2]).take(ends)
+    hundreds = (digit[1:-3] * pairs[1:-2].view(np.uint8)).take(ends)
+    if hundreds.max() > 2 or below_100[hundreds == 2].max(initial=0) > 55:
+        return None
+    return (below_100 + np.uint8(100) * hundreds).tobytes()
+
+
 def parse_pixels(text: str) -> bytes:
     """Turn 2,304 grey values from 0 to 255, written with blanks between them, into bytes.
 
     Raises ValueError saying which value is not one, or how many there are.
     """
     digits = text.encode("ascii", "replace")
+    pixels = _three_digits(digits)
+    if pixels is not None:
+        return pixels
     if not digits.translate(None, _DIGITS_AND_BLANKS):
         # 64 bits: numpy stops at the largest number there instead of wrapping around to a small one
         values = np.fromstring(digits, np.int64, sep=" ")

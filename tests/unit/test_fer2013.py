@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -506,3 +507,31 @@ def test_many_first_readers_at_once(tmp_path: Path, fresh_cache: Path) -> None:
     for faces in found:
         check(faces)
     assert len(list(fresh_cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("last", ["0", "9", "10", "99", "100", "199", "255", "256", "300", "999", "000", "007", "0255", "1000", "65536", "65541", "x", "1x", "-1", "+5", "1.5", ""])
+@pytest.mark.parametrize("blank", [" ", "  ", "\t"])
+def test_the_quick_reading_of_pixels_agrees_with_the_plain_one(last: str, blank: str) -> None:
+    words = [str(value) for value in np.random.default_rng(0).integers(0, 256, 2303)]
+    for place in (0, 1000, 2303):
+        row = [*words[:place], last, *words[place:]]
+        text = blank.join(row)
+        known = re.fullmatch("[0-9]{1,4}", last) and int(last) < 256
+        expected = bytes(int(word) for word in row) if known else None
+        if expected is None:
+            with pytest.raises(ValueError):
+                fer2013.parse_pixels(text)
+        else:
+            assert fer2013.parse_pixels(text) == expected
+        quick = fer2013._three_digits(text.encode())
+        assert quick == (expected if blank != "\t" and len(last) < 4 else None)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_rows_end_as_they_like(tmp_path: Path, end: str, mark: str) -> None:
+    row = " ".join(["7"] * 2304)
+    file = tmp_path / "fer2013.csv"
+    file.write_bytes(f"{mark}emotion,pixels,Usage{end}3,{row},Training{end}{end}4,{row},PublicTest".encode())
+    arrays = fer2013.read_csv(file)
+    assert arrays.labels.tolist() == [3, 4] and (arrays.images == 7).all()
