@@ -350,7 +350,7 @@ def test_feature_figure_shows_the_nearest_faces() -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_can_be_read(name: str) -> None:
-    assert plots.problems(FIGURES[name]()) == []
+    assert plots.problems(drawn(name)[0]) == []
 
 
 def said_of(change: Callable[..., None], inches: tuple[float, float] = (6, 3)) -> list[str]:
