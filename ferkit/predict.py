@@ -1,22 +1,21 @@
 """Batched inference on raw pictures, with test-time augmentation."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ferkit.data.transforms import as_pictures, prepare
 from ferkit.models import FerModel
+from ferkit.models.guard import device_of, evaluating, precision_of, refuse_unprepared, unwrapped
 
 
 class View(NamedTuple):
-    """One more look at every picture; all entries are (N,), one value per picture.
+    """One more view of every picture; all entries are (N,), one value per picture.
 
     Attributes:
         flip: bool, mirrored or not; mirrored before it is turned.
@@ -43,7 +42,7 @@ RANDOM = "resmasking_random_"
 
 
 def tta_views(tta: str | None, n: int, *, seed: int = 0) -> list[View]:
-    """The looks at n pictures that a test-time augmentation takes; see `predict_probabilities` for the names.
+    """Return the views of n pictures that a test-time augmentation takes; see `predict_probabilities` for the names.
 
     Raises:
         ValueError: an unknown name, listing the known ones.
@@ -61,13 +60,14 @@ def tta_views(tta: str | None, n: int, *, seed: int = 0) -> list[View]:
     return [View(coin < 0.5, 60 * turn - 30, still, still) for coin, turn in draws.permute(1, 2, 0)]
 
 
-def prepare_for(model: FerModel, images: np.ndarray | Tensor) -> Tensor:
-    """Raw uint8 pictures as the network wants them: (N, C, S, S) float32 on the CPU."""
-    return prepare(images, size=model.input_size, mean=model.mean, std=model.std, colour=model.colour)
+def prepare_for(model: nn.Module, images: np.ndarray | Tensor) -> Tensor:
+    """Return raw uint8 pictures as the network wants them: (N, C, S, S) float32 on the CPU."""
+    say: Any = model
+    return prepare(images, size=say.input_size, mean=say.mean, std=say.std, colour=say.colour)
 
 
-def look(x: Tensor, view: View, *, black: Tensor | None = None) -> Tensor:
-    """Prepared square pictures (B, C, S, S) through a view of B pictures: mirrored, turned, moved, bilinear.
+def seen_through(x: Tensor, view: View, *, black: Tensor | None = None) -> Tensor:
+    """Return prepared square pictures (B, C, S, S) through a view of B pictures: mirrored, turned, moved, bilinear.
 
     What comes in from outside is `black` (C,), the value of a black pixel in each channel, or, without it, the nearest edge
     of the picture. A view that neither turns nor moves gives the pixels as they are.
@@ -89,36 +89,52 @@ def look(x: Tensor, view: View, *, black: Tensor | None = None) -> Tensor:
 
 
 def graded(model: FerModel) -> FerModel:
-    """The network; one that decides by votes (ESR) is switched to the mean of its branches' probabilities, which have degrees."""
+    """Return the network; one that decides by votes (ESR) is switched to the mean of its branches' probabilities, which have degrees."""
     if getattr(model, "decision", None) == "plurality":
         model.decision = "mean"  # type: ignore[assignment]
     return model
 
 
-@contextmanager
-def _evaluating(model: FerModel) -> Iterator[torch.device]:
-    """The network in evaluation mode, without gradients; afterwards it is in the mode it was in. Gives its device."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield next(model.parameters()).device
-    finally:
-        model.train(was_training)
+def predict_logits(model: nn.Module, images: Any, *, batch_size: int = 64) -> Tensor:
+    """Return logits (N, K), float32 on the CPU. Arguments and errors are those of `predict_probabilities`."""
+    pictures = _some(images)
+    return torch.cat(_logits(model, pictures, tta_views(None, len(pictures)), batch_size), 1)[0].float()
 
 
-def predict_logits(model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 64) -> Tensor:
-    """Logits (N, K), float32 on the CPU; the network is used in evaluation mode and left in the mode it was in."""
-    images = as_pictures(images)
-    with _evaluating(model) as device:
-        starts = range(0, len(images), batch_size)
-        return torch.cat([model(prepare_for(model, images[i : i + batch_size]).to(device)).float().cpu() for i in starts])  # (N, K)
+def _some(images: Any) -> np.ndarray | Tensor:
+    pictures = as_pictures(images)
+    if len(pictures) == 0:
+        raise ValueError("no pictures to predict: the array is empty")
+    return pictures
+
+
+def _logits(
+    model: nn.Module, pictures: np.ndarray | Tensor, views: list[View], batch_size: int, black: Tensor | None = None
+) -> list[Tensor]:
+    """Logits of all pictures, batch by batch, under each of V views: (V, B, K) on the CPU."""
+    net = unwrapped(model)  # a wrapper does not pass on what the network says of itself
+    refuse_unprepared(net)
+    batches = []
+    with evaluating(model), torch.no_grad():
+        for i in range(0, len(pictures), batch_size):
+            part = slice(i, i + batch_size)
+            x = prepare_for(net, pictures[part]).to(device_of(net))  # (B, C, S, S)
+            copies = (seen_through(x, View(*(entry[part] for entry in view)), black=black) for view in views)
+            batches.append(torch.stack([_checked(model(copy.to(precision_of(net))), len(x), net) for copy in copies]).cpu())
+    return batches
+
+
+def _checked(logits: Any, n: int, model: nn.Module) -> Tensor:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != n:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"expected {type(model).__name__} to give logits (B, K) for {n} pictures, found {found}")
+    return logits
 
 
 def predict_probabilities(
-    model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 64, tta: str | None = None, seed: int = 0
+    model: nn.Module, images: Any, *, batch_size: int = 64, tta: str | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Probabilities of the emotions, in the order of `model.labels`.
+    """Return probabilities of the emotions, in the order of `model.labels`.
 
     With test-time augmentation they are the mean over several copies of each picture, at the network's own size:
 
@@ -132,9 +148,11 @@ def predict_probabilities(
       does not mention it. The result depends on `seed`, which belongs to the result as the name does.
 
     Args:
-        model: any network of `create_model`; it brings its own preprocessing.
+        model: any network of `create_model`; it brings its own preprocessing. Any other module that gives logits (B, K)
+            will do once it has the attributes input_size, mean, std and colour (see `FerModel`). It may be wrapped by
+            DataParallel or torch.compile, and computes in its own precision. Every submodule is left in the mode it was in.
         images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, not normalised, or whatever else
-            `ferkit.data.transforms.as_batch` takes.
+            `ferkit.data.transforms.as_batch` takes: one picture, a PIL image, a path, a list.
         batch_size: pictures at a time.
         tta: None for the picture alone, or one of the names above.
         seed: of the random copies; those of the i-th picture depend on (seed, i) alone.
@@ -143,20 +161,14 @@ def predict_probabilities(
         (N, K) float32, rows sum to 1.
 
     Raises:
-        ValueError: pictures of another shape or type, an empty array, or an unknown `tta`.
+        ValueError: what is no picture, an empty array, an unknown `tta`, or a module that lacks something.
 
     """
-    images = as_pictures(images)
-    views = tta_views(tta, len(images), seed=seed)
-    if len(images) == 0:
-        raise ValueError("no pictures to predict: the array is empty")
-    is_random = tta is not None and tta.startswith(RANDOM)
-    black = torch.tensor([-m / s for m, s in zip(model.mean, model.std, strict=True)]) if is_random else None
-    batches = []
-    with _evaluating(model) as device:
-        for i in range(0, len(images), batch_size):
-            part = slice(i, i + batch_size)
-            x = prepare_for(model, images[part]).to(device)  # (B, C, S, S)
-            copies = (look(x, View(*(entry[part] for entry in view)), black=black) for view in views)
-            batches.append(torch.stack([model(copy).float().cpu().double().softmax(1) for copy in copies]).mean(0))  # (B, K)
-    return torch.cat(batches).float().numpy()  # (N, K)
+    pictures = _some(images)
+    views = tta_views(tta, len(pictures), seed=seed)
+    black = None
+    if tta is not None and tta.startswith(RANDOM):
+        refuse_unprepared(net := unwrapped(model))
+        black = torch.tensor([-m / s for m, s in zip(net.mean, net.std, strict=True)])  # type: ignore[arg-type]
+    batches = _logits(model, pictures, views, batch_size, black)
+    return torch.cat([logits.double().softmax(2).mean(0) for logits in batches]).float().numpy()  # (N, K)

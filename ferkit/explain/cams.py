@@ -7,6 +7,8 @@ in-place ReLU overwrites, cannot take bfloat16 and swallows an IndexError raised
 
 import contextlib
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +17,10 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ferkit.data.transforms import as_batch
-from ferkit.explain.forward import Target, device_of, evaluating, target_indices
+from ferkit.explain.forward import Target, in_single_precision, refuse_unknown_class, some_pictures, target_indices
 from ferkit.models import FerModel
 from ferkit.models.capture import capture, module_by_name
+from ferkit.models.guard import device_of, refuse_unprepared, unwrapped
 from ferkit.predict import prepare_for
 
 _ENGINES = {
@@ -58,24 +60,23 @@ def grad_cam_by_hand(model: nn.Module, inputs: Tensor, layer: str, target: int) 
 
 
 def raw_cam(
-    model: FerModel,
-    images: np.ndarray | Tensor,
+    model: nn.Module,
+    images: Any,
     *,
     target: Target = None,
-    layer: str | None = None,
+    layer: str | nn.Module | None = None,
     method: str = "gradcam",
 ) -> np.ndarray:
-    """The map of a method on the layer's own grid, signed and not normalised: (N, h, w) float32. Arguments as in `cam`."""
+    """Return the map of a method on the layer's own grid, signed and not normalised: (N, h, w) float32. Arguments as in `cam`."""
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; known: {', '.join(METHODS)}")
-    batch = as_batch(images)
-    if len(batch) == 0:
-        raise ValueError("no pictures to explain: the array is empty")
-    layer = _layer_name(model, layer)
-    module_by_name(model, layer)
+    net = unwrapped(model)
+    refuse_unprepared(net)
+    batch = some_pictures(images)
+    layer = _layer_name(net, layer)
     targets = target_indices(model, target, len(batch))
     step = 1 if method == "scorecam" else 32  # scorecam makes one masked copy of a picture per channel
-    with evaluating(model) as net, torch.enable_grad():
+    with in_single_precision(model) as net, torch.enable_grad():
         parts = [
             _raw_batch(net, prepare_for(net, batch[i : i + step]).to(device_of(net)), targets[i : i + step], layer, method)
             for i in range(0, len(batch), step)
@@ -87,28 +88,29 @@ def raw_cam(
 
 
 def cam(
-    model: FerModel,
-    images: np.ndarray | Tensor,
+    model: nn.Module,
+    images: Any,
     *,
     target: Target = None,
-    layer: str | None = None,
+    layer: str | nn.Module | None = None,
     method: str = "gradcam",
 ) -> np.ndarray:
-    """Where a network sees a class, as one heat map per picture.
+    """Return where a network sees a class, as one heat map per picture.
 
     Args:
-        model: any network of `create_model`. Its mode, its gradients and its parameters are left as they were; another
-            precision than float32 is computed on a float32 copy.
-        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, not normalised.
+        model: any network of `create_model`, or another module that `predict_probabilities` takes. Its mode, its gradients
+            and its parameters are left as they were; another precision than float32 is computed on a float32 copy.
+        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, not normalised, or whatever else
+            `ferkit.data.transforms.as_batch` takes: one picture, a PIL image, a path, a list of pictures of one size.
         target: the class to explain: None (each picture's predicted class), a name of `model.labels`, an index, or one of
             these per picture. "eigencam" does not use it.
-        layer: dotted name of the submodule whose output is explained. None: `model.cam_layer(model.input_size)`;
-            "official": the layer that the authors' code explains.
+        layer: dotted name of the submodule whose output is explained, or the submodule itself. None:
+            `model.cam_layer(model.input_size)`; "official": the layer that the authors' code explains.
         method: one of `METHODS`.
 
     Returns:
-        (N, H, W) float32 in [0, 1]: what is negative is cut off, the map is resized (bilinear) and stretched to 0-1 per
-        picture, so the scale says nothing about how sure the network is. A map without any contrast (nothing speaks for
+        (N, H, W) float32 in [0, 1]: what is negative is cut off, the map is laid over the picture (bilinear; margins that
+        the network put around it are left out) and stretched to 0-1 per picture, so the scale says nothing about how sure the network is. A map without any contrast (nothing speaks for
         the class, or the layer has a single place) is all zero.
 
     Raises:
@@ -116,14 +118,27 @@ def cam(
             pictures of another shape or type, an empty array.
 
     """
-    raw = torch.from_numpy(raw_cam(model, images, target=target, layer=layer, method=method)).relu()  # (N, h, w)
+    batch = some_pictures(images)
+    raw = torch.from_numpy(raw_cam(model, batch, target=target, layer=layer, method=method)).relu()  # (N, h, w)
     flat = raw.amax((1, 2)) - raw.amin((1, 2)) <= 1e-6 * raw.amax((1, 2))  # (N,)
-    size = as_batch(images).shape[-2:]
-    heat = F.interpolate(raw[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]  # (N, H, W)
+    heat = _over_the_picture(unwrapped(model), raw, batch.shape[-2:])  # (N, H, W)
     low, high = heat.amin((1, 2), keepdim=True), heat.amax((1, 2), keepdim=True)
     heat = (heat - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)
     heat[flat] = 0
     return heat.clamp(0, 1).numpy()
+
+
+def _over_the_picture(model: nn.Module, maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (N, h, w) of what the network computes on, as maps (N, H, W) of the picture, which may lie inside margins."""
+    say: Any = model
+    margins = say.margins(say.input_size) if hasattr(model, "margins") else (0, 0)
+    if any(margins):
+        before, after = margins
+        side = before + say.input_size + after
+        maps = F.interpolate(maps[:, None], size=(side, side), mode="bilinear", align_corners=False)[:, 0]
+        inside = slice(before, before + say.input_size)
+        maps = maps[:, inside, inside]
+    return F.interpolate(maps[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
 
 
 def _raw_batch(model: FerModel, inputs: Tensor, targets: list[int | None], layer: str, method: str) -> np.ndarray:
@@ -136,6 +151,8 @@ def _raw_batch(model: FerModel, inputs: Tensor, targets: list[int | None], layer
     if method == "eigencam":
         return _eigen(maps.detach()).cpu().numpy()
     chosen = [int(row.argmax()) if t is None else t for row, t in zip(logits, targets, strict=True)]
+    for k in chosen:
+        refuse_unknown_class(k, logits.shape[1])
     slopes = None
     if method != "scorecam":
         (slopes,) = torch.autograd.grad(logits[range(len(chosen)), chosen].sum(), maps, allow_unused=True)  # (B, C, h, w)
@@ -168,11 +185,20 @@ def _eigen(maps: Tensor) -> Tensor:
     return torch.where(agreement < 0, -raw, raw).view(len(maps), *maps.shape[-2:])  # (B, h, w)
 
 
-def _layer_name(model: FerModel, layer: str | None) -> str:
+def _layer_name(model: nn.Module, layer: str | nn.Module | None) -> str:
+    if isinstance(layer, nn.Module):
+        name = next((name for name, module in model.named_modules() if module is layer), "")
+        if not name:
+            raise ValueError(f"the layer given, a {type(layer).__name__}, is no part of this {type(model).__name__}")
+        return name
+    say: Any = model
     if layer is None:
-        return model.cam_layer(model.input_size)
+        if not hasattr(model, "cam_layer"):
+            raise ValueError(f"{type(model).__name__} does not say which layer to explain: name one, as in layer='layer4'")
+        return say.cam_layer(say.input_size)
     if layer == "official":
-        if model.official_cam_layer is None:
+        if getattr(model, "official_cam_layer", None) is None:
             raise ValueError(f"the authors' code of {type(model).__name__} explains no layer; give a layer's name or None")
-        return model.official_cam_layer
+        return say.official_cam_layer
+    module_by_name(model, layer)
     return layer

@@ -5,28 +5,26 @@ picture's own mean grey or by a blurred copy, neither of which the network was t
 picture has become strange. Compare methods on the same pictures, and with a map drawn at random.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as F
 
-from ferkit.data.transforms import as_batch
-from ferkit.explain.forward import Target, chosen_classes, predicted_probabilities
-from ferkit.models import FerModel
+from ferkit.explain.forward import Target, chosen_classes, predicted_probabilities, refuse_unknown_class, some_pictures
 
 
 def occlusion_map(
-    model: FerModel, images: np.ndarray | Tensor, *, target: Target = None, patch: int | None = None, stride: int | None = None
+    model: nn.Module, images: Any, *, target: Target = None, patch: int | None = None, stride: int | None = None
 ) -> np.ndarray:
-    """How much the class's probability falls when a grey square hides a place.
+    """Return how much the class's probability falls when a grey square hides a place.
 
     Zeiler & Fergus, ECCV 2014 (arXiv 1311.2901), section 4.2, with the fall in place of the probability.
 
     Args:
         model: any network of `create_model`; left as it was.
-        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size.
+        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, or whatever else `cam` takes.
         target: the class, as in `cam`.
         patch: side of the square in pixels; default an eighth of the shorter side. It is filled with the picture's mean.
         stride: pixels between squares; default half of `patch`. The last square of a row ends at the border.
@@ -39,8 +37,8 @@ def occlusion_map(
         ValueError: what `cam` refuses, a patch that does not fit, or a stride that leaves gaps.
 
     """
-    batch = as_batch(images)
-    classes = chosen_classes(model, images, target)
+    batch = some_pictures(images)
+    classes = chosen_classes(model, batch, target)
     height, width = batch.shape[-2:]
     patch = max(1, min(height, width) // 8) if patch is None else patch
     stride = max(1, patch // 2) if stride is None else stride
@@ -81,7 +79,7 @@ class Curves(NamedTuple):
 
 
 def insertion_deletion(
-    model: FerModel, images: np.ndarray | Tensor, heats: np.ndarray, *, target: Target = None, steps: int = 16, seed: int = 0
+    model: nn.Module, images: Any, heats: np.ndarray, *, target: Target = None, steps: int = 16, seed: int = 0
 ) -> Curves:
     """Deletion and insertion (Petsiuk et al., BMVC 2018, arXiv 1806.07421).
 
@@ -98,8 +96,8 @@ def insertion_deletion(
         ValueError: what `cam` refuses, heats of another shape, or no steps.
 
     """
-    batch = as_batch(images)
-    classes = chosen_classes(model, images, target)
+    batch = some_pictures(images)
+    classes = chosen_classes(model, batch, target)
     heats = _fitting(heats, batch)
     if steps < 1:
         raise ValueError(f"expected at least one step, found {steps}")
@@ -127,7 +125,7 @@ class Drop(NamedTuple):
     increase: np.ndarray  # (N,) bool, whether the probability rises
 
 
-def average_drop(model: FerModel, images: np.ndarray | Tensor, heats: np.ndarray, *, target: Target = None) -> Drop:
+def average_drop(model: nn.Module, images: Any, heats: np.ndarray, *, target: Target = None) -> Drop:
     """Drop and increase per picture (Chattopadhyay et al., WACV 2018, arXiv 1710.11063, section 4.1); average them.
 
     The picture is multiplied with its heat, (N, H, W) in [0, 1], so cold places become black. A map that is 1
@@ -137,14 +135,16 @@ def average_drop(model: FerModel, images: np.ndarray | Tensor, heats: np.ndarray
         ValueError: what `cam` refuses, or heats of another shape or outside of [0, 1].
 
     """
-    batch = as_batch(images)
-    classes = chosen_classes(model, images, target)
+    batch = some_pictures(images)
+    classes = chosen_classes(model, batch, target)
     heats = _fitting(heats, batch)
     if heats.min() < 0 or heats.max() > 1:
         raise ValueError(f"expected heats in [0, 1] as `cam` gives them, found {heats.min():.3g} to {heats.max():.3g}")
     seen = (batch * torch.from_numpy(heats)[:, None]).round().to(torch.uint8)
     rows = np.arange(len(batch))
-    before, after = (predicted_probabilities(model, x)[rows, classes] for x in (batch, seen))
+    known = predicted_probabilities(model, batch)  # (N, K)
+    refuse_unknown_class(int(classes.max()), known.shape[1])
+    before, after = known[rows, classes], predicted_probabilities(model, seen)[rows, classes]
     return Drop(np.maximum(0, before - after) / before, after > before)
 
 
@@ -157,8 +157,10 @@ def _mean_grey(picture: Tensor) -> Tensor:
     return picture.float().mean((1, 2), keepdim=True).round().to(torch.uint8)
 
 
-def _probability(model: FerModel, pictures: Tensor, k: int) -> np.ndarray:
-    return predicted_probabilities(model, pictures)[:, k].astype(np.float64)  # (N,)
+def _probability(model: nn.Module, pictures: Tensor, k: int) -> np.ndarray:
+    p = predicted_probabilities(model, pictures)  # (N, K)
+    refuse_unknown_class(k, p.shape[1])
+    return p[:, k].astype(np.float64)  # (N,)
 
 
 def _fitting(heats: np.ndarray, batch: Tensor) -> np.ndarray:

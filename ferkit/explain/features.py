@@ -8,11 +8,10 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from torch import Tensor
+from torch import nn
 
-from ferkit.data.transforms import as_batch
-from ferkit.explain.forward import device_of, evaluating
-from ferkit.models import FerModel
+from ferkit.explain.forward import in_single_precision, some_pictures
+from ferkit.models.guard import device_of
 from ferkit.predict import prepare_for
 
 PROJECTIONS = ("pca", "tsne", "umap")
@@ -37,20 +36,28 @@ class Projection(NamedTuple):
         return np.asarray(self.fitted.transform(np.asarray(vectors)), dtype=np.float32)
 
 
-def features_of(model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 64) -> np.ndarray:
-    """What enters the decision: `forward_parts(...).features` of uint8 pictures of any size, (N, num_features) float32.
+def features_of(model: nn.Module, images: Any, *, batch_size: int = 64) -> np.ndarray:
+    """Return what a loss on features sees of pictures: `forward_parts(...).features`, (N, D) float32.
 
-    Raises ValueError for pictures of another shape or type, or an empty array.
+    Args:
+        model: any network of `create_model`; D is its `num_loss_features`.
+        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, or whatever else
+            `ferkit.data.transforms.as_batch` takes.
+        batch_size: pictures at a time.
+
+    Raises:
+        ValueError: what is no picture, an empty array, or a module without `forward_parts`.
+
     """
-    batch = as_batch(images)
-    if len(batch) == 0:
-        raise ValueError("no pictures to look at: the array is empty")
-    with evaluating(model) as net, torch.no_grad():
+    batch = some_pictures(images)
+    with in_single_precision(model) as net, torch.no_grad():
+        if not hasattr(net, "forward_parts"):
+            raise ValueError(f"{type(net).__name__} has no forward_parts(images) that gives features; read a layer with ferkit.explain.capture")
         parts = [
             net.forward_parts(prepare_for(net, batch[i : i + batch_size]).to(device_of(net))).features.cpu()  # type: ignore[attr-defined]
             for i in range(0, len(batch), batch_size)
         ]
-    return torch.cat(parts).numpy()  # (N, num_features)
+    return torch.cat(parts).numpy()  # (N, D)
 
 
 def project(features: np.ndarray, *, method: str = "pca", seed: int = 0) -> Projection:

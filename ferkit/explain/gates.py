@@ -12,16 +12,16 @@ What can differ from place to place is shown instead: the channel sums of $F_R$,
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ferkit.data.transforms import as_batch
-from ferkit.explain.forward import device_of, evaluating
-from ferkit.models import FerModel
+from ferkit.explain.forward import in_single_precision, some_pictures
 from ferkit.models.attention import SpatialBias
 from ferkit.models.capture import capture
+from ferkit.models.guard import device_of
 from ferkit.models.manet import MANet, mosaic
 from ferkit.models.resmasking import MaskingBlock
 from ferkit.predict import prepare_for
@@ -30,8 +30,8 @@ from ferkit.predict import prepare_for
 Reading = tuple[list[str], Callable[[dict[str, Tensor]], dict[str, Tensor]]]
 
 
-def attention_maps(model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 16) -> dict[str, np.ndarray]:
-    """Every gate, mask and patch map of a network, in the order of its submodules; empty if it has none.
+def attention_maps(model: nn.Module, images: Any, *, batch_size: int = 16) -> dict[str, np.ndarray]:
+    """Return every gate, mask and patch map of a network, in the order of its submodules; empty if it has none.
 
     What is over places is (N, h, w), what is over channels (N, C). Names are those of the submodules, a quantity computed
     from their output stands behind a colon:
@@ -51,18 +51,16 @@ def attention_maps(model: FerModel, images: np.ndarray | Tensor, *, batch_size: 
 
     Args:
         model: any network of `create_model`; left as it was.
-        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size.
+        images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, or whatever else `as_batch` takes.
         batch_size: pictures at a time.
 
     Raises:
         ValueError: pictures of another shape or type, or an empty array.
 
     """
-    batch = as_batch(images)
-    if len(batch) == 0:
-        raise ValueError("no pictures to look at: the array is empty")
+    batch = some_pictures(images)
     parts: dict[str, list[np.ndarray]] = {}
-    with evaluating(model) as net, torch.no_grad():
+    with in_single_precision(model) as net, torch.no_grad():
         readings = list(_readings(net))
         names = {name for needed, _ in readings for name in needed}
         if not names:
@@ -76,13 +74,13 @@ def attention_maps(model: FerModel, images: np.ndarray | Tensor, *, batch_size: 
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def spatial_maps(model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 16) -> dict[str, np.ndarray]:
-    """The part of `attention_maps` that is over places: (N, h, w) each, (N, h, 1) and (N, 1, w) for strips."""
+def spatial_maps(model: nn.Module, images: Any, *, batch_size: int = 16) -> dict[str, np.ndarray]:
+    """Return the part of `attention_maps` that is over places: (N, h, w) each, (N, h, 1) and (N, 1, w) for strips."""
     return {name: value for name, value in attention_maps(model, images, batch_size=batch_size).items() if value.ndim == 3}
 
 
-def channel_gates(model: FerModel, images: np.ndarray | Tensor, *, batch_size: int = 16) -> dict[str, np.ndarray]:
-    """The part of `attention_maps` that is over channels: (N, C) each."""
+def channel_gates(model: nn.Module, images: Any, *, batch_size: int = 16) -> dict[str, np.ndarray]:
+    """Return the part of `attention_maps` that is over channels: (N, C) each."""
     return {name: value for name, value in attention_maps(model, images, batch_size=batch_size).items() if value.ndim == 2}
 
 

@@ -2,18 +2,18 @@
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from torch import Tensor, nn
+from torch import nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from ferkit.explain.forward import Target, chosen_classes
+from ferkit.explain.forward import Target, chosen_classes, some_pictures
 from ferkit.explain.scores import heat_maps
-from ferkit.models import FerModel
 from ferkit.models.capture import module_by_name
+from ferkit.models.guard import unwrapped
 
 
 class Randomised(NamedTuple):
@@ -44,8 +44,8 @@ def cascade_stages(model: nn.Module) -> tuple[str, ...]:
 
 
 def randomisation_check(
-    model: FerModel,
-    images: np.ndarray | Tensor,
+    model: nn.Module,
+    images: Any,
     *,
     method: str = "gradcam",
     target: Target = None,
@@ -73,6 +73,7 @@ def randomisation_check(
         ValueError: what `cam` refuses, or an unknown stage.
 
     """
+    model, images = unwrapped(model), some_pictures(images)
     stages = cascade_stages(model) if stages is None else stages
     for stage in stages:
         module_by_name(model, stage)

@@ -10,15 +10,14 @@ heat are tied, each of the tied places counts in proportion, so a map without co
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
+from torch import nn
 
 from ferkit.explain.cams import METHODS, cam
 from ferkit.explain.faithfulness import occlusion_map
-from ferkit.explain.forward import Target
-from ferkit.models import FerModel
+from ferkit.explain.forward import Target, some_pictures
 
 #: Names that `heat_maps` and `score_network` take as methods.
 HEAT_METHODS = (*METHODS, "occlusion")
@@ -37,7 +36,7 @@ class Estimate(NamedTuple):
 
 
 def heat_maps(
-    model: FerModel, images: np.ndarray | Tensor, *, method: str = "gradcam", target: Target = None, layer: str | None = None
+    model: nn.Module, images: Any, *, method: str = "gradcam", target: Target = None, layer: str | None = None
 ) -> np.ndarray:
     """Maps (N, H, W) of any method of `HEAT_METHODS`: `cam`, or the positive part of `occlusion_map`, which has no layer."""
     if method not in HEAT_METHODS:
@@ -99,8 +98,8 @@ def centre_prior(height: int, width: int) -> np.ndarray:
 
 
 def score_network(
-    model: FerModel,
-    images: np.ndarray | Tensor,
+    model: nn.Module,
+    images: Any,
     masks: np.ndarray,
     *,
     methods: Sequence[str] = ("gradcam",),
@@ -120,7 +119,7 @@ def score_network(
         ValueError: what `cam` refuses, or masks that are not one per picture, of the pictures' size.
 
     """
-    masks = np.asarray(masks)
+    images, masks = some_pictures(images), np.asarray(masks)
     expected = (len(images), *images.shape[-2:])
     if masks.shape != expected or masks.dtype != bool:
         raise ValueError(f"expected one bool mask per picture {expected}, found {masks.dtype} {masks.shape}")

@@ -63,6 +63,10 @@ class FerModel(nn.Module):
         features = self.forward_features(images)
         return Parts(self.forward_head(features), features)
 
+    def margins(self, side: int) -> tuple[int, int]:
+        """Return the pixels that the network itself adds before and after a side of this length; maps inside have them too."""
+        return 0, 0
+
     def cam_layer(self, input_size: int) -> str:
         """Dotted name of the deepest module whose map still has places to tell apart at this input size."""
         raise NotImplementedError

@@ -156,7 +156,7 @@ class ResMasking(FerModel):
         depths: of the four masking blocks; 0 leaves one out.
         size_policy: what happens to pictures of a side that the U-Nets cannot halve and double (see `legal_size`; 48 and 112
             are such). "strict" refuses them. "pad" puts black margins around the picture, as equal as possible on opposite
-            sides, up to the next multiple of 32; maps and class activation maps then show the padded picture. "resize"
+            sides, up to the next multiple of 32 (`margins`); masks and maps read inside then have them too. "resize"
             interpolates inside the U-Nets and needs 29 px. On legal sides all three are the released network.
 
     Input (B, 3, H, W), by default grey copied to three channels, 224 px, values in [0, 1]: the released code does not
@@ -240,10 +240,7 @@ class ResMasking(FerModel):
         if all(legal_size(n, self.depths) for n in sides):
             return images
         if self.size_policy == "pad":
-            period = _period(self.depths)
-            missing = [0 if legal_size(n, self.depths) else -n % period for n in sides]
-            top, left = (m // 2 for m in missing)
-            return F.pad(images, (left, missing[1] - left, top, missing[0] - top))
+            return F.pad(images, (*self.margins(sides[1]), *self.margins(sides[0])))
         smallest = min(n for n in range(1, _period(self.depths) + 1) if self._poolable(n))
         if self.size_policy == "resize":
             if min(sides) < smallest:
@@ -258,10 +255,16 @@ class ResMasking(FerModel):
     def _poolable(self, side: int) -> bool:
         return all(_grid(side, k) >= 2 ** (d - 1) for k, d in enumerate(self.depths, 1) if d)
 
+    def margins(self, side: int) -> tuple[int, int]:
+        """Return the pixels that size_policy="pad" adds before and after a side of this length: 8 and 8 at 48."""
+        if self.size_policy != "pad" or legal_size(side, self.depths):
+            return 0, 0
+        missing = -side % _period(self.depths)
+        return missing // 2, missing - missing // 2
+
     def cam_layer(self, input_size: int) -> str:
         """The deepest masked stage with a grid of at least 6 x 6 (`masked4` at 224 px, `masked2` at 64), else `masked1`."""
-        if self.size_policy == "pad" and not legal_size(input_size, self.depths):
-            input_size += -input_size % _period(self.depths)
+        input_size += sum(self.margins(input_size))
         return f"masked{max((k for k in (1, 2, 3, 4) if _grid(input_size, k) >= 6), default=1)}"
 
 

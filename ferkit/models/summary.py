@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ferkit.models.base import FerModel, count_parameters
+from ferkit.models.guard import evaluating, precision_of
 
 
 class StageRow(NamedTuple):
@@ -46,13 +47,10 @@ def summarise(model: FerModel, size: int | None = None) -> list[StageRow]:
     device = next(model.parameters()).device
     size = model.input_size if size is None else size
     channels = 1 if model.colour == "grey" else 3
-    was_training = model.training
-    model.eval()
     try:
-        with FlopCounterMode(display=False) as counter:
-            model(torch.zeros(1, channels, size, size, device=device))
+        with evaluating(model), FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, channels, size, size, device=device, dtype=precision_of(model)))
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     flops = counter.get_flop_counts()

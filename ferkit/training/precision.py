@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ferkit.models import FerModel
+from ferkit.models.guard import evaluating
 
 
 def choose_precision(asked: str, model: FerModel, device: torch.device) -> str:
@@ -57,14 +58,12 @@ def refuse_broken_bf16(model: FerModel, device: torch.device) -> None:
 
     strided = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and max(m.stride) > 1 and max(m.kernel_size) > 1]
     hooks = [m.register_forward_pre_hook(lambda _m, args, name=n: look(name, args[0])) for n, m in strided]
-    was_training = model.training
-    model.eval()
     try:
         parameter = next(model.parameters())
         shape = (1, 1 if model.colour == "grey" else 3, model.input_size, model.input_size)
-        model(torch.zeros(shape, dtype=parameter.dtype, device=parameter.device))
+        with evaluating(model):
+            model(torch.zeros(shape, dtype=parameter.dtype, device=parameter.device))
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     if found:

@@ -209,7 +209,7 @@ def test_bad_input_is_one_sentence(model: FerModel, images: np.ndarray) -> None:
     for kwargs, words in [
         ({"method": "grad-cam"}, "known: gradcam, gradcam[+][+], hirescam"),
         ({"layer": "res_blok1"}, "close: res_block1"),
-        ({"target": "joy"}, "no class 'joy'; known: happiness"),
+        ({"target": "boredom"}, "no class 'boredom'; known: happiness"),
         ({"target": 7}, "the network has 7, counted from 0"),
         ({"target": -1}, "counted from 0"),
         ({"target": [0, 1]}, r"one per picture \(5\), found 2"),

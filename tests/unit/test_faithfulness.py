@@ -273,7 +273,7 @@ def test_modes_and_precision_come_back(model: FerModel) -> None:
 def test_bad_input_is_one_sentence(corner: RegionReader, model: FerModel) -> None:
     for call, words in [
         (lambda: occlusion_map(corner, IMAGES[:0]), "empty"),
-        (lambda: occlusion_map(corner, IMAGES, target="joy"), "no class 'joy'; known: happiness, sadness"),
+        (lambda: occlusion_map(corner, IMAGES, target="boredom"), "no class 'boredom'; known: happiness, sadness"),
         (lambda: occlusion_map(corner, IMAGES, patch=33), "1 to 32 pixels"),
         (lambda: occlusion_map(corner, IMAGES, patch=4, stride=5), "stride=5"),
         (lambda: insertion_deletion(corner, IMAGES, np.zeros((4, 8, 8))), r"\(4, 32, 32\), found \(4, 8, 8\)"),

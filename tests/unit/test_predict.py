@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ferkit.models import FerModel, create_model
-from ferkit.predict import View, look, predict_logits, predict_probabilities, prepare_for, tta_views
+from ferkit.predict import View, predict_logits, predict_probabilities, prepare_for, seen_through, tta_views
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (7, 48, 48), dtype=np.uint8)
@@ -132,42 +132,42 @@ SQUARE = torch.rand(3, 1, 48, 48, generator=torch.Generator().manual_seed(0))
 
 @pytest.mark.parametrize("angle", [-30.0, 7.5, 30.0])
 def test_turning_is_torchvision_s(angle):
-    found = look(SQUARE, view(angle=angle), black=torch.zeros(1))
+    found = seen_through(SQUARE, view(angle=angle), black=torch.zeros(1))
     expected = F.rotate(SQUARE, angle, interpolation=InterpolationMode.BILINEAR)
     assert torch.allclose(found, expected, atol=1e-4)
     assert not torch.allclose(found, F.rotate(SQUARE, -angle, interpolation=InterpolationMode.BILINEAR), atol=0.1)
 
 
 def test_mirrored_before_turned():
-    found = look(SQUARE, view(flip=True, angle=20.0), black=torch.zeros(1))
+    found = seen_through(SQUARE, view(flip=True, angle=20.0), black=torch.zeros(1))
     expected = F.rotate(SQUARE.flip(-1), 20.0, interpolation=InterpolationMode.BILINEAR)
     assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_moving_by_whole_pixels_copies_them_and_carries_the_edge_on():
-    found = look(SQUARE, view(right=2 / 48, down=-1 / 48))
+    found = seen_through(SQUARE, view(right=2 / 48, down=-1 / 48))
     assert torch.allclose(found[..., :-1, 2:], SQUARE[..., 1:, :-2], atol=1e-4)
     assert torch.allclose(found[..., :-1, 0], SQUARE[..., 1:, 0], atol=1e-4)
 
 
 def test_turned_and_moved_is_turned_first():
-    turned = look(SQUARE, view(angle=90.0), black=torch.zeros(1))
-    both = look(SQUARE, view(angle=90.0, right=3 / 48), black=torch.zeros(1))
+    turned = seen_through(SQUARE, view(angle=90.0), black=torch.zeros(1))
+    both = seen_through(SQUARE, view(angle=90.0, right=3 / 48), black=torch.zeros(1))
     assert torch.allclose(both[..., 3:], turned[..., :-3], atol=1e-3)
 
 
 def test_black_is_black_after_normalisation():
     x = torch.zeros(1, 3, 20, 20)
-    found = look(x, view(1, angle=30.0), black=torch.tensor([-2.0, -1.0, 0.5]))
+    found = seen_through(x, view(1, angle=30.0), black=torch.tensor([-2.0, -1.0, 0.5]))
     assert torch.allclose(found[0, :, 0, 0], torch.tensor([-2.0, -1.0, 0.5]), atol=1e-5)
     assert torch.allclose(found[0, :, 10, 10], torch.zeros(3), atol=1e-5)
 
 
 def test_each_picture_its_own_copy_and_nothing_changes_what_does_not_move():
     mixed = View(torch.tensor([False, True, False]), torch.tensor([0.0, 0.0, 25.0]), torch.zeros(3), torch.zeros(3))
-    found = look(SQUARE, mixed, black=torch.zeros(1))
+    found = seen_through(SQUARE, mixed, black=torch.zeros(1))
     assert torch.allclose(found[0], SQUARE[0], atol=1e-5) and torch.allclose(found[1], SQUARE[1].flip(-1), atol=1e-5)
-    assert torch.equal(look(SQUARE, view()), SQUARE) and torch.equal(look(SQUARE, view(flip=True)), SQUARE.flip(-1))
+    assert torch.equal(seen_through(SQUARE, view()), SQUARE) and torch.equal(seen_through(SQUARE, view(flip=True)), SQUARE.flip(-1))
 
 
 @pytest.mark.parametrize(("tta", "copies"), [(None, 1), ("none", 1), ("flip", 2), ("flip_shift", 10), ("flip_rotate", 6)])
@@ -187,7 +187,7 @@ def test_augmented_probabilities_are_the_mean_over_the_copies(model, tta):
     black = torch.tensor([-m / s for m, s in zip(model.mean, model.std, strict=True)]) if "random" in tta else None
     model.eval()
     with torch.no_grad():
-        copies = [model(look(prepare_for(model, GREY), v, black=black)).softmax(1) for v in tta_views(tta, len(GREY), seed=5)]
+        copies = [model(seen_through(prepare_for(model, GREY), v, black=black)).softmax(1) for v in tta_views(tta, len(GREY), seed=5)]
     assert np.allclose(found, torch.stack(copies).mean(0).numpy(), atol=1e-6)
     assert np.allclose(found.sum(1), 1, atol=1e-6) and found.dtype == np.float32
     assert np.abs(found - predict_probabilities(model, GREY)).max() > 1e-4
