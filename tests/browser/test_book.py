@@ -90,12 +90,13 @@ def test_a_stale_chapter_and_a_warning_stop_the_build(book, tmp_path):
     entry.source.write_text(text.replace("squares = values**2", "squares = values**3"))
     with pytest.raises(ValueError, match="shows outputs of other code"):
         book.chapter(entry, tmp_path)
-    (tmp_path / "_static").mkdir()
-    (tmp_path / "index.md").write_text("# A page\n\nAs {cite:p}`senet` says.\n\n```{bibliography}\n```\n")
-    book.typeset(tmp_path, tmp_path / "good")
-    (tmp_path / "index.md").write_text("# A page\n\n[nowhere](gone.md)\n")
+    source = tmp_path / "source"
+    (source / "_static").mkdir(parents=True)
+    (source / "index.md").write_text("# A page\n\nAs {cite:p}`senet` says.\n\n```{bibliography}\n```\n")
+    book.typeset(source, tmp_path / "good")
+    (source / "index.md").write_text("# A page\n\n[nowhere](gone.md)\n")
     with pytest.raises(subprocess.CalledProcessError):
-        book.typeset(tmp_path, tmp_path / "bad")
+        book.typeset(source, tmp_path / "bad")
 
 
 def test_links_of_the_repository_become_links_of_the_book(book):
