@@ -3,17 +3,20 @@
 Plain functions over a crop, uint8 RGB (S, S, 3), as `ferkit.faces.crop_face` cuts it. Nothing is written anywhere.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
+from torch import nn
 from torchvision.transforms.v2 import functional as F
 
 from ferkit.evaluation.calibration import conformal_sets
 from ferkit.labels import ALIASES, in_order
 from ferkit.models import FerModel, create_model, list_weights
+from ferkit.models.guard import refuse_unprepared, unwrapped
 from ferkit.predict import graded, predict_probabilities
 from ferkit.runs.records import record_of
 
@@ -71,21 +74,45 @@ class Opinion(NamedTuple):
 
 @lru_cache(maxsize=1)
 def available_networks() -> dict[str, Network]:
-    """Every network whose weights come with the workbook, by name; loaded once. One that votes answers with probabilities here."""
+    """Return every network whose weights come with the workbook, by name; loaded once. One that votes answers with probabilities here.
+
+    A file that cannot be loaded is left out with a warning.
+    """
     found = {}
     for model, names in list_weights().items():
         for weights in names:
             name = f"{model} {weights}"
+            try:
+                network = graded(create_model(model, weights=weights)).eval()
+            except ValueError as error:
+                warnings.warn(f"{name} is left out: {error}", stacklevel=2)
+                continue
             conformal = record_of(model, weights).get("conformal", {})
-            network = graded(create_model(model, weights=weights)).eval()
             found[name] = Network(name, network, conformal.get("tta"), conformal.get("threshold"))
     return found
 
 
-def ask(network: Network, crop: np.ndarray) -> Opinion:
-    """What one network says of a crop. Raises ValueError for something that is no uint8 RGB picture (H, W, 3)."""
+def as_network(network: Network | nn.Module, name: str = "") -> Network:
+    """Return a `Network`, of a bare model one without calibration, called `name` or after its class.
+
+    Raises ValueError for a module that lacks what `predict_probabilities` needs, or names of its classes.
+    """
+    if isinstance(network, Network):
+        return network
+    net = unwrapped(network)
+    refuse_unprepared(net)
+    if not getattr(net, "labels", ()):
+        raise ValueError(f"{type(net).__name__} does not name its classes: set model.labels = (...), in the order of its logits")
+    return Network(name or type(net).__name__, cast(FerModel, net))
+
+
+def ask(network: Network | nn.Module, crop: np.ndarray) -> Opinion:
+    """Return what one network, or a bare model, says of a crop. Raises ValueError for something that is no uint8 RGB picture (H, W, 3)."""
+    network = as_network(network)
     model = network.model
     p = predict_probabilities(model, as_channels(crop), tta=network.tta)[0]
+    if len(p) != len(model.labels):
+        raise ValueError(f"{network.name} gives {len(p)} probabilities for {len(model.labels)} labels: {', '.join(model.labels)}")
     doubt = float(-(p * np.log(np.maximum(p, 1e-30))).sum() / np.log(len(p)))
     likely: tuple[str, ...] = ()
     if network.threshold is not None:
@@ -95,19 +122,8 @@ def ask(network: Network, crop: np.ndarray) -> Opinion:
 
 
 def in_words(opinions: Sequence[Opinion]) -> str:
-    """Two or three sentences on what networks say together and how far to believe it."""
-    answers = [opinion.answer for opinion in opinions]
-    most = max(sorted(set(answers)), key=answers.count)
-    word = f"{most} ({', '.join(ALIASES[most][:2])})" if most in ALIASES else most
-    n, agree = len(answers), answers.count(most)
-    if n == 1:
-        said = f"One network was asked; it says {word}."
-    elif agree == n:
-        said = f"All {n} networks say {word}."
-    elif agree == 1:
-        said = f"The {n} networks disagree, each with every other."
-    else:
-        said = f"{agree} of {n} networks say {word}, the others {', '.join(sorted(set(answers) - {most}))}."
+    """Return two or three sentences on what networks say together and how far to believe it."""
+    said = _count([opinion.answer for opinion in opinions])
     sets = [set(o.likely) for o in opinions if o.likely]
     if sets:
         together = in_order(name for s in sets for name in s)
@@ -115,6 +131,24 @@ def in_words(opinions: Sequence[Opinion]) -> str:
     doubt = float(np.mean([o.doubt for o in opinions]))
     strength = "little" if doubt < 0.35 else "some" if doubt < 0.65 else "much"
     return f"{said} Their probabilities show {strength} doubt. They name how raters would label a face, not what a person feels."
+
+
+def _count(answers: Sequence[str]) -> str:
+    """A sentence on how the votes fall."""
+    votes = {answer: answers.count(answer) for answer in in_order(answers)}
+    n, most = len(answers), max(votes.values())
+    first = [f"{answer} ({', '.join(ALIASES[answer][:2])})" if answer in ALIASES else answer for answer, k in votes.items() if k == most]
+    others = [answer for answer, k in votes.items() if k < most]
+    if n == 1:
+        return f"One network was asked; it says {first[0]}."
+    if most == n:
+        return f"All {n} networks say {first[0]}."
+    if most == 1:
+        return f"The {n} networks disagree, each with every other."
+    if len(first) > 1:
+        split = ", ".join([*(f"{most} say {answer}" for answer in first), *([f"the others {', '.join(others)}"] if others else [])])
+        return f"The {n} networks are divided: {split}."
+    return f"{most} of {n} networks say {first[0]}, the others {', '.join(others)}."
 
 
 def as_channels(crop: np.ndarray) -> np.ndarray:
@@ -182,10 +216,10 @@ CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def under_changes(network: Network, crop: np.ndarray) -> dict[str, np.ndarray]:
+def under_changes(network: Network | nn.Module, crop: np.ndarray) -> dict[str, np.ndarray]:
     """Probabilities (K,) of the crop and of copies changed a little, by the name of the change (`CHANGES`).
 
     Without test-time augmentation, which would average the first of these changes away.
     """
     copies = np.concatenate([as_channels(change(crop)) for change in CHANGES.values()])
-    return dict(zip(CHANGES, predict_probabilities(network.model, copies), strict=True))
+    return dict(zip(CHANGES, predict_probabilities(as_network(network).model, copies), strict=True))

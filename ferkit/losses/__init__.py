@@ -68,7 +68,7 @@ def make_criterion(
     term = getattr(import_module(f"ferkit.losses.{module}"), kind)
     weight = options.pop("weight", 1.0)
     _refuse_unknown(name, options, term, ("num_classes", "num_features"), ("weight",))
-    built = term(num_classes=num_classes, num_features=model.num_features, **options)
+    built = term(num_classes=num_classes, num_features=model.num_loss_features, **options)
     return FeatureTerm(built, name=name, weight=weight, **cross_entropy)
 
 

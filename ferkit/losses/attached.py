@@ -1,52 +1,21 @@
 """The diversity term on outputs of named submodules of any network."""
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from torch import Tensor, nn
 
 from ferkit.losses.diversity import DiversityTerm
+from ferkit.models.capture import capture
 
 
-@contextmanager
-def attached(model: nn.Module, names: str | Iterable[str]) -> Iterator[dict[str, list[Tensor]]]:
-    """Catch outputs of submodules as part of the graph, so that a loss on them trains the network.
+def attached(model: nn.Module, names: str | Iterable[str]) -> AbstractContextManager[dict[str, list[Tensor]]]:
+    """Return `ferkit.explain.capture` as a loss needs it: outputs of every run, as part of the graph.
 
     ``with attached(model, names) as seen: logits = model(x)`` then ``term(spatial=[m for n in names for m in seen[n]])``.
-
-    Args:
-        model: any module; submodules are found by their dotted names.
-        names: one name or several.
-
-    Yields:
-        name -> outputs in the order of the runs: a submodule that runs once per patch leaves one map per patch.
-
-    Raises:
-        ValueError: unknown name, or an output that is not one tensor.
-
     """
-    names = [names] if isinstance(names, str) else list(names)
-    known = {name: module for name, module in model.named_modules() if name}
-    for name in names:
-        if name not in known:
-            alike = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or [n for n, _ in model.named_children()]
-            raise ValueError(f"{type(model).__name__} has no submodule {name!r}; it has {', '.join(alike) or 'none'}")
-    seen: dict[str, list[Tensor]] = {name: [] for name in names}
-
-    def keep(name: str, out: Any) -> Tensor:
-        if not isinstance(out, Tensor):
-            raise ValueError(f"diversity needs one tensor of each submodule, {name} gives a {type(out).__name__}")
-        seen[name].append(out)
-        return out.clone()  # the next layer may write into its input (ReLU(inplace=True))
-
-    handles = [known[name].register_forward_hook(lambda _m, _i, out, name=name: keep(name, out)) for name in seen]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    return capture(model, names, grad=True, every_run=True)
 
 
 class AttachedDiversity(nn.Module):
@@ -90,12 +59,18 @@ class AttachedDiversity(nn.Module):
         for kind, names in self.names.items():
             if idle := [name for name in names if not seen[name]]:
                 raise ValueError(f"submodule {', '.join(idle)} did not run in this forward pass")
-            maps = [m for name in names for m in seen[name]]
+            maps = [_one_tensor(name, m) for name in names for m in seen[name]]
             if names and len(maps) < 2:
                 raise ValueError(f"diversity needs two maps or more, {', '.join(names)} gave {len(maps)}")
             if names:
                 given[kind] = maps
         return parts, self.term(**given)
+
+
+def _one_tensor(name: str, output: Any) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise ValueError(f"diversity needs one tensor of each submodule, {name} gives a {type(output).__name__}")
+    return output
 
 
 def _as_names(names: str | Sequence[str]) -> tuple[str, ...]:

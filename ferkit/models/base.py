@@ -10,7 +10,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Parts(NamedTuple):
-    """What a loss may look at: logits (B, K) of the decision, and the vectors (B, num_features) that enter the head."""
+    """What a loss may look at: logits (B, K) of the decision, and vectors (B, num_loss_features), most often those that enter the head."""
 
     logits: Tensor
     features: Tensor
@@ -27,7 +27,7 @@ class FerModel(nn.Module):
         mean, std: per-channel normalisation, for values in [0, 1].
         colour: "rgb", "grey3" (luma copied to three channels) or "grey" (one channel).
         labels: emotion names in logit order.
-        num_features: length of the vector that enters the head.
+        num_features: length of the vector that enters the head: what `forward_features` gives and `forward_head` takes.
         default_loss: the loss of `ferkit.losses` it is trained with unless a recipe names another.
         official_cam_layer: dotted name of the module whose output the authors' code explains, if it does.
 
@@ -43,6 +43,11 @@ class FerModel(nn.Module):
     official_cam_layer: str | None = None
     spec: dict  # name, width and options it was built with; set by create_model
 
+    @property
+    def num_loss_features(self) -> int:
+        """Length of `forward_parts(...).features`, which losses on features look at; most networks decide with the same vectors."""
+        return self.num_features
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W), normalised, to features (B, num_features)."""
         raise NotImplementedError
@@ -56,7 +61,7 @@ class FerModel(nn.Module):
         return self.forward_head(self.forward_features(images))
 
     def forward_parts(self, images: Tensor) -> NamedTuple:
-        """Images (B, C, H, W), normalised, to a named tuple with at least `logits` (B, K) and `features` (B, num_features).
+        """Images (B, C, H, W), normalised, to a named tuple with at least `logits` (B, K) and `features` (B, num_loss_features).
 
         A network with several outputs returns more than `Parts`: logits of its branches, gates, local and global maps.
         """

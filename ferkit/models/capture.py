@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def module_by_name(model: nn.Module, name: str) -> nn.Module:
-    """The submodule with a dotted name such as "res_block1.conv2".
+    """Return the submodule with a dotted name such as "res_block1.conv2".
 
     Raises:
         ValueError: no such submodule; the message lists names that look alike.
@@ -31,7 +31,9 @@ def module_by_name(model: nn.Module, name: str) -> nn.Module:
 
 
 @contextmanager
-def capture(model: nn.Module, names: str | Iterable[str], *, grad: bool = False) -> Iterator[dict[str, Any]]:
+def capture(
+    model: nn.Module, names: str | Iterable[str], *, grad: bool = False, every_run: bool = False
+) -> Iterator[dict[str, Any]]:
     """Catch the outputs of submodules during forward passes.
 
     ``with capture(model, ["conv1", "se.gate"]) as seen: model(x)`` then ``seen["se.gate"]``. The dictionary is empty until
@@ -43,7 +45,9 @@ def capture(model: nn.Module, names: str | Iterable[str], *, grad: bool = False)
         model: any module; its submodules are found by their dotted names (`model.named_modules()`).
         names: one name or several.
         grad: False (default) gives detached copies. True gives tensors that are still part of the graph, so that
-            `torch.autograd.grad(score, seen[name])` is the gradient at that place.
+            `torch.autograd.grad(score, seen[name])` is the gradient at that place, and a loss on them trains the network.
+        every_run: leave a list of the outputs of all runs, in their order: a submodule that runs once per patch leaves one
+            map per patch. One that did not run leaves an empty list.
 
     Values are tensors as the module returns them, shape (B, ...); a module that returns a tuple leaves a tuple.
 
@@ -53,12 +57,16 @@ def capture(model: nn.Module, names: str | Iterable[str], *, grad: bool = False)
     """
     names = [names] if isinstance(names, str) else list(names)
     modules = {name: module_by_name(model, name) for name in names}
-    seen: dict[str, Any] = {}
+    seen: dict[str, Any] = {name: [] for name in modules} if every_run else {}
 
     def keep(name: str, out: Any) -> Any:
         # The next layer may write into its input (ReLU(inplace=True)), so one of the two must be a copy. With grad the
         # kept tensor has to stay the one in the graph; the network goes on with the copy, which changes no value.
-        seen[name] = out if grad else _each(out, lambda t: t.detach().clone())
+        kept = out if grad else _each(out, lambda t: t.detach().clone())
+        if every_run:
+            seen[name].append(kept)
+        else:
+            seen[name] = kept
         return _each(out, Tensor.clone) if grad else None
 
     handles = []

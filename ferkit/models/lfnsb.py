@@ -21,7 +21,7 @@ STEM_ACTIVATIONS = ("none", "prelu")
 
 
 class LfnsbParts(NamedTuple):
-    """Logits (B, K); features (B, 256 * width), the spatial mean of the feature map; the feature map (B, 256 * width, h, w)."""
+    """Logits (B, K); features (B, 256 * width), the spatial mean of the feature map, which is what the loss sees; that map (B, 256 * width, h, w)."""
 
     logits: Tensor
     features: Tensor
@@ -33,9 +33,9 @@ class LFNSB(_Family):
     r"""LFN, spatial bias, one linear layer.
 
     The last feature map F (B, 256, h, w) goes two ways: its spatial mean is what the Cosine-Harmony loss sees
-    (`forward_parts(...).features`, of length `num_features`), and a head makes the logits from it. In the released code
+    (`forward_parts(...).features`, of length `num_loss_features`), and a head makes the logits from it. In the released code
     the head sees *only* the spatial-bias maps Z (B, 64, 2, 2); the paper describes them enlarged and joined to F.
-    `forward_features` gives what enters the linear layer, of length `fc.in_features`.
+    `forward_features` gives what enters the linear layer, of length `num_features`.
 
     Args:
         num_classes: K.
@@ -72,7 +72,7 @@ class LFNSB(_Family):
         self.conv2_dw = ConvBN(stem, stem, 3, groups=stem, activation=prelu)
         channels = self.build_stages(LFN_STAGES, width)
         self.repvgg = RepVGGDW(channels)
-        self.num_features = channels
+        self.channels = channels
 
         self.head = head
         self.side = halved(input_size, 4)
@@ -82,10 +82,16 @@ class LFNSB(_Family):
         if head == "concat_gdc":
             self.conv_6_dw = ConvBN(joined, joined, self.side, groups=joined, padding=0)
         entering = {"released": biases * grid**2, "concat_gdc": joined, "concat_gap": joined}
-        self.fc = nn.Linear(entering.get(head, joined * self.side**2), num_classes)
+        self.num_features = entering.get(head, joined * self.side**2)
+        self.fc = nn.Linear(self.num_features, num_classes)
+
+    @property
+    def num_loss_features(self) -> int:
+        """Channels of F: the loss sees its spatial mean, whatever the head sees."""
+        return self.channels
 
     def _entering(self, feature_map: Tensor) -> Tensor:
-        """F (B, 256, h, w) to what enters the linear layer (B, fc.in_features)."""
+        """F (B, 256, h, w) to what enters the linear layer (B, num_features)."""
         bias = self.spatial_bias(feature_map)  # (B, 64, 2, 2)
         if self.head == "released":
             return bias.flatten(1)  # (B, 256)
@@ -103,7 +109,7 @@ class LFNSB(_Family):
         return (self.conv_6_dw(joined) if self.head == "concat_gdc" else joined).flatten(1)  # (B, 320) or (B, 320 h w)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to what enters the linear layer (B, fc.in_features): the flattened spatial bias, as released."""
+        """Images (B, 3, H, W) to what enters the linear layer (B, num_features): the flattened spatial bias, as released."""
         return self._entering(self.forward_map(images))
 
     def forward_parts(self, images: Tensor) -> LfnsbParts:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ferkit.models.base import FerModel, count_parameters
-from ferkit.models.guard import evaluating, precision_of
+from ferkit.models.guard import evaluating, precision_of, refuse_unprepared
 
 
 class StageRow(NamedTuple):
@@ -33,6 +33,7 @@ def summarise(model: FerModel, size: int | None = None) -> list[StageRow]:
     run several times (one ReLU for all stages, say) are left out. Build the
     network under `torch.device("meta")` to count without computing or holding any weights.
     """
+    refuse_unprepared(model)
     shapes: dict[str, tuple[int, ...]] = {}
     runs: Counter[str] = Counter()
 

@@ -137,7 +137,8 @@ def freeze(model: nn.Module, names: str | Iterable[str]) -> None:
 
     Args:
         model: any module.
-        names: dotted names of submodules ("conv1", "layer4.1", "branches.0") or of single parameters.
+        names: dotted names of submodules ("conv1", "layer4.1", "branches.0") or of single parameters, or how the names of
+            several submodules begin ("layer" for layer1, layer2 ...).
 
     Raises:
         ValueError: an unknown name, listing close ones.
@@ -148,10 +149,12 @@ def freeze(model: nn.Module, names: str | Iterable[str]) -> None:
         if name in parameters:
             parameters[name].requires_grad_(False)
             continue
-        part = module_by_name(model, name)
-        part.requires_grad_(False)
-        part.train = partial(_stay_in_evaluation_mode, part)  # type: ignore[method-assign]
-        part.train()
+        modules = dict(model.named_modules())
+        alike = [] if name in modules or not name else [k for k in modules if k.startswith(name)]
+        for part in [modules[k] for k in alike] or [module_by_name(model, name)]:
+            part.requires_grad_(False)
+            part.train = partial(_stay_in_evaluation_mode, part)  # type: ignore[method-assign]
+            part.train()
 
 
 def _stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:

@@ -1,6 +1,7 @@
 """Where does it look? A picture, its class and the heat map behind it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import ipywidgets
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from ferkit import plots
 from ferkit.data.transforms import as_batch
 from ferkit.explain import METHODS, cam
+from ferkit.explain.forward import labels_of
 from ferkit.models import FerModel, summarise
 from ferkit.predict import predict_probabilities
 from ferkit.widgets.controls import explore
@@ -16,7 +18,7 @@ from ferkit.widgets.controls import explore
 
 def cam_figure(
     model: FerModel,
-    picture: np.ndarray | Tensor,
+    picture: Any,
     *,
     target: str = "predicted",
     layer: str | None = None,
@@ -24,12 +26,14 @@ def cam_figure(
     opacity: float = 0.6,
     name: str = "",
 ) -> plots.Figure:
-    """One picture beside its heat map, with the class and its probability. `picture` is uint8 (H, W) or (C, H, W)."""
-    batch = as_batch(picture[None])
+    """Return one picture beside its heat map, with the class and its probability. `picture` is uint8 (H, W) or (C, H, W), or a PIL image or path."""
+    coloured = isinstance(picture, np.ndarray | Tensor) and picture.ndim == 3 and picture.shape[0] in (1, 3)
+    batch = as_batch(picture[None] if coloured else picture)
     probabilities = predict_probabilities(model, batch)[0]
-    index = int(probabilities.argmax()) if target == "predicted" else model.labels.index(target)
+    labels = labels_of(model) or tuple(f"class {k}" for k in range(len(probabilities)))
+    index = int(probabilities.argmax()) if target == "predicted" else labels.index(target)
     heat = cam(model, batch, target=index, layer=layer, method=method)[0]
-    what = "the strongest pattern" if method == "eigencam" else f"{model.labels[index]} ({probabilities[index]:.0%})"
+    what = "the strongest pattern" if method == "eigencam" else f"{labels[index]} ({probabilities[index]:.0%})"
     title = f"{name + ': ' if name else ''}{what}, {method} at {layer or model.cam_layer(model.input_size)}"
     if not heat.any():
         title += "\nno contrast: nothing here speaks for this class, or the map has one place only"

@@ -52,6 +52,10 @@ class Panel(ipywidgets.VBox):
         """Show nothing until the next redraw, which empties the output behind this display handle (None outside a notebook)."""
         self._static, self._picture.layout.display = static, "none"
 
+    def on_drawing(self, then: Callable[[], None]) -> None:
+        """Call a function whenever the picture has changed."""
+        self._picture.observe(lambda _: then(), names="value")
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """While controls are set together: no redraw inside."""

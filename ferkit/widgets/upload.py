@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets
 import numpy as np
 from IPython.display import Image, display
+from torch import nn
 
 from ferkit import faces, plots
 from ferkit.explain import METHODS, cam
@@ -18,6 +19,7 @@ from ferkit.explain.opinions import (
     Network,
     Opinion,
     as_channels,
+    as_network,
     ask,
     available_networks,
     hide,
@@ -29,8 +31,18 @@ from ferkit.widgets.attention import cam_figure, map_layers
 from ferkit.widgets.controls import Panel, controls_for
 from ferkit.widgets.webcam import Webcam
 
+Networks = Mapping[str, Network | nn.Module] | Network | nn.Module | None
 SIZE = 224  # side of the crop: enough for every network, and for looking at
 WIDTH = 95  # characters of a title's line
+
+
+def _by_name(networks: Networks) -> dict[str, Network]:
+    if networks is None:
+        return dict(available_networks())
+    if not isinstance(networks, Mapping):
+        one = as_network(networks)
+        return {one.name: one}
+    return {name: as_network(network, name) for name, network in networks.items()}
 
 
 def found_figure(picture: np.ndarray, found: list[faces.Face], chosen: int = 0, *, align: bool = True) -> plots.Figure:
@@ -89,14 +101,14 @@ class FaceUpload(ipywidgets.VBox):
     """Upload, photograph or built-in portrait; faces found; and views of one of them.
 
     Args:
-        networks: by name, default every one whose weights come with the workbook.
+        networks: `Network`s or bare models by name, or one alone; default every one whose weights come with the workbook.
 
     `pages` are the views by title. Every view is a plain function of this module over `networks` and the present `crop`. Pictures
     stay in memory. What goes wrong is one sentence under the buttons, and what was there before stays.
     """
 
-    def __init__(self, networks: Mapping[str, Network] | None = None) -> None:
-        self.networks = dict(available_networks() if networks is None else networks)
+    def __init__(self, networks: Networks = None) -> None:
+        self.networks = _by_name(networks)
         if not self.networks:
             raise ValueError("no trained network to ask: data/weights is empty, or `networks` is")
         self.picture: np.ndarray = faces.portrait()
@@ -113,6 +125,8 @@ class FaceUpload(ipywidgets.VBox):
         self._camera.observe(self._photographed, names="photograph")
         self._camera.observe(lambda change: self._say(change["new"].rsplit(" [", 1)[0], wrong=True), names="complaint")
         self.pages = self._views()
+        for page in self.pages.values():
+            page.on_drawing(self._offer)
         self._tabs = ipywidgets.Tab(list(self.pages.values()), titles=list(self.pages))
         self._tabs.observe(lambda _: self.redraw(), names="selected_index")
         for box in (self._which, self._align):
@@ -136,6 +150,10 @@ class FaceUpload(ipywidgets.VBox):
     def redraw(self) -> None:
         """Draw the open view anew."""
         self.opened.redraw()
+        self._offer()
+
+    def _offer(self) -> None:
+        """Link to the figure that the open view shows, whatever drew it."""
         link = base64.b64encode(self.opened.png).decode()
         self._save.value = f'<a style="text-decoration:underline" download="face.png" href="data:image/png;base64,{link}">Save this figure</a>' if link else ""
 
@@ -152,7 +170,7 @@ class FaceUpload(ipywidgets.VBox):
 
         network.observe(other_network, names="value")  # before the panel's own, so that it draws with the new choices
 
-        def look(network: str, target: str, layer: str, method: str, opacity: float) -> plots.Figure:
+        def where(network: str, target: str, layer: str, method: str, opacity: float) -> plots.Figure:
             model = self.networks[network].model
             picture = as_channels(self.crop)[0]
             return cam_figure(model, picture, target=target, layer=None if layer == "default" else layer, method=method, opacity=opacity, name=network)
@@ -161,7 +179,7 @@ class FaceUpload(ipywidgets.VBox):
         opacity = ipywidgets.FloatSlider(value=0.6, min=0, max=1, step=0.1)
         views: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "answers": (lambda: answers_figure(self.networks, self.crop), {}),
-            "where it looks": (look, {"network": network, "target": labels, "layer": layers, "method": methods, "opacity": opacity}),
+            "where it looks": (where, {"network": network, "target": labels, "layer": layers, "method": methods, "opacity": opacity}),
             "side by side": (lambda method: side_by_side_figure(self.networks, self.crop, method), {"method": methods}),
             "hide a part": (
                 lambda part, across, down, side: hidden_figure(self.networks, self.crop, part, across=across, down=down, side=side),
@@ -214,7 +232,7 @@ class FaceUpload(ipywidgets.VBox):
         return "(Upload a face: run this notebook in JupyterLab.)"
 
 
-def upload_face(networks: Mapping[str, Network] | None = None) -> None:
+def upload_face(networks: Networks = None) -> None:
     """Show what networks say of the built-in portrait as a plain picture, and below it the live `FaceUpload`."""
     widget = FaceUpload(networks)
     static = display(Image(data=plots.to_png(answers_figure(widget.networks, widget.crop))), display_id=True)

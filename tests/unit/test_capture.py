@@ -105,3 +105,15 @@ def test_tuples_are_caught_too() -> None:
     with capture(net, "0") as seen:
         net(torch.zeros(3))
     assert seen["0"][0].tolist() == [1, 1, 1] and seen["0"][1].tolist() == [2, 2, 2]
+
+
+def test_every_run_is_kept_on_request(model: nn.Module) -> None:
+    """A module that runs several times leaves all its outputs, and one that does not run none."""
+    twice = nn.ModuleDict({"again": nn.Linear(3, 3), "idle": nn.Linear(3, 3)})
+    x = torch.ones(2, 3)
+    for grad in (False, True):
+        with capture(twice, ["again", "idle"], grad=grad, every_run=True) as seen:
+            assert seen == {"again": [], "idle": []}
+            last = twice["again"](twice["again"](x))
+        assert len(seen["again"]) == 2 and seen["idle"] == []
+        assert torch.equal(seen["again"][1], last) and seen["again"][0].requires_grad == grad

@@ -406,7 +406,7 @@ def test_attached_uses_forward_parts():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"spatial": ["lefft"]}, "no submodule 'lefft'; it has left"),
+        ({"spatial": ["lefft"]}, "no submodule 'lefft'; close: left"),
         ({"spatial": ["left", "low"]}, "take submodules on one grid"),
         ({"channel": ["left", "right"]}, "take submodules with equally many channels"),
         ({"spatial": ["left", "idle"]}, "idle did not run"),

@@ -1,11 +1,13 @@
 """LFNSB and the family it comes from, against the numbers of their audit: parameters and multiply-adds by stage, heads, blocks."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ferkit.explain import capture
+from ferkit.explain import capture, features_of
 from ferkit.labels import order
+from ferkit.losses import make_criterion
 from ferkit.models import FerModel, count_parameters, create_model, summarise
 from ferkit.models.attention import CoordinateAttention, SpatialBias
 from ferkit.models.layers import ConvBN, MixedDepthwise, PReLU, RepVGGDW
@@ -55,7 +57,7 @@ def macs(model: FerModel, size: int = 112) -> int:
 
 def small(name: str = "lfnsb", **options) -> FerModel:
     torch.manual_seed(0)
-    return create_model(name, width=1 / 8, **options)
+    return create_model(name, **{"width": 1 / 8, **options})
 
 
 def noise(n: int, size: int = 64) -> Tensor:
@@ -135,14 +137,23 @@ def test_heads_and_parts():
             parts = model.forward_parts(noise(2))
         assert isinstance(parts, LfnsbParts)
         assert parts.logits.shape == (2, 7) and parts.feature_map.shape == (2, 32, 4, 4)
-        assert parts.features.shape == (2, model.num_features) == (2, 32)
+        assert parts.features.shape == (2, model.num_loss_features) == (2, 32)
         assert torch.equal(parts.feature_map, seen["repvgg"]) and torch.equal(parts.logits, seen["fc"])
         assert torch.allclose(parts.features, parts.feature_map.mean((2, 3)))
         with torch.no_grad():
             entering = model.forward_features(noise(2))
-            assert entering.shape == (2, model.fc.in_features)
+            assert entering.shape == (2, model.num_features) == (2, model.fc.in_features)
             assert torch.equal(model.forward_head(entering), parts.logits)
             assert torch.equal(model(noise(2)), parts.logits)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_loss_on_features_fits_every_head(head):
+    model = small(head=head, input_size=64, width=0.3)  # a width at which 64 bias maps of 4 places are not as many as the channels
+    criterion = make_criterion("center", model, num_classes=7)
+    parts = model.forward_parts(noise(2))
+    assert set(criterion(parts, torch.tensor([1, 2]))) == {"cross_entropy", "center"}
+    assert features_of(model, np.zeros((2, 64, 64), np.uint8)).shape == (2, model.num_loss_features)
 
 
 def test_the_released_head_does_not_see_the_map():

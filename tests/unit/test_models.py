@@ -71,7 +71,9 @@ def test_shapes_are_the_declared_ones(name):
     with torch.no_grad():
         features = model.forward_features(x)
         logits = model(x)
+        parts = model.forward_parts(x)
     assert features.shape == (2, model.num_features)
+    assert parts.features.shape == (2, model.num_loss_features) and torch.equal(parts.logits, logits)
     assert logits.shape == (2, 7)
     assert torch.isfinite(logits).all()
     assert not torch.equal(features[0], features[1]), "the features do not depend on the picture"

@@ -18,7 +18,7 @@ from ferkit.explain.opinions import (
     in_words,
     under_changes,
 )
-from ferkit.models import create_model
+from ferkit.models import create_model, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,8 @@ def test_probabilities_doubt_and_set(small, crop):
     [
         ([opinion("happiness")], "One network was asked; it says happiness"),
         ([opinion("happiness")] * 3, "All 3 networks say happiness"),
+        ([opinion(e) for e in ("sadness", "sadness", "happiness", "happiness")], "The 4 networks are divided: 2 say happiness (happy, joy), 2 say sadness (sad)."),
+        ([opinion(e) for e in ("sadness", "neutral", "sadness", "happiness", "happiness")], "are divided: 2 say happiness (happy, joy), 2 say sadness (sad), the others neutral."),
         ([opinion("happiness"), opinion("sadness"), opinion("happiness")], "2 of 3 networks say happiness (happy, joy), the others sadness."),
         ([opinion("happiness"), opinion("sadness"), opinion("neutral")], "The 3 networks disagree, each with every other."),
         ([opinion("happiness", likely=("happiness", "sadness"))], "Not ruled out by at least one: happiness, sadness."),
@@ -80,6 +82,31 @@ def test_probabilities_doubt_and_set(small, crop):
 def test_words(opinions, words):
     said = in_words(opinions)
     assert words in said and said.endswith("not what a person feels.")
+
+
+def test_a_bare_model_is_asked_as_a_network_is(small, crop):
+    bare = ask(small.model, crop)
+    assert bare.network == "ResEmoteNet" and bare.likely == () and np.array_equal(bare.probabilities, ask(small, crop).probabilities)
+    assert np.array_equal(ask(torch.nn.DataParallel(small.model), crop).probabilities, bare.probabilities)
+    assert under_changes(small.model, crop).keys() == CHANGES.keys()
+    nameless = create_model("resemotenet", width=1 / 16, num_classes=5)
+    with pytest.raises(ValueError, match="ResEmoteNet does not name its classes: set model.labels"):
+        ask(nameless, crop)
+    nameless.labels = ("a", "b")
+    with pytest.raises(ValueError, match="gives 5 probabilities for 2 labels: a, b"):
+        ask(nameless, crop)
+    with pytest.raises(ValueError, match="Linear does not say how pictures are prepared"):
+        ask(torch.nn.Linear(2, 2), crop)
+
+
+def test_a_file_that_cannot_be_loaded_leaves_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("FERKIT_WEIGHTS", str(tmp_path))
+    model = create_model("resemotenet", width=1 / 16)
+    save_weights(model, tmp_path / "good.safetensors", weights="good")
+    model.spec = {**model.spec, "width": 1 / 8}
+    save_weights(model, tmp_path / "lying.safetensors", weights="lying")
+    with pytest.warns(UserWarning, match="resemotenet lying is left out: lying.safetensors says of itself what its tensors are not"):
+        assert list(available_networks.__wrapped__()) == ["resemotenet good"]
 
 
 def test_hidden_parts_are_where_the_template_has_them(crop):

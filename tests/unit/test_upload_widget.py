@@ -191,6 +191,29 @@ def test_a_failing_view_says_so_and_the_others_go_on(widget, monkeypatch):
     assert open_view(widget, "faces found")._note.value == ""
 
 
+def saved(widget):
+    found = widget._save.value
+    start = found.index("base64,") + 7
+    return base64.b64decode(found[start : found.index('"', start)])
+
+
+def test_the_figure_to_save_is_the_one_that_is_shown(widget):
+    for title in ("where it looks", "hide a part"):
+        widget._tabs.selected_index = list(widget.pages).index(title)
+        assert saved(widget) == widget.opened.png
+        before = saved(widget)
+        name, value = {"where it looks": ("opacity", 0.2), "hide a part": ("part", "eyes")}[title]
+        widget.opened._boxes[name].value = value
+        assert saved(widget) == widget.opened.png != before
+
+
+def test_bare_models_are_networks_too(networks):
+    bare = networks["first teach"].model
+    assert list(FaceUpload({"mine": bare}).networks) == ["mine"] and list(FaceUpload(bare).networks) == ["ResEmoteNet"]
+    with pytest.raises(ValueError, match="Linear does not say how pictures are prepared"):
+        FaceUpload({"mine": torch.nn.Linear(2, 2)})
+
+
 def test_needs_a_network():
     with pytest.raises(ValueError, match="no trained network to ask"):
         FaceUpload({})

@@ -310,5 +310,9 @@ def test_frozen_lists_copies_and_unknown_names():
         branches = getattr(again, "branches", again)
         assert not branches[1].bn1.training and not any(p.requires_grad for p in branches.parameters())
     assert copy.deepcopy(model).train().base.bn1.training
-    with pytest.raises(ValueError, match="ESR has no submodule 'branch'; close: .*branches"):
-        freeze(model, "branch")
+    with pytest.raises(ValueError, match="ESR has no submodule 'brunch'; close: .*branches"):
+        freeze(model, "brunch")
+    several = build("resnet18")
+    freeze(several, "layer")
+    several.train()
+    assert not several.layer1.training and not several.layer4[1].bn2.training and several.bn1.training
