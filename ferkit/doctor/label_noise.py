@@ -20,20 +20,13 @@ from sklearn.metrics import roc_auc_score
 from ferkit import data
 from ferkit import labels as orders
 from ferkit.data import ferplus
-from ferkit.evaluation.metrics import percentiles, wilson
+from ferkit.evaluation.bootstrap import Measured, resampled_mean
+from ferkit.evaluation.metrics import wilson
 from ferkit.files import sha256
 from ferkit.models import create_model
 from ferkit.models.registry import read_weights_header
 from ferkit.predict import predict_probabilities
 from ferkit.runs.experiment import environment, split_digest
-
-
-class Estimate(NamedTuple):
-    """A number and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def entropy(votes: np.ndarray) -> np.ndarray:
@@ -49,7 +42,7 @@ def entropy(votes: np.ndarray) -> np.ndarray:
     return -np.sum(shares * np.log2(np.where(shares > 0, shares, 1)), 1)
 
 
-def agreement(counts: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Estimate]:
+def agreement(counts: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Measured]:
     r"""Return what a crowd's disagreement means for accuracies.
 
     - `two_raters`: chance that two of a picture's raters said the same, $\frac{\sum_k c_k (c_k - 1)}{n (n - 1)}$, averaged over
@@ -72,11 +65,9 @@ def agreement(counts: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> 
         raise ValueError(f"Expected two votes a picture at least, found {total.min():g} for picture {int(total.argmin())}; leave such pictures out.")
     top = counts.max(1)
     each = np.stack([(counts * (counts - 1)).sum(1) / (total * (total - 1)), top / total, top > total / 2])  # (3, N)
-    rng = np.random.default_rng(seed)
-    n = len(counts)
-    draws = np.stack([each[:, rng.integers(n, size=n)].mean(1) for _ in range(n_bootstrap)])  # (B, 3)
-    low, high = percentiles(draws)
-    return {name: Estimate(float(value), float(a), float(b)) for name, value, a, b in zip(("two_raters", "ceiling", "majority"), each.mean(1), low, high, strict=True)}
+    found = resampled_mean(each, n_bootstrap=n_bootstrap, seed=seed)  # (3,)
+    names = ("two_raters", "ceiling", "majority")
+    return {name: Measured(*map(float, numbers)) for name, *numbers in zip(names, *found, strict=True)}
 
 
 class Issues(NamedTuple):
@@ -134,7 +125,7 @@ def against_crowd(issues: Issues, labels: np.ndarray, counts: np.ndarray) -> dic
 
     Returns:
         n pictures with a majority; no_majority; suspected, disputed, both; precision (suspected labels that are disputed), recall
-        (disputed labels that are suspected) and base_rate (disputed labels among all), each an `Estimate` (Wilson); lift, precision
+        (disputed labels that are suspected) and base_rate (disputed labels among all), each an `Measured` (Wilson); lift, precision
         over base rate; suggestion_agrees: of the labels that are both, how often the crowd's word is the network's; auroc of low
         quality for disputed labels (0.5 knows nothing); suspected_without_majority.
     """
@@ -237,15 +228,15 @@ def examine_fer2013(
 
 def plain(value: Any) -> Any:
     """Return a record with its estimates as {"value", "interval"}, ready for JSON; nan becomes None."""
-    if isinstance(value, Estimate):
+    if isinstance(value, Measured):
         return {"value": plain(value.value), "interval": [plain(value.low), plain(value.high)]}
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _share(k: int, n: int) -> Estimate:
-    return Estimate(k / n if n else np.nan, *wilson(k, n))
+def _share(k: int, n: int) -> Measured:
+    return Measured(k / n if n else np.nan, *wilson(k, n))
 
 
 def _shares(votes: np.ndarray) -> np.ndarray:

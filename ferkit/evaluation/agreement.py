@@ -6,7 +6,7 @@ from ferkit.evaluation.bootstrap import Pairwise, all_pairs, between_pairs, resa
 
 
 def answers(outputs: np.ndarray) -> np.ndarray:
-    """Predicted classes (L, N) of members: from probabilities or logits (L, N, K) by argmax, or classes as they are.
+    """Return predicted classes (L, N) of members: from probabilities or logits (L, N, K) by argmax, or classes as they are.
 
     Raises:
         ValueError: neither shape, or no member or image, or classes that are not whole numbers from 0.
@@ -23,7 +23,7 @@ def answers(outputs: np.ndarray) -> np.ndarray:
 
 
 def plurality(outputs: np.ndarray) -> np.ndarray:
-    """Classes (N,) with the most votes of L members; a tie goes to the lowest class, as in the released ESR code.
+    """Return the classes (N,) with the most votes of L members; a tie goes to the lowest class, as in the released ESR code.
 
     Args:
         outputs: classes (L, N) or probabilities (L, N, K).
@@ -33,12 +33,12 @@ def plurality(outputs: np.ndarray) -> np.ndarray:
 
 
 def mean_probability(probabilities: np.ndarray) -> np.ndarray:
-    """Classes (N,) with the largest mean probability over members (L, N, K)."""
+    """Return the classes (N,) with the largest mean probability over members (L, N, K)."""
     return checked_probabilities(probabilities).mean(0).argmax(1)
 
 
 def disagreement(outputs: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> Pairwise:
-    """Share of images that two members answer differently; 0 on the diagonal.
+    """Return the share of images that two members answer differently; 0 on the diagonal.
 
     Args:
         outputs: classes (L, N) or probabilities (L, N, K) of L members.
@@ -53,7 +53,7 @@ def disagreement(outputs: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0)
 
 
 def cohen_kappa(outputs: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> Pairwise:
-    r"""Agreement beyond chance of two members, $(p_o - p_e)/(1 - p_e)$ (Cohen 1960).
+    r"""Return agreement beyond chance of two members, $(p_o - p_e)/(1 - p_e)$ (Cohen 1960).
 
     1 for equal answers, 0 for independent ones, negative for answers that avoid each other. Two members that both answer
     one and the same class always agree fully: 1.
@@ -74,7 +74,7 @@ def cohen_kappa(outputs: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) 
 
 
 def error_correlation(outputs: np.ndarray, labels: np.ndarray, *, kind: str = "phi", n_bootstrap: int = 1000, seed: int = 0) -> Pairwise:
-    r"""Whether two members err on the same images (Kuncheva and Whitaker, Machine Learning 51, 2003, table 1).
+    r"""Return whether two members err on the same images (Kuncheva and Whitaker, Machine Learning 51, 2003, table 1).
 
     With the counts $n_{11}$ both right, $n_{00}$ both wrong, $n_{10}$, $n_{01}$ one of them right:
     $Q = (n_{11}n_{00} - n_{01}n_{10})/(n_{11}n_{00} + n_{01}n_{10})$, and phi, the correlation of being right,
@@ -108,7 +108,7 @@ def error_correlation(outputs: np.ndarray, labels: np.ndarray, *, kind: str = "p
 
 
 def checked_probabilities(outputs: np.ndarray) -> np.ndarray:
-    """The outputs (L, N, K) as float64. Raises ValueError for classes, which have no mean probability."""
+    """Return the outputs (L, N, K) as float64. Raises ValueError for classes, which have no mean probability."""
     found = np.asarray(outputs, dtype=np.float64)
     if found.ndim != 3 or 0 in found.shape:
         raise ValueError(f"the mean probability needs probabilities (L, N, K), found shape {found.shape}")
@@ -116,12 +116,12 @@ def checked_probabilities(outputs: np.ndarray) -> np.ndarray:
 
 
 def votes_for(guess: np.ndarray) -> np.ndarray:
-    """Classes (L, N) to (L, N, K) booleans, K one more than the highest class."""
+    """Return classes (L, N) as (L, N, K) booleans, K one more than the highest class."""
     return guess[:, :, None] == np.arange(guess.max() + 1)
 
 
 def right_answers(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Booleans (L, N): whether each member is right. Raises ValueError unless there is one label per image."""
+    """Return booleans (L, N): whether each member is right. Raises ValueError unless there is one label per image."""
     guess, truth = answers(outputs), np.asarray(labels)
     if truth.shape != guess.shape[1:]:
         raise ValueError(f"expected {guess.shape[1]} labels, one per image, found shape {truth.shape}")

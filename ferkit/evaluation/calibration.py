@@ -50,7 +50,7 @@ def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    r"""Probabilities (N, K) of the logits divided by T: $p_k^{1/T} / \sum_j p_j^{1/T}$. The largest stays the largest.
+    r"""Return the probabilities (N, K) of the logits divided by T: $p_k^{1/T} / \sum_j p_j^{1/T}$. The largest stays the largest.
 
     Raises:
         ValueError: a temperature that is not above 0.
@@ -64,7 +64,7 @@ def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature of least mean cross entropy on these images (Guo et al. 2017, section 4.2); use validation images.
+    """Return the temperature of least mean cross entropy on these images (Guo et al. 2017, section 4.2); use validation images.
 
     Above 1 for a network that is too sure of itself, below 1 for one that is not sure enough.
     """
@@ -77,7 +77,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, *, level: float = 0.9) -> float:
-    """The least probability a class may have to belong to a set that holds the label in at least `level` of such images.
+    """Return the least probability a class may have to belong to a set that holds the label in at least `level` of such images.
 
     Split conformal prediction with the score 1 - p(label) (Sadinle et al., JASA 2019, arXiv 1609.00451; Angelopoulos & Bates,
     arXiv 2107.07511, section 1). The promise holds for images drawn as these were, on average over all of them, and for no
@@ -104,7 +104,7 @@ def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, *, level:
 
 
 def conformal_sets(probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """Which classes belong to each image's set, bool (N, K): those of at least the threshold, and always the most probable.
+    """Return which classes belong to each image's set, bool (N, K): those of at least the threshold, and always the most probable.
 
     Keeping the most probable one can only raise the share of sets that hold the label, and no set is empty.
     """

@@ -7,7 +7,7 @@ from ferkit.evaluation.bootstrap import Measured, resampled_sums, with_interval
 
 
 def accuracy_by_branches(outputs: np.ndarray, labels: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Measured]:
-    """Accuracy of the first n members, n = 1 to L: what leaving an ensemble early costs.
+    """Return the accuracy of the first n members, n = 1 to L: what leaving an ensemble early costs.
 
     Args:
         outputs: classes (L, N) or probabilities (L, N, K) of L members, in the order of use.
@@ -39,7 +39,7 @@ def accuracy_by_branches(outputs: np.ndarray, labels: np.ndarray, *, n_bootstrap
 
 
 def ensemble_gain(outputs: np.ndarray, labels: np.ndarray, *, rule: str = "plurality", n_bootstrap: int = 1000, seed: int = 0) -> Measured:
-    """Accuracy of all members together less the mean of their accuracies, on the same images.
+    """Return the accuracy of all members together less the mean of their accuracies, on the same images.
 
     Args:
         outputs, labels, n_bootstrap, seed: as in `accuracy_by_branches`.
@@ -55,7 +55,7 @@ def ensemble_gain(outputs: np.ndarray, labels: np.ndarray, *, rule: str = "plura
 
 
 def oracle_accuracy(outputs: np.ndarray, labels: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> Measured:
-    """Share of images that at least one member gets right: no rule that picks among the members does better."""
+    """Return the share of images that at least one member gets right: no rule that picks among the members does better."""
     return _last(accuracy_by_branches(outputs, labels, n_bootstrap=n_bootstrap, seed=seed)["oracle"])
 
 

@@ -1,7 +1,6 @@
 """How good, and how sure: scores of one test set, with bootstrap intervals and paired tests."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +8,14 @@ import numpy as np
 from scipy import stats
 from sklearn.metrics import confusion_matrix
 
+from ferkit.evaluation.bootstrap import Measured, percentiles, resampled_cells, with_interval
 from ferkit.evaluation.calibration import cross_entropy, expected_calibration_error
 
 SCORES = ("accuracy", "macro_f1", "balanced_accuracy")
 
 
 def scores_of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy, macro-F1 and balanced accuracy of integer confusion matrices (..., K, K), rows true, columns predicted.
+    """Return accuracy, macro-F1 and balanced accuracy of integer confusion matrices (..., K, K), rows true, columns predicted.
 
     Accuracy is correct / total. A class without true images does not enter balanced accuracy, one with neither true
     nor predicted images does not enter macro-F1.
@@ -35,26 +35,15 @@ def scores_of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 def bootstrap_intervals(
     labels: np.ndarray, predictions: np.ndarray, n_classes: int, *, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.95
-) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of `SCORES` over images drawn with replacement.
+) -> dict[str, Measured]:
+    """Return the `SCORES` with percentile intervals over images drawn with replacement.
 
     They describe the finite test set, not the spread between trainings: for that, train several seeds.
     """
-    # Resampling images is resampling cells of the confusion matrix: one multinomial draw per replicate.
     cells = np.bincount(labels * n_classes + predictions, minlength=n_classes**2)
-    draws = np.random.default_rng(seed).multinomial(len(labels), cells / len(labels), size=n_bootstrap)
-    replicates = scores_of_confusion(draws.reshape(-1, n_classes, n_classes))
-    bounds = {k: percentiles(v, level=level) for k, v in replicates.items()}
-    return {k: (float(low), float(high)) for k, (low, high) in bounds.items()}
-
-
-def percentiles(replicates: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bound of an interval from bootstrap replicates (B, ...), without those that are nan; nan if all are."""
-    tail = 50 * (1 - level)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's for columns without a number
-        low, high = np.nanpercentile(replicates, [tail, 100 - tail], axis=0)
-    return low, high
+    drawn = np.concatenate([cells[None], resampled_cells(cells, n_bootstrap, seed)])
+    replicates = scores_of_confusion(drawn.reshape(-1, n_classes, n_classes))
+    return {k: Measured(*map(float, with_interval(v, level=level))) for k, v in replicates.items()}
 
 
 def evaluate(
@@ -66,7 +55,7 @@ def evaluate(
     seed: int = 0,
     clean: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Everything a result says about one test set; plain numbers, ready for JSON.
+    """Return everything a result says about one test set; plain numbers, ready for JSON.
 
     Args:
         probabilities: (N, K), rows sum to 1.
@@ -107,7 +96,8 @@ def evaluate(
         "confusion": confusion.tolist(),
         "names": list(names),
         "intervals": {
-            name: list(ci) for name, ci in bootstrap_intervals(y, predicted, k, n_bootstrap=n_bootstrap, seed=seed).items()
+            name: [found.low, found.high]
+            for name, found in bootstrap_intervals(y, predicted, k, n_bootstrap=n_bootstrap, seed=seed).items()
         },
     }
     if clean is not None and clean.any():
@@ -117,7 +107,7 @@ def evaluate(
 
 
 def wilson(k: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion k / n (Wilson 1927); (0, 1) for n = 0."""
+    """Return the Wilson score interval of a proportion k / n (Wilson 1927); (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
     interval = stats.binomtest(k, n).proportion_ci(confidence_level=level, method="wilson")
@@ -125,7 +115,7 @@ def wilson(k: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
 
 
 def mcnemar(a_correct: np.ndarray, b_correct: np.ndarray) -> dict[str, float]:
-    """Exact McNemar test of two classifiers on the same images (McNemar 1947).
+    """Return the exact McNemar test of two classifiers on the same images (McNemar 1947).
 
     Args:
         a_correct, b_correct: (N,) booleans.
@@ -142,17 +132,17 @@ def mcnemar(a_correct: np.ndarray, b_correct: np.ndarray) -> dict[str, float]:
     return {"only_a": only_a, "only_b": only_b, "p": float(min(p, 1.0))}
 
 
-def mean_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[float, float, float]:
-    """Mean over seeds and its Student-t interval; the interval is (nan, nan) for fewer than two values."""
+def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Measured:
+    """Return the mean over seeds and its Student-t interval, whose bounds are nan for fewer than two values."""
     v = np.asarray(values, dtype=np.float64)
     if len(v) < 2:
-        return float(v.mean()), math.nan, math.nan
+        return Measured(float(v.mean()), math.nan, math.nan)
     half = stats.t.ppf((1 + level) / 2, len(v) - 1) * v.std(ddof=1) / math.sqrt(len(v))
-    return float(v.mean()), float(v.mean() - half), float(v.mean() + half)
+    return Measured(float(v.mean()), float(v.mean() - half), float(v.mean() + half))
 
 
 def paired_difference(a_correct: np.ndarray, b_correct: np.ndarray, *, n_bootstrap: int = 10_000, seed: int = 0, level: float = 0.95) -> dict[str, Any]:
-    """How much more often classifier a is right than b on the same images, with what that is worth.
+    """Return how much more often classifier a is right than b on the same images, with what that is worth.
 
     Args:
         a_correct, b_correct: (N,) booleans.
@@ -167,7 +157,6 @@ def paired_difference(a_correct: np.ndarray, b_correct: np.ndarray, *, n_bootstr
     if n == 0:
         raise ValueError("nothing to compare: there are no images")
     # An image counts +1, -1 or 0; drawing images is drawing from these three.
-    cells = np.array([test["only_a"], test["only_b"], n - test["only_a"] - test["only_b"]]) / n
-    draws = np.random.default_rng(seed).multinomial(n, cells, size=n_bootstrap)
+    draws = resampled_cells(np.array([test["only_a"], test["only_b"], n - test["only_a"] - test["only_b"]]), n_bootstrap, seed)
     low, high = percentiles((draws[:, 0] - draws[:, 1]) / n, level=level)
     return {"accuracy": (test["only_a"] - test["only_b"]) / n, "interval": [float(low), float(high)], **test}

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ferkit.evaluation.bootstrap import Pairwise, all_pairs, between_pairs, resampled_sums
+from ferkit.evaluation.bootstrap import Pairwise, all_pairs, between_pairs, resampled_rows, resampled_sums
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
-    r"""Linear centred kernel alignment of two representations (Kornblith et al., ICML 2019, arXiv 1905.00414).
+    r"""Return the linear centred kernel alignment of two representations (Kornblith et al., ICML 2019, arXiv 1905.00414).
 
     $\lVert Y^\top X\rVert_F^2 / (\lVert X^\top X\rVert_F\,\lVert Y^\top Y\rVert_F)$ of centred features, each factor without its
     bias (Song et al., JMLR 13, 2012), which would make even noise score high where features outnumber images. 1 for
@@ -26,7 +26,7 @@ def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def cka(features: Sequence[np.ndarray], *, n_bootstrap: int = 100, seed: int = 0) -> Pairwise:
-    """Linear CKA between the features of all pairs of members.
+    """Return linear CKA between the features of all pairs of members.
 
     Args:
         features: (L, N, D), or L arrays (N, D) with widths of their own; maps are flattened.
@@ -43,14 +43,13 @@ def cka(features: Sequence[np.ndarray], *, n_bootstrap: int = 100, seed: int = 0
         picked = [x[drawn] for x in rows]
         return _alignment([x - x.mean(0) for x in picked])[a, b]
 
-    rng, n = np.random.default_rng(seed), len(rows[0])
-    found = np.stack([matrix(slice(None)), *(matrix(rng.integers(n, size=n)) for _ in range(n_bootstrap))])
+    found = np.stack([matrix(slice(None)), *map(matrix, resampled_rows(len(rows[0]), n_bootstrap, seed))])
     found[1:] += found[0] - found[1:].mean(0)  # images drawn twice push CKA up: only the spread of the replicates is used
     return between_pairs(found, len(rows), diagonal=1.0)
 
 
 def attention_overlap(gates: np.ndarray, *, kind: str = "cosine", top: float = 0.2, n_bootstrap: int = 1000, seed: int = 0) -> Pairwise:
-    """How far the gates of two members cover the same places, mean over images; 1 for equal gates.
+    """Return how far the gates of two members cover the same places, mean over images; 1 for equal gates.
 
     Args:
         gates: (L, N, ...), not negative; attention maps or channel gates.

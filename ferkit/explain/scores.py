@@ -10,11 +10,12 @@ heat are tied, each of the tied places counts in proportion, so a map without co
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import nn
 
+from ferkit.evaluation.bootstrap import Measured, resampled_mean
 from ferkit.explain.cams import METHODS, cam
 from ferkit.explain.faithfulness import occlusion_map
 from ferkit.explain.forward import Target, some_pictures
@@ -26,19 +27,10 @@ HEAT_METHODS = (*METHODS, "occlusion")
 Scored = dict[str, np.ndarray]
 
 
-class Estimate(NamedTuple):
-    """A mean with its 95 % bootstrap interval over n pictures."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
 def heat_maps(
     model: nn.Module, images: Any, *, method: str = "gradcam", target: Target = None, layer: str | None = None
 ) -> np.ndarray:
-    """Maps (N, H, W) of any method of `HEAT_METHODS`: `cam`, or the positive part of `occlusion_map`, which has no layer."""
+    """Return maps (N, H, W) of any method of `HEAT_METHODS`: `cam`, or the positive part of `occlusion_map`, which has no layer."""
     if method not in HEAT_METHODS:
         raise ValueError(f"no method {method!r}; known: {', '.join(HEAT_METHODS)}")
     if method == "occlusion":
@@ -47,14 +39,14 @@ def heat_maps(
 
 
 def pointing_game(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """1 where the hottest place lies in the mask, else 0 (Zhang et al., IJCV 2018, arXiv 1608.00507), without tolerance."""
+    """Return 1 where the hottest place lies in the mask, else 0 (Zhang et al., IJCV 2018, arXiv 1608.00507), without tolerance."""
     h, m = _flat(heats, masks)
     hottest = h == h.max(1, keepdims=True)
     return _known((hottest & m).sum(1) / hottest.sum(1), m)
 
 
 def energy_in_mask(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Share of the heat that lies in the mask (Wang et al., CVPRW 2020, arXiv 1910.01279); negative heat counts as 0."""
+    """Return the share of the heat that lies in the mask (Wang et al., CVPRW 2020, arXiv 1910.01279); negative heat counts as 0."""
     h, m = _flat(heats, masks)
     h = np.maximum(h, 0)
     h[~h.any(1)] = 1  # nothing is hot, so everything is as hot as the rest
@@ -62,7 +54,7 @@ def energy_in_mask(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def iou_at_area(heats: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Intersection over union of the mask with the hottest places, as many as the mask has: no threshold to choose."""
+    """Return the intersection over union of the mask with the hottest places, as many as the mask has: no threshold to choose."""
     h, m = _flat(heats, masks)
     scores = np.full(len(h), np.nan)
     for i in np.flatnonzero(m.any(1)):
@@ -78,7 +70,7 @@ SCORES = {"pointing": pointing_game, "energy": energy_in_mask, "iou": iou_at_are
 
 
 def score_maps(heats: np.ndarray, masks: np.ndarray) -> Scored:
-    """All of `SCORES`, per picture.
+    """Return all of `SCORES`, per picture.
 
     A strict control: `score_maps(np.roll(heats, 1, axis=0), masks)`, every picture with the map of another one.
     """
@@ -86,12 +78,12 @@ def score_maps(heats: np.ndarray, masks: np.ndarray) -> Scored:
 
 
 def chance_scores(masks: np.ndarray) -> Scored:
-    """What a map gets that does not know where anything is: with a the mask's share of the picture, a, a and a / (2 - a)."""
+    """Return what a map gets that does not know where anything is: with a the mask's share of the picture, a, a and a / (2 - a)."""
     return score_maps(np.zeros(np.shape(masks), np.float32), masks)
 
 
 def centre_prior(height: int, width: int) -> np.ndarray:
-    """A map (H, W) that guesses the middle of every picture: a Gaussian of a quarter of the sides, 1 in the centre."""
+    """Return a map (H, W) that guesses the middle of every picture: a Gaussian of a quarter of the sides, 1 in the centre."""
     y, x = ((np.arange(n) - (n - 1) / 2) / (n / 4) for n in (height, width))
     heat = np.exp(-(y[:, None] ** 2 + x**2) / 2)
     return (heat / heat.max()).astype(np.float32)
@@ -106,7 +98,7 @@ def score_network(
     target: Target = None,
     layer: str | None = None,
 ) -> dict[str, Scored]:
-    """Scores per picture of a network's maps and of the baselines "chance" and "centre prior": {method: {score: (N,)}}.
+    """Return scores per picture of a network's maps and of the baselines "chance" and "centre prior": {method: {score: (N,)}}.
 
     Args:
         model: any network of `create_model`; left as it was.
@@ -128,8 +120,8 @@ def score_network(
     return {**{name: score_maps(heat, masks) for name, heat in heats.items()}, "chance": chance_scores(masks)}
 
 
-def estimate(values: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.95) -> Estimate:
-    """Mean of per-picture values (N,) without NaN, and its percentile interval over pictures drawn with replacement.
+def estimate(values: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.95) -> Measured:
+    """Return the mean of per-picture values (N,) without NaN, with its percentile interval over pictures drawn with replacement.
 
     Raises ValueError if no value is left.
     """
@@ -137,14 +129,11 @@ def estimate(values: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0, leve
     known = known[~np.isnan(known)]
     if len(known) == 0:
         raise ValueError("expected at least one picture with a score, found none: are all masks empty?")
-    rng = np.random.default_rng(seed)
-    means = known[rng.integers(0, len(known), (n_bootstrap, len(known)))].mean(1)  # (n_bootstrap,)
-    low, high = np.percentile(means, [50 * (1 - level), 50 * (1 + level)])
-    return Estimate(float(known.mean()), float(low), float(high), len(known))
+    return Measured(*map(float, resampled_mean(known, n_bootstrap=n_bootstrap, seed=seed, level=level)))
 
 
-def estimates(scored: Mapping[str, Scored], *, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, dict[str, Estimate]]:
-    """What `score_network` gives, as means with intervals: {method: {score: Estimate}}."""
+def estimates(scored: Mapping[str, Scored], *, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, dict[str, Measured]]:
+    """Return what `score_network` gives as means with intervals: {method: {score: Measured}}."""
     return {
         name: {score: estimate(values, n_bootstrap=n_bootstrap, seed=seed) for score, values in row.items()}
         for name, row in scored.items()
@@ -153,8 +142,8 @@ def estimates(scored: Mapping[str, Scored], *, n_bootstrap: int = 1000, seed: in
 
 def margins(
     scored: Mapping[str, Scored], over: str, *, n_bootstrap: int = 1000, seed: int = 0
-) -> dict[str, dict[str, Estimate]]:
-    """By how much each row beats the row `over`, picture by picture; an interval above 0 says that it does.
+) -> dict[str, dict[str, Measured]]:
+    """Return by how much each row beats the row `over`, picture by picture; an interval above 0 says that it does.
 
     Raises ValueError if there is no row of that name.
     """

@@ -101,7 +101,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         rng = np.random.default_rng(seed)
         labels = rng.integers(0, 4, n)
         predictions = np.where(rng.random(n) < truth, labels, (labels + 1) % 4)
-        low, high = bootstrap_intervals(labels, predictions, 4, n_bootstrap=300, seed=seed)["accuracy"]
+        _, low, high = bootstrap_intervals(labels, predictions, 4, n_bootstrap=300, seed=seed)["accuracy"]
         assert 0 < low < high < 1
         covered += low <= truth <= high
     assert 0.90 <= covered / 300 <= 0.985
@@ -111,7 +111,7 @@ def test_bootstrap_of_accuracy_has_the_binomial_width():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 7, 3589)
     predictions = np.where(rng.random(3589) < 0.65, labels, (labels + 1) % 7)
-    low, high = bootstrap_intervals(labels, predictions, 7, n_bootstrap=2000)["accuracy"]
+    _, low, high = bootstrap_intervals(labels, predictions, 7, n_bootstrap=2000)["accuracy"]
     assert (high - low) / 2 == pytest.approx(1.96 * math.sqrt(0.65 * 0.35 / 3589), rel=0.1)
 
 
@@ -126,7 +126,7 @@ def test_bootstrap_draws_images_not_cells():
         rows = rng.integers(0, 150, 150)
         counts = np.bincount(7 * y[rows] + guess[rows], minlength=49).reshape(7, 7)
         slow.append(scores_of_confusion(counts)["macro_f1"])
-    assert fast["macro_f1"] == pytest.approx(tuple(np.percentile(slow, [2.5, 97.5])), abs=0.015)
+    assert fast["macro_f1"][1:] == pytest.approx(tuple(np.percentile(slow, [2.5, 97.5])), abs=0.015)
 
 
 def test_same_seed_same_interval():
