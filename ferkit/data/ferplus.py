@@ -28,7 +28,7 @@ VOTES_NAME = "fer2013new.csv"
 _EMOTIONS = len(labels.order("ferplus"))
 # On the real files 68 % of the majorities agree with FER2013's label, and among any 80 neighbours at least 48 %; where rows
 # are shifted by one or shuffled, 18 % do, and among 80 neighbours at most 35 %.
-_LEAST_AGREEMENT, _WINDOW, _ENOUGH_ROWS = 0.42, 80, 200
+LEAST_AGREEMENT, _WINDOW, _ENOUGH_ROWS = 0.42, 80, 200
 
 
 class Votes(NamedTuple):
@@ -230,7 +230,7 @@ def first_disagreement(codes: np.ndarray, names: Sequence[str], majority: np.nda
     agrees = np.asarray(labels.index_map(names, "ferplus"))[codes[rows]] == majority[rows]
     counted = np.concatenate([[0], np.cumsum(agrees)])
     share = (counted[_WINDOW:] - counted[:-_WINDOW]) / _WINDOW  # of the rows from each one on
-    low = np.flatnonzero(share < _LEAST_AGREEMENT)
+    low = np.flatnonzero(share < LEAST_AGREEMENT)
     if not len(low):
         return None
     # a run of neighbours is low once about half of it does not belong, so what does not begins and ends in the middle of one

@@ -35,6 +35,8 @@ def check_votes(survey: Survey) -> list[Finding]:
     agree = float((np.asarray(labels.index_map(survey.names, "ferplus"))[survey.labels] == majority)[keep].mean())
     numbers = {"agreement": agree, "with_majority": int(keep.sum()), "no_face": int((votes.counts[:n, -1] > 5).sum())}
     wrong = ferplus.first_disagreement(survey.labels, survey.names, majority)
+    if wrong is None and agree < ferplus.LEAST_AGREEMENT:  # too few rows to say where, enough to say that
+        wrong = 0, agree
     if wrong is not None:
         row, share = wrong
         sentence = (

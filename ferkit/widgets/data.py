@@ -68,4 +68,4 @@ def source_table(name: str = "all") -> HTML:
 def source_panel(name: str = "fer2013") -> None:
     """Choose a data set and see how to get it (see `source_table`)."""
     names = [entry.split(", ")[0] for entry in (s.name for s in sources.SOURCES)]
-    explore(source_table, name=ipywidgets.Dropdown(options=["all", *names], value=name, description="data set"))
+    explore(lambda data_set: source_table(data_set), data_set=ipywidgets.Dropdown(options=["all", *names], value=name, description="data set"))

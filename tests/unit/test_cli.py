@@ -111,7 +111,7 @@ def test_weights_are_listed(tmp_path, monkeypatch):
         save_weights(create_model("resemotenet", width=1 / 16), tmp_path / f"{name}.safetensors", weights=name)
     assert ferkit("weights").output == "resemotenet: fer2013-small, other\n"
     (tmp_path / "bad.safetensors").write_bytes(b"no")
-    assert "not a readable .safetensors" in ferkit("weights").output
+    assert ferkit("weights").output == "resemotenet: fer2013-small, other\n", "a damaged file hides no other"
 
 
 def test_publishing_needs_a_name_and_a_finished_run(tmp_path):

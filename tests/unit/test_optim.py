@@ -158,14 +158,14 @@ def test_warm_up_rises_from_zero_and_then_the_schedule_begins():
 
 
 def test_step_schedule():
-    assert rates([0, 2.99, 3, 5.99, 6, 9], name="step", every=3, factor=0.1) == pytest.approx([2, 2, 0.2, 0.2, 0.02, 0.002])
+    assert rates([0, 2.99, 3, 5.99, 6, 9], name="step", every=3, drop=0.1) == pytest.approx([2, 2, 0.2, 0.2, 0.02, 0.002])
 
 
 def test_lfnsb_s_schedules_are_torch_s():
     """At the beginning of each epoch: cosine from 0.01 to 0.004 (main.py@caf8fad), times 0.98 (affectnet.py@caf8fad)."""
     for options, kind, kind_options in (
         ({"name": "cosine", "floor": 0.4}, schedules.CosineAnnealingLR, {"T_max": 40, "eta_min": 2.0 * 0.4}),
-        ({"name": "step", "every": 1, "factor": 0.98}, schedules.ExponentialLR, {"gamma": 0.98}),
+        ({"name": "step", "every": 1, "drop": 0.98}, schedules.ExponentialLR, {"gamma": 0.98}),
     ):
         optimizer = SGD([nn.Parameter(torch.ones(1))], lr=2.0)
         theirs, expected = kind(optimizer, **kind_options), []
@@ -178,7 +178,7 @@ def test_lfnsb_s_schedules_are_torch_s():
 
 def test_plateau_schedule_waits_and_counts_only_real_improvements():
     optimizer = torch.optim.SGD([parameter(1.0)], lr=2.0)
-    schedule = Schedule(optimizer, name="plateau", epochs=99, factor=0.1, patience=2)
+    schedule = Schedule(optimizer, name="plateau", epochs=99, drop=0.1, patience=2)
     found = []
     for metric in (0.5, 0.6, 0.6, 0.59, 0.6, 0.61, 0.61, 0.61, 0.61):
         schedule.before_step(len(found))
@@ -228,7 +228,7 @@ def test_plateau_is_the_residual_masking_network_s(seed):
     theirs = torch.optim.SGD([parameter(1.0)], lr=1e-4)
     released = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, mode="min", factor=0.1, patience=2, min_lr=1e-6, threshold=1e-4, threshold_mode="rel")
     mine = torch.optim.SGD([parameter(1.0)], lr=1e-4)
-    schedule = Schedule(mine, name="plateau", epochs=60, factor=0.1, patience=2, floor=0.01)
+    schedule = Schedule(mine, name="plateau", epochs=60, drop=0.1, patience=2, floor=0.01)
     rates = []
     for k in right.tolist():
         released.step(100 - 100 * k / 3589)
