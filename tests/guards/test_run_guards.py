@@ -98,7 +98,7 @@ def test_budget_counts_the_work_of_the_kernel(tmp_path):
         entry = variant(tmp_path / slow[13:17], ('record("mean_frac", values.mean())', slow))
         seconds.append(build.execute(build.assemble(entry, [entry]), "smoke", {})[1])
     assert 0.5 < seconds[0] < 30 and 3 < seconds[1] - seconds[0] < 9, seconds
-    assert checks.budget(179) == [] and "took 181 s" in checks.budget(181)[0]
+    assert checks.budget(269) == [] and "took 271 s" in checks.budget(271)[0]
 
 
 @pytest.mark.timeout(60)

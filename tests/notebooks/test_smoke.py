@@ -6,6 +6,7 @@ from notebooks import build
 from tests.support.smoke import run_smoke
 
 ENTRIES = build.read_manifest()
+pytestmark = pytest.mark.timeout(600)  # of the clock; what a notebook may cost is checked in seconds of the processor
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.slug)
