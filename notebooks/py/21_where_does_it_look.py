@@ -272,7 +272,7 @@ plots.scores_bars(found, title=f"{S.looked_at} fresh faces, mean over {S.seeds} 
 # %%
 for name in averaged:
     each = [np.nanmean(run) for run in scored[name]["pointing"]]
-    value, low, high, _ = found[name]["pointing"]
+    value, low, high = found[name]["pointing"]
     mean, bottom, top = mean_interval(each)
     print(f"{name:24} points right {value:.0%} [{low:.0%}, {high:.0%}] over faces, [{bottom:.0%}, {top:.0%}] over networks: {', '.join(f'{e:.0%}' for e in each)}")
 for name in ("gradcam", "chance", "centre prior", "gradcam, shuffled"):
@@ -281,7 +281,7 @@ for name in ("gradcam", "chance", "centre prior", "gradcam, shuffled"):
     )
 above = margins(averaged, over="centre prior")
 for name in ("gradcam", "layercam"):
-    value, low, high, _ = above[name]["pointing"]
+    value, low, high = above[name]["pointing"]
     print(f"{name} less centre prior: {value:+.0%} [{low:+.0%}, {high:+.0%}]")
 own = margins(averaged, over="gradcam of another face")["gradcam"]["pointing"]
 print(f"gradcam less the map of another face: {own.value:+.0%} [{own.low:+.0%}, {own.high:+.0%}]")
