@@ -55,7 +55,7 @@ def test_a_face_is_uploaded_and_looked_at(tmp_path):
             lab.screenshot(PICTURES / f"21-{view.replace(' ', '-')}.png")
 
         lab.upload(tmp_path / "notes.png")
-        says("not a picture that can be read; export it as JPEG or PNG first")
+        says("not a picture that can be read; copy it again, or export it as JPEG or PNG")
         says("What was there before stays.")
         assert len(lab.complaints()) == 1
         lab.screenshot(PICTURES / "21-no-picture.png")
