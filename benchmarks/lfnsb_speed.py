@@ -1,10 +1,10 @@
-"""LFNSB beside a direct transcription of its layers: a training step and inference, same weights, same numbers.
+"""LFNSB on the fast path beside the network as it is written: a training step and inference, same weights, same numbers.
 
     python benchmarks/lfnsb_speed.py [--size 64] [--batch 64] [--width 1] [--repeats 7] [--profile]
 
-The transcription says what the paper's layers say in the shortest way: torch's PReLU, means and products by broadcasting.
-Ours has the same layers (tests/parity); its inference is fused (`ferkit.models.fuse`). All ways run in turns, one step
-each; medians of CPU seconds of one thread count, so a busy machine does not spoil them much. Targets: twice as fast.
+`ferkit.models` writes the layers down as the paper draws them: torch's PReLU, means and products by broadcasting; that is the
+"transcription" below. "ferkit" is the same network after `ferkit.models.fast.use_fast_path`, as trainings use it; its
+inference is fused as well (`ferkit.models.fuse`). All ways run in turns, one step each; medians of CPU seconds of one thread count, so a busy machine does not spoil them much. Targets: twice as fast.
 
 On a CPU with AVX512-BF16 (one thread of a busy machine, width 1, 64 px, batch 64, torch 2.14.1), in images a second:
 
@@ -34,51 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from ferkit.models import create_model
-from ferkit.models.attention import CoordinateAttention
+from ferkit.models.fast import use_fast_path
 from ferkit.models.fuse import fuse
-from ferkit.models.layers import MixedDepthwise, PReLU
-
-
-class PlainAttention(nn.Module):
-    def __init__(self, ours: CoordinateAttention) -> None:
-        super().__init__()
-        self.conv1, self.bn1, self.act = ours.conv1, ours.bn1, ours.act
-        self.conv_height, self.conv_width = ours.conv_height, ours.conv_width
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2:]
-        rows = nn.functional.adaptive_avg_pool2d(x, (height, 1))
-        columns = nn.functional.adaptive_avg_pool2d(x, (1, width)).permute(0, 1, 3, 2)
-        strip = self.act(self.bn1(self.conv1(torch.cat([rows, columns], dim=2))))
-        rows, columns = torch.split(strip, [height, width], dim=2)
-        return x * self.conv_width(columns.permute(0, 1, 3, 2)).sigmoid() * self.conv_height(rows).sigmoid()
-
-
-class PlainDepthwise(nn.Module):
-    def __init__(self, ours: MixedDepthwise) -> None:
-        super().__init__()
-        self.convs, self.channels = ours.convs, ours.channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = torch.split(x, self.channels, dim=1)
-        return torch.cat([conv(part) for conv, part in zip(self.convs, parts, strict=True)], dim=1)
-
-
-def transcribed(model: nn.Module) -> nn.Module:
-    """A copy with torch's own layers and the two blocks above; the other blocks of ferkit are plain already."""
-    model = copy.deepcopy(model)
-    for owner in list(model.modules()):
-        for name, child in list(owner.named_children()):
-            if isinstance(child, CoordinateAttention):
-                setattr(owner, name, PlainAttention(child))
-            elif isinstance(child, MixedDepthwise):
-                setattr(owner, name, PlainDepthwise(child))
-            elif isinstance(child, PReLU):
-                plain = nn.PReLU(child.num_parameters)
-                plain.weight = child.weight
-                setattr(owner, name, plain)
-    return model
-
 
 WAYS = {
     "transcription, float32": (True, False, torch.contiguous_format),
@@ -181,7 +138,8 @@ def main() -> None:
     images = torch.randn(options.batch, 3, options.size, options.size)
     with torch.no_grad():
         ours(images)  # statistics of BatchNorm that fit the pictures
-    plain = transcribed(ours)
+    plain = copy.deepcopy(ours)
+    use_fast_path(ours)
     print(f"LFNSB, width {options.width:g}, {options.size} px, batch {options.batch}, one thread, torch {torch.__version__}")
     print(f"gradients agree to {gradient_gap(plain, ours, images[:8]):.0e} in float64")
 

@@ -81,7 +81,7 @@ class Curves(NamedTuple):
 def insertion_deletion(
     model: nn.Module, images: Any, heats: np.ndarray, *, target: Target = None, steps: int = 16, seed: int = 0
 ) -> Curves:
-    """Deletion and insertion (Petsiuk et al., BMVC 2018, arXiv 1806.07421).
+    """Return the curves of deletion and insertion (Petsiuk et al., BMVC 2018, arXiv 1806.07421).
 
     Deletion replaces pixels by the picture's mean grey, the hottest first; insertion puts pixels back into a blurred copy
     (Gaussian, sigma a tenth of the shorter side). Places of equal heat come in random order.
@@ -126,7 +126,7 @@ class Drop(NamedTuple):
 
 
 def average_drop(model: nn.Module, images: Any, heats: np.ndarray, *, target: Target = None) -> Drop:
-    """Drop and increase per picture (Chattopadhyay et al., WACV 2018, arXiv 1710.11063, section 4.1); average them.
+    """Return drop and increase per picture (Chattopadhyay et al., WACV 2018, arXiv 1710.11063, section 4.1); average them.
 
     The picture is multiplied with its heat, (N, H, W) in [0, 1], so cold places become black. A map that is 1
     everywhere drops nothing: read the figures beside the share of the picture that the map covers.

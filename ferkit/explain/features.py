@@ -27,7 +27,7 @@ class Projection(NamedTuple):
     fitted: Any  # sklearn's PCA or umap's UMAP; None for t-SNE
 
     def place(self, vectors: np.ndarray) -> np.ndarray:
-        """Other vectors (M, D), such as learnt class centres or another split, on the same paper: (M, 2) float32.
+        """Return other vectors (M, D), such as learnt class centres or another split, on the same paper: (M, 2) float32.
 
         Raises ValueError for t-SNE, which is defined for the points it was made from alone.
         """
@@ -61,7 +61,7 @@ def features_of(model: nn.Module, images: Any, *, batch_size: int = 64) -> np.nd
 
 
 def project(features: np.ndarray, *, method: str = "pca", seed: int = 0) -> Projection:
-    """Features (N, D) as points on paper (N, 2).
+    """Return features (N, D) as points on paper (N, 2).
 
     Only "pca" is a straight view: distances are at most what they are in the full space, its axes say which share of the
     variance they show, and other vectors can be placed. "tsne" (van der Maaten & Hinton, JMLR 2008; perplexity 30, or

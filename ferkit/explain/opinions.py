@@ -152,7 +152,7 @@ def _count(answers: Sequence[str]) -> str:
 
 
 def as_channels(crop: np.ndarray) -> np.ndarray:
-    """(H, W, 3) to a batch of one, (1, 3, H, W). Raises ValueError for something else."""
+    """Return (H, W, 3) as a batch of one, (1, 3, H, W). Raises ValueError for something else."""
     if not isinstance(crop, np.ndarray) or crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3:
         found = f"{crop.dtype} {crop.shape}" if isinstance(crop, np.ndarray) else type(crop).__name__
         raise ValueError(f"expected a crop as uint8 (H, W, 3), found {found}; ferkit.faces.crop_face makes one")
@@ -160,7 +160,7 @@ def as_channels(crop: np.ndarray) -> np.ndarray:
 
 
 def hide(crop: np.ndarray, part: str = "mouth", *, box: tuple[float, float, float, float] | None = None) -> np.ndarray:
-    """A copy of the crop with one part of the face covered by the crop's mean colour.
+    """Return a copy of the crop with one part of the face covered by the crop's mean colour.
 
     Args:
         crop: uint8 (H, W, 3), aligned.
@@ -217,7 +217,7 @@ CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def under_changes(network: Network | nn.Module, crop: np.ndarray) -> dict[str, np.ndarray]:
-    """Probabilities (K,) of the crop and of copies changed a little, by the name of the change (`CHANGES`).
+    """Return probabilities (K,) of the crop and of copies changed a little, by the name of the change (`CHANGES`).
 
     Without test-time augmentation, which would average the first of these changes away.
     """

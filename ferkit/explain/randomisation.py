@@ -39,7 +39,7 @@ def shuffle_weights(module: nn.Module, *, seed: int = 0) -> None:
 
 
 def cascade_stages(model: nn.Module) -> tuple[str, ...]:
-    """The network's direct submodules that have parameters, from the head down to the input."""
+    """Return the network's direct submodules that have parameters, from the head down to the input."""
     return tuple(name for name, child in reversed(list(model.named_children())) if next(child.parameters(), None) is not None)
 
 
@@ -89,7 +89,7 @@ def randomisation_check(
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Spearman's rank correlation and structural similarity of maps (N, H, W) in [0, 1], picture by picture: (N,) each.
+    """Return Spearman's rank correlation and structural similarity of maps (N, H, W) in [0, 1], picture by picture: (N,) each.
 
     A rank correlation with a map without contrast is 0. SSIM uses the usual window (Gaussian of 1.5 pixels, 11 x 11).
     """

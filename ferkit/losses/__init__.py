@@ -32,7 +32,7 @@ _FEATURE_TERMS = {
 
 
 def list_losses() -> list[str]:
-    """Names that a recipe's `loss` can have."""
+    """Return the names that a recipe's `loss` can have."""
     return [*_CRITERIA, *_FEATURE_TERMS]
 
 
@@ -45,7 +45,7 @@ def make_criterion(
     label_smoothing: float = 0.0,
     **options: Any,
 ) -> Criterion:
-    """A loss by name, fitted to a network.
+    """Return a loss by name, fitted to a network.
 
     Args:
         name: one of `list_losses()`.

@@ -39,7 +39,7 @@ class CenterLoss(FeatureLoss):
         self.make_centres(trained=True)
 
     def compute(self, features: Tensor, targets: Tensor) -> Tensor:
-        """The loss of checked input."""
+        """Return the loss of checked input."""
         loss = ((features - self.centres.to(features.dtype)[targets]) ** 2).sum() / 2
         return loss / len(features) if self.reduction == "mean" else loss
 
@@ -64,7 +64,7 @@ class AffinityLoss(FeatureLoss):
         self.make_centres(trained=True)
 
     def compute(self, features: Tensor, targets: Tensor) -> Tensor:
-        """The loss of checked input."""
+        """Return the loss of checked input."""
         centres = self.centres.to(features.dtype)
         spread = centres.var(0).sum()
         if spread <= 0:
@@ -89,7 +89,7 @@ class SeparateLoss(FeatureLoss):
         self.make_centres(trained=True)
 
     def compute(self, features: Tensor, targets: Tensor) -> Tensor:
-        """The loss of checked input."""
+        """Return the loss of checked input."""
         centres = self.centres.to(features.dtype)
         intra = cosine_distance(features, centres).gather(1, targets[:, None]).mean()
         return intra + _similarities(centres).mean()
@@ -114,5 +114,5 @@ class IslandLoss(CenterLoss):
         self.separation = separation
 
     def compute(self, features: Tensor, targets: Tensor) -> Tensor:
-        """The loss of checked input."""
+        """Return the loss of checked input."""
         return super().compute(features, targets) + self.separation * _similarities(self.centres.to(features.dtype)).sum()

@@ -38,7 +38,7 @@ class HarmonyTerms(NamedTuple):
 
 
 def adjusted_cosine_distance(x: Tensor, c: Tensor) -> Tensor:
-    r"""One minus Pearson's correlation, for all pairs: the cosine distance after each vector lost its own mean over features.
+    r"""Return one minus Pearson's correlation, for all pairs: the cosine distance after each vector lost its own mean over features.
 
     $$d(x, c) = 1 - \frac{(x - \bar x)\cdot(c - \bar c)}{\lVert x - \bar x\rVert\,\lVert c - \bar c\rVert}, \qquad
       \bar x = \tfrac1D\sum_j x_j$$
@@ -124,7 +124,7 @@ class CosineHarmonyLoss(FeatureLoss):
         self.make_centres(trained=variant == "ours" if train_centres is None else train_centres)
 
     def compute(self, features: Tensor, targets: Tensor) -> Tensor:
-        """The loss alone; `terms` has all pieces."""
+        """Return the loss alone; `terms` has all pieces."""
         return self._terms(features, targets).loss
 
     def terms(self, features: Tensor, targets: Tensor) -> HarmonyTerms:

@@ -35,7 +35,7 @@ def pool_space(maps: Tensor) -> Tensor:
 
 @torch.no_grad()
 def squared_distances(maps: Tensor) -> Tensor:
-    """Squared distances (L, L, N) in float64 between maps (L, N, ...) of L members, image by image: to choose a gamma by.
+    """Return squared distances (L, L, N) in float64 between maps (L, N, ...) of L members, image by image: to choose a gamma by.
 
     Raises:
         ValueError: fewer than two members, or no image.
@@ -47,7 +47,7 @@ def squared_distances(maps: Tensor) -> Tensor:
 def similarity(
     maps: Tensor, *, gamma: float = GAMMA, gamma_mode: str = "fixed", distance: str = "sum", diagonal: str = "unit"
 ) -> Tensor:
-    r"""The matrix S of equation 1: mean over the images of $\exp(-\gamma d^2)$.
+    r"""Return the matrix S of equation 1: mean over the images of $\exp(-\gamma d^2)$.
 
     Args:
         maps: (L, N, ...), L members and N images; (L, N, H, W) spatial maps or (L, N, C) channel vectors.
@@ -135,7 +135,7 @@ def diversity(
     objective: str = "det",
     jitter: float = 1e-6,
 ) -> tuple[Tensor, Tensor]:
-    r"""Diversity D of L members, to be maximised (subtracted from a loss), and the matrix S it comes from.
+    r"""Return the diversity D of L members, to be maximised (subtracted from a loss), and the matrix S it comes from.
 
     Value and gradient are finite for identical members and for members whose similarity underflows, where the gradient
     of the released float32 determinant can be NaN.
@@ -165,7 +165,7 @@ def diversity(
 
 
 def determinant(matrix: Tensor) -> Tensor:
-    """Determinant of a square matrix (L, L), L small, with a gradient that is finite for singular matrices too."""
+    """Return the determinant of a square matrix (L, L), L small, with a gradient that is finite for singular matrices too."""
     return _Determinant.apply(matrix)
 
 
@@ -197,7 +197,7 @@ class _Determinant(torch.autograd.Function):
 
 @torch.no_grad()
 def describe(similarities: Tensor) -> dict[str, Any]:
-    """What to log about a matrix S (L, L): its off-diagonal entries, both determinants, and whether the term can act.
+    """Return what to log about a matrix S (L, L): its off-diagonal entries, both determinants, and whether the term can act.
 
     Returns:
         mean, max: of the off-diagonal; unit, zero: determinants with either diagonal; state: "inert" when no pair is
@@ -276,7 +276,7 @@ class DiversityTerm(nn.Module):
     def similarities(
         self, *, spatial: Tensor | Sequence[Tensor] | None = None, channel: Tensor | Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """The matrices S (L, L) of the same maps by kind, "spatial" and "channel", for logs and figures; weights play no part."""
+        """Return the matrices S (L, L) of the same maps by kind, "spatial" and "channel", for logs and figures; weights play no part."""
         options = {k: v for k, v in self.options.items() if k not in ("objective", "jitter")}
         given = (("spatial", spatial), ("channel", channel))
         return {kind: similarity(_pooled(maps, kind), **options) for kind, maps in given if maps is not None}

@@ -7,13 +7,13 @@ TINY = 1e-12  # a vector no longer than this has no direction
 
 
 def unit_rows(x: Tensor) -> Tensor:
-    """Rows (N, D) at length 1. A row without direction becomes zeros and gets no gradient (dividing by 1e-12 would give it 1e12)."""
+    """Return rows (N, D) at length 1. A row without direction becomes zeros and gets no gradient (dividing by 1e-12 would give it 1e12)."""
     length = x.norm(dim=1, keepdim=True)  # (N, 1)
     return torch.where(length > TINY, x / length.clamp(min=TINY), torch.zeros_like(x))
 
 
 def cosine_distance(x: Tensor, c: Tensor) -> Tensor:
-    r"""$1 - \cos(x_i, c_k)$ for all pairs, in [0, 2]; a zero vector is at distance 1 from everything.
+    r"""Return $1 - \cos(x_i, c_k)$ for all pairs, in [0, 2]; a zero vector is at distance 1 from everything.
 
     Args:
         x: (N, D).
@@ -47,7 +47,7 @@ class FeatureLoss(nn.Module):
         self.num_classes, self.num_features = num_classes, num_features
 
     def make_centres(self, *, trained: bool) -> None:
-        """One vector per class, drawn from N(0, 1): `centres` (C, D), a parameter, or a buffer if they stay fixed."""
+        """Make one vector per class, drawn from N(0, 1): `centres` (C, D), a parameter, or a buffer if they stay fixed."""
         centres = torch.randn(self.num_classes, self.num_features)
         if trained:
             self.centres = nn.Parameter(centres)
@@ -66,11 +66,11 @@ class FeatureLoss(nn.Module):
             return self.compute(features, targets)
 
     def compute(self, features: Tensor, targets: Tensor) -> Tensor:
-        """The loss of checked input, outside autocast; centres may still have to be taken to the dtype of the features."""
+        """Return the loss of checked input, outside autocast; centres may still have to be taken to the dtype of the features."""
         raise NotImplementedError
 
     def checked(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Features in at least float32 and the precision of the centres, and int64 labels."""
+        """Return features in at least float32 and the precision of the centres, and int64 labels."""
         if features.ndim != 2 or features.shape[1] != self.num_features or len(features) == 0:
             raise ValueError(
                 f"expected features (B, {self.num_features}) of at least one sample, found {tuple(features.shape)}: pool a map over its places first"

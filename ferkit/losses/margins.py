@@ -35,7 +35,7 @@ class MarginLoss(FeatureLoss):
         return cast(Tensor, self.loss.W).T
 
     def compute(self, features: Tensor, targets: Tensor) -> Tensor:
-        """The loss of checked input."""
+        """Return the loss of checked input."""
         # The library turns its weights into the dtype of the features, for good; in a call of its own they come back.
         return functional_call(self.loss, {"W": self.loss.W.to(features.dtype)}, (self._rows(features), targets))
 

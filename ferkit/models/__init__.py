@@ -5,7 +5,7 @@ from ferkit.models import esr as _esr  # noqa: F401  (registers)
 from ferkit.models import lfnsb as _lfnsb  # noqa: F401  (registers)
 from ferkit.models import manet as _manet  # noqa: F401  (registers)
 from ferkit.models import mobilefacenet as _mobilefacenet  # noqa: F401  (registers)
-from ferkit.models import resemotenet as _resemotenet  # noqa: F401  (registers)
+from ferkit.models import resemotenet_ablations as _resemotenet  # noqa: F401  (registers)
 from ferkit.models import residual_attention as _residual_attention  # noqa: F401  (registers)
 from ferkit.models import resmasking as _resmasking  # noqa: F401  (registers)
 from ferkit.models.base import FerModel, count_parameters

@@ -1,6 +1,6 @@
 """Blocks that re-weight a map: gates over channels, places, or both. Each says which paper it comes from."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -134,67 +134,16 @@ class CoordinateAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        # The hand-written gradients compute the same numbers in fewer and faster passes over the map.
-        train = self.training and torch.is_grad_enabled()
-        rows, columns = _Means.apply(x) if train else _means(x)  # (B, C, H, 1), (B, C, 1, W)
-        strip = self.act(self.bn1(self.conv1(torch.cat([rows, columns.transpose(2, 3)], dim=2))))  # (B, m, H + W, 1)
-        rows, columns = strip.split([x.shape[2], x.shape[3]], dim=2)
+        height, width = self.gates(x.mean(3, keepdim=True), x.mean(2, keepdim=True))
+        return x * height * width
+
+    def gates(self, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Means over the width (B, C, H, 1) and over the height (B, C, 1, W) to the gates of the same shapes."""
+        strip = torch.cat([rows, columns.transpose(2, 3)], dim=2)  # (B, C, H + W, 1)
+        strip = self.act(self.bn1(self.conv1(strip)))  # (B, m, H + W, 1)
+        rows, columns = strip.split([rows.shape[2], columns.shape[3]], dim=2)
         height = self.height_gate(self.conv_height(rows).sigmoid())  # (B, C, H, 1)
-        width = self.width_gate(self.conv_width(columns.transpose(2, 3)).sigmoid())  # (B, C, 1, W)
-        return _Gated.apply(x, height, width) if train else x * height * width
-
-
-class _Means(torch.autograd.Function):
-    """Means over the width (B, C, H, 1) and over the height (B, C, 1, W)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.sides = x.shape[2:]
-        return _means(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        rows, columns = grads
-        return rows / ctx.sides[1] + columns / ctx.sides[0]
-
-
-class _Gated(torch.autograd.Function):
-    """A map times a gate per row (B, C, H, 1) and a gate per column (B, C, 1, W)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        ctx.save_for_backward(x, rows, columns)
-        return x * rows * columns
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (grad,) = grads
-        x, rows, columns = ctx.saved_tensors
-        product = grad * x
-        return grad * rows * columns, _sum(product * columns, 3), _sum(product * rows, 2)
-
-
-def _means(x: Tensor) -> tuple[Tensor, Tensor]:
-    if _contiguous(x):
-        return x.mean(3, keepdim=True), x.mean(2, keepdim=True)
-    pool = nn.functional.adaptive_avg_pool2d  # several times faster than mean in channels_last, slower otherwise
-    return pool(x, (x.shape[2], 1)), pool(x, (1, x.shape[3]))
-
-
-def _sum(x: Tensor, axis: int) -> Tensor:
-    """Sum over an axis of places, which stays with length 1: in channels_last as a product with ones, ten times faster."""
-    if _contiguous(x):
-        return x.sum(axis, keepdim=True)
-    batch, channels, height, width = x.shape
-    ones = torch.ones(1, x.shape[axis], device=x.device, dtype=x.dtype)
-    places = x.permute(0, 2, 3, 1)  # (B, H, W, C)
-    if axis == 3:
-        return (ones @ places).permute(0, 3, 1, 2)  # (B, C, H, 1)
-    return (ones @ places.reshape(batch, height, -1)).view(batch, 1, width, channels).permute(0, 3, 1, 2)  # (B, C, 1, W)
-
-
-def _contiguous(x: Tensor) -> bool:
-    return x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last)
+        return height, self.width_gate(self.conv_width(columns.transpose(2, 3)).sigmoid())  # (B, C, 1, W)
 
 
 class SpatialBias(nn.Module):

@@ -73,16 +73,16 @@ class FerModel(nn.Module):
         return 0, 0
 
     def cam_layer(self, input_size: int) -> str:
-        """Dotted name of the deepest module whose map still has places to tell apart at this input size."""
+        """Return the dotted name of the deepest module whose map still has places to tell apart at this input size."""
         raise NotImplementedError
 
 
 def scaled(channels: int, width: float) -> int:
-    """A channel count at another width: rounded, never below 1."""
+    """Return a channel count at another width: rounded, never below 1."""
     return max(1, round(channels * width))
 
 
 @torch.no_grad()
 def count_parameters(module: nn.Module) -> int:
-    """Number of trainable values in a module."""
+    """Return the number of trainable values in a module."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)

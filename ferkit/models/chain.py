@@ -53,7 +53,7 @@ class Chain(FerModel):
         return self.fc(features)
 
     def cam_layer(self, input_size: int) -> str:
-        """The deepest stage with a grid of at least 6 x 6; in pictures too small for that, the shallowest."""
+        """Return the deepest stage with a grid of at least 6 x 6; in pictures too small for that, the shallowest."""
         fine = [name for name, stride in self.cam_stages if input_size // stride >= 6]
         return fine[-1] if fine else self.cam_stages[0][0]
 

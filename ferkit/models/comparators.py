@@ -274,5 +274,5 @@ class InceptionV3(_InceptionChain):
     build = staticmethod(torchvision.models.Inception3)
 
     def cam_layer(self, input_size: int) -> str:
-        """The deepest stage with a grid of at least 6 x 6. Convolutions without padding make it smaller than the stride says."""
+        """Return the deepest stage with a grid of at least 6 x 6. Convolutions without padding make it smaller than the stride says."""
         return [name for name, stride in self.cam_stages if (input_size - 11) // stride - 1 >= 6 or stride == 4][-1]

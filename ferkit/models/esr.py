@@ -185,7 +185,7 @@ class ESR(FerModel):
         return branch
 
     def decide(self, branch_logits: Tensor, n: int | None = None) -> Tensor:
-        """The ensemble's logits (B, K) from those of its branches (L, B, K); with `n` an early exit: the first n decide.
+        """Return the ensemble's logits (B, K) from those of its branches (L, B, K); with `n` an early exit: the first n decide.
 
         softmax gives the vote shares ("plurality"; a class without votes gets 1e-7) or the mean of the branches'
         probabilities ("mean"). Equal shares give equal logits, and argmax takes the first: ties go to the lowest index.
@@ -243,7 +243,7 @@ class ESR(FerModel):
         return self.decide(torch.stack([b.fc(v) for b, v in zip(branches, vectors, strict=True)]))
 
     def cam_layer(self, input_size: int) -> str:
-        """The shared base: the deepest map that every branch's vote depends on, 10 x 10 places or more at any size.
+        """Return the shared base: the deepest map that every branch's vote depends on, 10 x 10 places or more at any size.
 
         What a single branch sees: "branches.0.map" and so on.
         """

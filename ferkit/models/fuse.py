@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from ferkit.models.base import FerModel
+from ferkit.models.fast import use_fast_path
 from ferkit.models.layers import ConvBN, RepVGGDW
 
 M = TypeVar("M", bound=FerModel)
@@ -23,7 +24,7 @@ LEVELS = (1, 2)
 
 
 def fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """One convolution, with a bias, that computes `bn(conv(x))` in evaluation mode; dtype and device are those of `conv`."""
+    """Return one convolution, with a bias, that computes `bn(conv(x))` in evaluation mode; dtype and device are those of `conv`."""
     fused = fuse_conv_bn_eval(conv, bn)
     assert fused.bias is not None
     fused.bias.requires_grad_(conv.weight.requires_grad)  # torch freezes the bias it adds, so it would not be counted
@@ -32,7 +33,7 @@ def fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
 
 @torch.no_grad()
 def fold_repvgg(block: RepVGGDW) -> nn.Conv2d:
-    r"""The depthwise 3x3 convolution that a RepVGGDW is in evaluation mode.
+    r"""Return the depthwise 3x3 convolution that a RepVGGDW is in evaluation mode.
 
     Convolutions of the same input add up: the folded 3x3, and in its middle the 1x1 and 1 for the input itself. The
     outer normalisation is folded into the sum.
@@ -45,7 +46,7 @@ def fold_repvgg(block: RepVGGDW) -> nn.Conv2d:
 
 
 def fuse(model: M, *, level: int = 2) -> M:
-    """A copy of a network with normalisations folded away, for inference; the model given stays as it is.
+    """Return a copy of a network with normalisations folded away, for inference; the model given stays as it is.
 
     Args:
         model: any network of ferkit, in evaluation mode.
@@ -69,6 +70,7 @@ def fuse(model: M, *, level: int = 2) -> M:
             "call model.eval() first"
         )
     fused = copy.deepcopy(model)
+    use_fast_path(fused)
     count = 0
     owners = dict(fused.named_modules()) if level == 2 else {"": fused}
     for owner in owners.values():

@@ -1,7 +1,6 @@
 """Blocks that more than one paper uses. Each is readable alone and says where it comes from."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,34 +61,6 @@ class BasicBlock(nn.Module):
         return (y + shortcut).relu_()
 
 
-class _PReLU(torch.autograd.Function):
-    """PReLU whose gradient is made of vectorised passes: four times faster on CPUs than torch's own, with the same numbers."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return nn.functional.prelu(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        (grad,) = grads
-        x, weight = ctx.saved_tensors
-        above = torch.ops.aten.threshold_backward(grad, x, 0)  # where x > 0, else 0
-        below = grad - above
-        slopes = (below * x).sum((0, 2, 3), dtype=torch.promote_types(x.dtype, torch.float32)).to(weight.dtype)
-        return torch.addcmul(above, below, weight.view(1, -1, 1, 1)), slopes
-
-
-class PReLU(nn.PReLU):
-    """torch's PReLU for maps (B, C, H, W), one slope per channel, with a faster gradient in training mode."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        if self.training and torch.is_grad_enabled():
-            return _PReLU.apply(x, self.weight.to(x.dtype))
-        return super().forward(x)
-
-
 class ConvBN(nn.Module):
     """A convolution without bias, batch normalisation, and a PReLU with one slope per channel (`activation=True`) or nothing.
 
@@ -112,7 +83,7 @@ class ConvBN(nn.Module):
         padding = kernel // 2 if padding is None else padding
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
-        self.act = PReLU(out_channels) if activation else nn.Identity()
+        self.act = nn.PReLU(out_channels) if activation else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) to (B, C_out, H', W')."""
@@ -137,22 +108,12 @@ class MixedDepthwise(nn.Module):
         if even:
             raise ValueError(f"kernels must be odd for the maps of all groups to agree, found {even[0]}")
         self.channels = [channels for _, channels in splits]
-        # oneDNN has no fast bfloat16 gradients for these depthwise convolutions: up to forty times float32's time.
-        self.in_float32 = stride > 1 or max(kernel for kernel, _ in splits) > 3
         self.convs = nn.ModuleList(
             nn.Conv2d(c, c, kernel, stride, kernel // 2, groups=c, bias=False) for kernel, c in splits
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride)), C = sum of the splits."""
-        if not (self.in_float32 and torch.is_grad_enabled() and x.dtype == torch.bfloat16 and x.device.type == "cpu"):
-            return self._convolve(x)
-        with torch.autocast("cpu", enabled=False):
-            return self._convolve(x.to(next(self.convs.parameters()).dtype)).to(x.dtype)
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        if len(self.convs) == 1:
-            return self.convs[0](x)
         parts = zip(self.convs, x.split(self.channels, dim=1), strict=True)
         return torch.cat([conv(part) for conv, part in parts], dim=1)  # (B, C, H/s, W/s)
 

@@ -90,6 +90,10 @@ class LFNSB(_Family):
         """Channels of F: the loss sees its spatial mean, whatever the head sees."""
         return self.channels
 
+    def last_convolution(self, x: Tensor) -> Tensor:
+        """RepVGGDW, as in LFN."""
+        return self.repvgg(x)
+
     def _entering(self, feature_map: Tensor) -> Tensor:
         """F (B, 256, h, w) to what enters the linear layer (B, num_features)."""
         bias = self.spatial_bias(feature_map)  # (B, 64, 2, 2)

@@ -132,7 +132,7 @@ def quadrants(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def mosaic(patch_maps: Tensor) -> Tensor:
-    """Patch maps (4, B, C, h, w) put back as one map (B, C, 2h, 2w)."""
+    """Return patch maps (4, B, C, h, w) put back as one map (B, C, 2h, 2w)."""
     top_left, top_right, bottom_left, bottom_right = patch_maps
     return torch.cat([torch.cat([top_left, top_right], 3), torch.cat([bottom_left, bottom_right], 3)], 2)
 
@@ -232,7 +232,7 @@ class MANet(FerModel):
         return self.fusion * local_logits + (1 - self.fusion) * global_logits
 
     def cam_layer(self, input_size: int) -> str:
-        """`local_map`, what the larger share of the decision looks at, where it has 6 x 6 places (from 81 px); else `layer2`.
+        """Return `local_map`, what the larger share of the decision looks at, where it has 6 x 6 places (from 81 px); else `layer2`.
 
         The global path's own map is `global_map`.
         """

@@ -101,7 +101,7 @@ class Bottleneck(nn.Module):
 
 
 def make_stage(in_channels: int, stage: Stage, width: float, *, attention: bool = True) -> nn.Sequential:
-    """The bottlenecks of a stage; its channels, splits and the attention's hidden size are scaled, `in_channels` is not."""
+    """Return the bottlenecks of a stage; its channels, splits and the attention's hidden size are scaled, `in_channels` is not."""
     splits = [(kernel, scaled(channels, width)) for kernel, channels in stage.splits]
     full = sum(channels for _, channels in stage.splits)
     hidden = scaled(max(8, full // 32), width) if attention else None
@@ -113,7 +113,7 @@ def make_stage(in_channels: int, stage: Stage, width: float, *, attention: bool 
 
 
 def halved(side: int, times: int) -> int:
-    """Side of a map after so many convolutions of stride 2 with padding: half, rounded up, each time."""
+    """Return the side of a map after so many convolutions of stride 2 with padding: half, rounded up, each time."""
     return -(-side // 2**times)
 
 
@@ -125,6 +125,7 @@ class _Family(FerModel):
     last = "conv_6_sep"  # name of the last convolution before the head
     conv1: nn.Module
     conv2_dw: nn.Module
+    conv_6_sep: nn.Module
     conv_6_dw: nn.Module
     fc: nn.Module
 
@@ -134,13 +135,11 @@ class _Family(FerModel):
         self.input_size = input_size
 
     def build_stages(self, stages: Sequence[Stage], width: float, *, attention: bool = True) -> int:
-        """Add the stages as submodules under their names; returns the channels that come out."""
-        channels = scaled(STEM, width)
-        for stage in stages:
-            setattr(self, stage.name, make_stage(channels, stage, width, attention=attention))
-            channels = scaled(stage.channels, width)
-        self._stages = [stage.name for stage in stages]
-        return channels
+        """Add the six stages; return the channels that come out."""
+        entering = [scaled(STEM, width), *(scaled(stage.channels, width) for stage in stages)]
+        built = [make_stage(channels, stage, width, attention=attention) for channels, stage in zip(entering, stages, strict=False)]
+        self.conv_23, self.conv_3, self.conv_34, self.conv_4, self.conv_45, self.conv_5 = built
+        return entering[-1]
 
     def build_head(self, channels: int, num_classes: int) -> None:
         """Add the global depthwise convolution, whose kernel is as large as the map, and the classifier."""
@@ -152,10 +151,14 @@ class _Family(FerModel):
     def forward_map(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to the last map (B, C, ceil(H / 16), ceil(W / 16)). Shapes below are LFN's at 112 px."""
         x = self.conv2_dw(self.conv1(images))  # (B, 64, 56, 56)
-        for name in self._stages:
-            # conv_23, conv_3 (B, 64, 28, 28); conv_34, conv_4 (B, 128, 14, 14); conv_45, conv_5 (B, 256, 7, 7)
-            x = getattr(self, name)(x)
-        return getattr(self, self.last)(x)  # (B, 256, 7, 7)
+        x = self.conv_3(self.conv_23(x))  # (B, 64, 28, 28)
+        x = self.conv_4(self.conv_34(x))  # (B, 128, 14, 14)
+        x = self.conv_5(self.conv_45(x))  # (B, 256, 7, 7)
+        return self.last_convolution(x)  # (B, 256, 7, 7)
+
+    def last_convolution(self, x: Tensor) -> Tensor:
+        """What follows the stages and keeps the map's size."""
+        return self.conv_6_sep(x)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) of the size the network was built for, to features (B, num_features)."""
@@ -173,7 +176,7 @@ class _Family(FerModel):
         return self.fc(features)
 
     def cam_layer(self, input_size: int) -> str:
-        """The deepest stage with a grid of at least 6 x 6: the last map at 112 px, conv_4 (8 x 8) at 64 px."""
+        """Return the deepest stage with a grid of at least 6 x 6: the last map at 112 px, conv_4 (8 x 8) at 64 px."""
         for times, name in ((4, self.last), (3, "conv_4"), (2, "conv_3")):
             if halved(input_size, times) >= 6:
                 return name
@@ -232,6 +235,10 @@ class LFN(_Family):
         channels = self.build_stages(LFN_STAGES, width)
         self.repvgg = RepVGGDW(channels)
         self.build_head(channels, num_classes)
+
+    def last_convolution(self, x: Tensor) -> Tensor:
+        """RepVGGDW in place of the 1x1 convolution."""
+        return self.repvgg(x)
 
 
 class FaceEmbedding(nn.Module):

@@ -16,19 +16,19 @@ from ferkit.files import replacing
 from ferkit.models.base import FerModel
 from ferkit.models.released import misfit, read_released, told_by_names
 
-T = TypeVar("T", bound=FerModel)
-_REGISTRY: dict[str, type[FerModel]] = {}
+T = TypeVar("T", bound=Callable[..., FerModel])
+_REGISTRY: dict[str, Callable[..., FerModel]] = {}
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".t7", ".pkl")
 
 
-def register(name: str) -> Callable[[type[T]], type[T]]:
-    """Return a class decorator that makes a network available to `create_model` under a name."""
+def register(name: str) -> Callable[[T], T]:
+    """Return a decorator that makes a class, or a function that builds a network, available to `create_model` under a name."""
 
-    def add(cls: type[T]) -> type[T]:
+    def add(build: T) -> T:
         if name in _REGISTRY:
             raise ValueError(f"a network named {name!r} is registered already: {_REGISTRY[name].__qualname__}")
-        _REGISTRY[name] = cls
-        return cls
+        _REGISTRY[name] = build
+        return build
 
     return add
 

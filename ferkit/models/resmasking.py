@@ -14,7 +14,7 @@ constant 1/C: it tells channels apart, not places.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,14 +24,16 @@ from ferkit import labels as vocabulary
 from ferkit.models.base import FerModel, count_parameters, scaled
 from ferkit.models.layers import BasicBlock
 from ferkit.models.registry import register
+from ferkit.models.resmasking_sizes import DEPTHS, block_sides, grid, legal_size, nearest_legal_sizes, period
 from ferkit.models.resmasking_weights import load_imagenet_backbone
+
+__all__ = ["DEPTHS", "MASKS", "MaskingBlock", "ResMasking", "block_sides", "count_as_printed", "legal_size", "nearest_legal_sizes"]
 
 MASKS = ("channel_softmax", "sigmoid", "spatial_softmax", "none")
 COMBINES = ("residual", "multiply")
 SIZE_POLICIES = ("strict", "pad", "resize")
-DEPTHS = (4, 3, 2, 1)  # of the masking blocks after layer1..4: one pooling less than that in each
 
-STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # ResNet-34: channels and blocks of layer1..4
+CHANNELS = (64, 128, 256, 512)  # of ResNet-34's layer1..4
 HEADS: dict[str, tuple[tuple[int, ...], float]] = {  # hidden layers and dropout
     "dropout1": ((), 0.4),
     "linear": ((), 0.0),
@@ -39,51 +41,6 @@ HEADS: dict[str, tuple[tuple[int, ...], float]] = {  # hidden layers and dropout
     "dropout3": ((512, 128), 0.5),
     "dropout4": ((128, 128), 0.5),
 }
-
-
-def legal_size(side: int, depths: Sequence[int] = DEPTHS) -> bool:
-    """Whether the released network takes pictures of this side; height and width may differ.
-
-    Stage k has a grid of ceil(side / 2**(k+1)) places a side (strides round up); a masking block of depth d halves it
-    d - 1 times (poolings round down) and doubles it as often, so the grid must be a multiple of 2**(d-1). With the
-    released depths: side at most 3 below a multiple of 32.
-    """
-    return side > 0 and all(_grid(side, k) % 2 ** (d - 1) == 0 for k, d in enumerate(depths, 1) if d)
-
-
-def nearest_legal_sizes(side: int, depths: Sequence[int] = DEPTHS) -> tuple[int, ...]:
-    """Return the legal sides next to one that is not: the one below, if there is any, and the one above."""
-    below = next((n for n in range(side, 0, -1) if legal_size(n, depths)), None)
-    above = next(n for n in range(max(side, 1), side + _period(depths) + 1) if legal_size(n, depths))
-    return tuple(sorted({n for n in (below, above) if n is not None}))
-
-
-class BlockSides(NamedTuple):
-    """Sides of the maps in one masking block: those of the encoder, and (what comes up, the skip it must meet) from the bottom."""
-
-    down: tuple[int, ...]
-    up: tuple[tuple[int, int], ...]
-
-
-def block_sides(side: int, depths: Sequence[int] = DEPTHS) -> list[BlockSides | None]:
-    """Sides of all maps in the masking blocks for pictures of `side`; None for a block of depth 0.
-
-    Behind a pair that does not match the list goes on with the skip's side, as size_policy="resize" does.
-    """
-    rows: list[BlockSides | None] = []
-    for k, depth in enumerate(depths, 1):
-        down = tuple(_grid(side, k) // 2**i for i in range(depth))
-        rows.append(BlockSides(down, tuple((2 * below, here) for here, below in zip(down[-2::-1], down[::-1], strict=False))) if depth else None)
-    return rows
-
-
-def _grid(side: int, stage: int) -> int:
-    return -(-side // 2 ** (stage + 1))
-
-
-def _period(depths: Sequence[int]) -> int:
-    """Multiples of this are legal: 32 with the released depths."""
-    return max(2 ** (k + max(d, 1)) for k, d in enumerate(depths, 1))
 
 
 class MaskingBlock(nn.Module):
@@ -142,6 +99,15 @@ class MaskingBlock(nn.Module):
         return z.sigmoid() if self.mask == "sigmoid" else z.flatten(2).softmax(dim=2).view_as(z)
 
 
+def _stage(in_channels: int, out_channels: int, blocks: int, *, stride: int) -> nn.Sequential:
+    first = BasicBlock(in_channels, out_channels, stride=stride)
+    return nn.Sequential(first, *(BasicBlock(out_channels, out_channels) for _ in range(blocks - 1)))
+
+
+def _masking_block(channels: int, depth: int, *, mask: str, resize: bool) -> MaskingBlock | None:
+    return MaskingBlock(channels, depth, mask=mask, resize=resize) if depth else None
+
+
 @register("resmasking")
 class ResMasking(FerModel):
     r"""ResNet-34 with masking blocks after its four stages; the defaults are the released `resmasking_dropout1`.
@@ -194,22 +160,27 @@ class ResMasking(FerModel):
         self.depths = (0, 0, 0, 0) if mask == "none" else tuple(depths)
         self.combine, self.size_policy = combine, size_policy
 
-        channels = scaled(64, width)
-        self.conv1 = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
+        a, b, c, d = (scaled(channels, width) for channels in CHANNELS)
+        blocks = partial(_masking_block, mask=mask, resize=size_policy == "resize")
+        self.conv1 = nn.Conv2d(3, a, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(a)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        for k, ((full, blocks), depth) in enumerate(zip(STAGES, self.depths, strict=True), 1):
-            out = scaled(full, width)
-            first = BasicBlock(channels, out, stride=1 if k == 1 else 2)
-            setattr(self, f"layer{k}", nn.Sequential(first, *(BasicBlock(out, out) for _ in range(blocks - 1))))
-            if depth:
-                setattr(self, f"mask{k}", MaskingBlock(out, depth, mask=mask, resize=size_policy == "resize"))
-            setattr(self, f"masked{k}", nn.Identity())
-            channels = out
+        self.layer1 = _stage(a, a, 3, stride=1)
+        self.mask1 = blocks(a, self.depths[0])
+        self.masked1 = nn.Identity()
+        self.layer2 = _stage(a, b, 4, stride=2)
+        self.mask2 = blocks(b, self.depths[1])
+        self.masked2 = nn.Identity()
+        self.layer3 = _stage(b, c, 6, stride=2)
+        self.mask3 = blocks(c, self.depths[2])
+        self.masked3 = nn.Identity()
+        self.layer4 = _stage(c, d, 3, stride=2)
+        self.mask4 = blocks(d, self.depths[3])
+        self.masked4 = nn.Identity()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.num_features = channels
-        self.fc = _head(channels, num_classes, width, *HEADS[head])
+        self.num_features = d
+        self.fc = _head(d, num_classes, width, *HEADS[head])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -219,13 +190,18 @@ class ResMasking(FerModel):
         x = self._fit_size(images)  # (B, 3, 224, 224)
         x = self.relu(self.bn1(self.conv1(x)))  # (B, 64, 112, 112)
         x = self.maxpool(x)  # (B, 64, 56, 56)
-        for k, depth in enumerate(self.depths, 1):
-            x = getattr(self, f"layer{k}")(x)  # (B, 64, 56, 56), (B, 128, 28, 28), (B, 256, 14, 14), (B, 512, 7, 7)
-            if depth:
-                m = getattr(self, f"mask{k}")(x)
-                x = torch.addcmul(x, x, m) if self.combine == "residual" else x * m
-            x = getattr(self, f"masked{k}")(x)
+        x = self.masked1(self._weighted(self.layer1(x), self.mask1))  # (B, 64, 56, 56)
+        x = self.masked2(self._weighted(self.layer2(x), self.mask2))  # (B, 128, 28, 28)
+        x = self.masked3(self._weighted(self.layer3(x), self.mask3))  # (B, 256, 14, 14)
+        x = self.masked4(self._weighted(self.layer4(x), self.mask4))  # (B, 512, 7, 7)
         return self.avgpool(x).flatten(1)  # (B, 512)
+
+    def _weighted(self, x: Tensor, mask: nn.Module | None) -> Tensor:
+        """F_R (B, C, H, W) to F_N of the same shape: equation 1, or what `combine` says."""
+        if mask is None:
+            return x
+        m = mask(x)  # F_M
+        return torch.addcmul(x, x, m) if self.combine == "residual" else x * m
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Features (B, 512 * width) to logits (B, K)."""
@@ -241,7 +217,7 @@ class ResMasking(FerModel):
             return images
         if self.size_policy == "pad":
             return F.pad(images, (*self.margins(sides[1]), *self.margins(sides[0])))
-        smallest = min(n for n in range(1, _period(self.depths) + 1) if self._poolable(n))
+        smallest = min(n for n in range(1, period(self.depths) + 1) if self._poolable(n))
         if self.size_policy == "resize":
             if min(sides) < smallest:
                 raise ValueError(f"resmasking pools away pictures below {smallest} px, found {_by(sides)}; enlarge them or use size_policy='pad'")
@@ -253,19 +229,19 @@ class ResMasking(FerModel):
         )
 
     def _poolable(self, side: int) -> bool:
-        return all(_grid(side, k) >= 2 ** (d - 1) for k, d in enumerate(self.depths, 1) if d)
+        return all(grid(side, k) >= 2 ** (d - 1) for k, d in enumerate(self.depths, 1) if d)
 
     def margins(self, side: int) -> tuple[int, int]:
         """Return the pixels that size_policy="pad" adds before and after a side of this length: 8 and 8 at 48."""
         if self.size_policy != "pad" or legal_size(side, self.depths):
             return 0, 0
-        missing = -side % _period(self.depths)
+        missing = -side % period(self.depths)
         return missing // 2, missing - missing // 2
 
     def cam_layer(self, input_size: int) -> str:
-        """The deepest masked stage with a grid of at least 6 x 6 (`masked4` at 224 px, `masked2` at 64), else `masked1`."""
+        """Return the deepest masked stage with a grid of at least 6 x 6 (`masked4` at 224 px, `masked2` at 64), else `masked1`."""
         input_size += sum(self.margins(input_size))
-        return f"masked{max((k for k in (1, 2, 3, 4) if _grid(input_size, k) >= 6), default=1)}"
+        return f"masked{max((k for k in (1, 2, 3, 4) if grid(input_size, k) >= 6), default=1)}"
 
 
 def _by(sides: Sequence[int]) -> str:
@@ -285,7 +261,7 @@ def _head(features: int, num_classes: int, width: float, hidden: Sequence[int], 
 
 
 def count_as_printed(model: ResMasking) -> int:
-    """Parameters with the shortcuts of the masking blocks counted twice: 142,943,431 at width 1, the 142.9 M of Table II."""
+    """Return the parameters with the shortcuts of the masking blocks counted twice: 142,943,431 at width 1, the 142.9 M of Table II."""
     masks = [m for m in model.modules() if isinstance(m, MaskingBlock)]
     shortcuts = [unit.downsample for mask in masks for unit in (*mask.encode, *mask.decode)]
     return count_parameters(model) + sum(count_parameters(s) for s in shortcuts if isinstance(s, nn.Module))

@@ -26,7 +26,7 @@ class StageRow(NamedTuple):
 
 @torch.no_grad()
 def summarise(model: FerModel, size: int | None = None) -> list[StageRow]:
-    """Rows of the direct submodules in the order they run, for one picture of `size` pixels (default: the model's own).
+    """Return rows of the direct submodules in the order they run, for one picture of `size` pixels (default: the model's own).
 
     Multiply-adds are those of convolutions and linear layers (torch's FlopCounterMode, two operations each); sums over
     rows are those of the network. Submodules without parameters that

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from ferkit.data.faceset import FaceSet
 from ferkit.data.transforms import augmentation
 from ferkit.models import FerModel
+from ferkit.models.fast import use_fast_path
 from ferkit.predict import prepare_for
 from ferkit.training.batches import Draws, EpochBatches, TrainingImages, as_it_is, class_balance, stream
 from ferkit.training.best import Best
@@ -93,6 +94,7 @@ class Session:
         torch.manual_seed(stream(recipe.seed, self._rank) if self._rank else recipe.seed)  # no two processes drop the same units
         self._format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         network = task.model.to(memory_format=self._format)
+        self._restore_layers = use_fast_path(task) if device.type == "cpu" else _nothing
         self._restore_batch_norm = synchronised_batch_norm(task) if self._world > 1 else _nothing
         self.inner_optimizer = make_optimizer(
             parameter_groups(task, recipe.lr, recipe.part_lr),
@@ -235,6 +237,7 @@ class Session:
         self.accelerator.wait_for_everyone()
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self._restore_batch_norm()
+        self._restore_layers()
         self._best.restore(self._task.model)
         return self._where.history
 

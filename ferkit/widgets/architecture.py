@@ -10,7 +10,7 @@ from ferkit.widgets.controls import explore
 
 
 def architecture_figure(model: FerModel, size: int, *, title: str = "") -> plots.Figure:
-    """Shapes, parameters and multiply-adds of each stage for a picture of `size` pixels; models on the meta device will do."""
+    """Draw shapes, parameters and multiply-adds of each stage for a picture of `size` pixels; models on the meta device will do."""
     return plots.stage_bars(summarise(model, size), title=f"{title or type(model).__name__}, {size} x {size} pixels")
 
 

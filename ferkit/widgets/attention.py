@@ -41,7 +41,7 @@ def cam_figure(
 
 
 def map_layers(model: FerModel) -> list[str]:
-    """Direct submodules whose output is a map with more than one place, in the order they run."""
+    """Return direct submodules whose output is a map with more than one place, in the order they run."""
     return [r.name for r in summarise(model) if len(r.shape) == 3 and r.shape[1] * r.shape[2] > 1]
 
 

@@ -171,12 +171,12 @@ def _in_words(box: Any, value: Any) -> str:
 
 
 def controls_for(fn: Callable[..., Any], controls: Mapping[str, Any]) -> dict[str, Any]:
-    """A widget for each control, as `explore` describes them."""
+    """Return a widget for each control, as `explore` describes them."""
     return {name: _control(fn, name, value) for name, value in controls.items()}
 
 
 def sweep_values(boxes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every option of every control once, the others at their present values; of a long slider, nine positions."""
+    """Return every option of every control once, the others at their present values; of a long slider, nine positions."""
     initial = {name: box.value for name, box in boxes.items()}
     return [{**initial, name: option} for name, box in boxes.items() for option in _options(box)]
 

@@ -13,7 +13,7 @@ from ferkit.widgets.controls import explore
 def feature_figure(
     features: np.ndarray, labels: np.ndarray, names: Sequence[str], images: np.ndarray, *, face: int = 0, method: str = "pca", title: str = ""
 ) -> plots.Figure:
-    """Features (N, D) on paper, one face ringed, and the five faces nearest to it (largest cosine in all D dimensions)."""
+    """Draw features (N, D) on paper, one face ringed, and the five faces nearest to it (largest cosine in all D dimensions)."""
     layout = project(features, method=method)
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     nearest = np.argsort(-(unit @ unit[face]), kind="stable")

@@ -46,7 +46,7 @@ def _by_name(networks: Networks) -> dict[str, Network]:
 
 
 def found_figure(picture: np.ndarray, found: list[faces.Face], chosen: int = 0, *, align: bool = True) -> plots.Figure:
-    """The picture with its faces, and the chosen one as cut out by its box and turned upright; the one in use is named so."""
+    """Draw the picture with its faces, and the chosen one as cut out by its box and turned upright; the one in use is named so."""
     face = found[chosen] if found else None
     if face is None:
         return plots.faces_found(picture, [], [], {"the whole picture (used)": faces.crop_face(picture, None, size=SIZE)})
@@ -56,7 +56,7 @@ def found_figure(picture: np.ndarray, found: list[faces.Face], chosen: int = 0, 
 
 
 def answers_figure(networks: Mapping[str, Network], crop: np.ndarray) -> plots.Figure:
-    """What each network says of a crop; the title says it in words."""
+    """Draw what each network says of a crop; the title says it in words."""
     opinions = [ask(network, crop) for network in networks.values()]
     words = in_words(opinions)
     return plots.opinion_bars(opinions, _lines(opinions), crop=crop, title=textwrap.fill(words, WIDTH))
@@ -71,7 +71,7 @@ def _lines(opinions: Sequence[Opinion]) -> tuple[str, ...]:
 def hidden_figure(
     networks: Mapping[str, Network], crop: np.ndarray, part: str = "mouth", *, across: float = 0.5, down: float = 0.5, side: float = 0.3
 ) -> plots.Figure:
-    """What each network says once a part of the face is covered: one of `PARTS`, or "a square" of a side around a point (0 to 1)."""
+    """Draw what each network says once a part of the face is covered: one of `PARTS`, or "a square" of a side around a point (0 to 1)."""
     if part == "a square":
         left, right = np.clip([across - side / 2, across + side / 2], 0, 1)
         top, bottom = np.clip([down - side / 2, down + side / 2], 0, 1)
@@ -85,13 +85,13 @@ def hidden_figure(
 
 
 def stability_figure(networks: Mapping[str, Network], crop: np.ndarray, network: str) -> plots.Figure:
-    """One network's probabilities under small changes of the picture."""
+    """Draw one network's probabilities under small changes of the picture."""
     chosen = networks[network]
     return plots.changes_grid(under_changes(chosen, crop), chosen.model.labels, reference="as it is", title=network)
 
 
 def side_by_side_figure(networks: Mapping[str, Network], crop: np.ndarray, method: str = "gradcam") -> plots.Figure:
-    """Where each network looks for its own answer, at its own default layer."""
+    """Draw where each network looks for its own answer, at its own default layer."""
     picture = as_channels(crop)
     heats = {f"{name.split()[0]}:\n{ask(network, crop).answer}": cam(network.model, picture, method=method) for name, network in networks.items()}
     return plots.cam_grid(picture, heats)

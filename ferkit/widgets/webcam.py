@@ -73,7 +73,7 @@ class Webcam(anywidget.AnyWidget):
     complaint = traitlets.Unicode("").tag(sync=True)
 
     def picture(self) -> np.ndarray:
-        """The photograph as uint8 RGB (H, W, 3). Raises ValueError if there is none, or one that is damaged."""
+        """Return the photograph as uint8 RGB (H, W, 3). Raises ValueError if there is none, or one that is damaged."""
         head, _, body = self.photograph.partition(",")
         if not head.startswith("data:image/"):
             raise ValueError("no photograph was taken yet; press Camera")

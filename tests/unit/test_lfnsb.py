@@ -10,7 +10,7 @@ from ferkit.labels import order
 from ferkit.losses import make_criterion
 from ferkit.models import FerModel, count_parameters, create_model, summarise
 from ferkit.models.attention import CoordinateAttention, SpatialBias
-from ferkit.models.layers import ConvBN, MixedDepthwise, PReLU, RepVGGDW
+from ferkit.models.layers import ConvBN, MixedDepthwise, RepVGGDW
 from ferkit.models.lfnsb import HEADS, LfnsbParts
 from ferkit.models.mobilefacenet import FaceEmbedding
 
@@ -297,30 +297,6 @@ def test_conv_bn_without_activation_is_linear():
 
 
 FORMATS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-
-
-@FORMATS
-def test_hand_written_gradients_are_those_of_the_formulas(memory_format):
-    torch.manual_seed(0)
-    x = torch.randn(2, 5, 4, 3, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
-    for block in (PReLU(5).double(), CoordinateAttention(5, hidden=3).double()):
-        parameters = list(block.parameters())
-        weights = torch.randn(2, 5, 4, 3, dtype=torch.float64)
-        trained = torch.autograd.grad((block(x) * weights).sum(), [x, *parameters])
-        for module in block.modules():  # plain formulas in evaluation mode, with the batch's statistics all the same
-            module.training = isinstance(module, nn.BatchNorm2d)
-        plain = torch.autograd.grad((block(x) * weights).sum(), [x, *parameters])
-        for a, b in zip(trained, plain, strict=True):
-            assert torch.allclose(a, b, rtol=1e-10, atol=1e-12)
-        assert trained[0].abs().max() > 0.01
-        block.train()
-        assert torch.autograd.gradcheck(block, x)
-
-
-def test_prelu_takes_the_slope_at_zero_as_torch_does():
-    x = torch.zeros(1, 1, 2, 2, requires_grad=True)
-    ours, torchs = PReLU(1), nn.PReLU(1)
-    assert torch.equal(*(torch.autograd.grad(m(x).sum(), x)[0] for m in (ours, torchs)))
 
 
 @FORMATS
