@@ -4,7 +4,7 @@ from ferkit.explain.cams import METHODS, cam, grad_cam_by_hand, raw_cam
 from ferkit.explain.faithfulness import average_drop, insertion_deletion, occlusion_map
 from ferkit.explain.features import PROJECTIONS, features_of, project
 from ferkit.explain.gates import attention_maps, channel_gates, spatial_maps
-from ferkit.explain.randomisation import randomisation_check, shuffle_weights, similarity
+from ferkit.explain.randomisation import compare_maps, randomisation_check, shuffle_weights
 from ferkit.explain.scores import (
     HEAT_METHODS,
     SCORES,
@@ -46,6 +46,6 @@ __all__ = [
     "score_maps",
     "score_network",
     "shuffle_weights",
-    "similarity",
+    "compare_maps",
     "spatial_maps",
 ]

@@ -80,15 +80,15 @@ def randomisation_check(
     classes = chosen_classes(model, images, target)
     shuffled = copy.deepcopy(model)
     trained = heat_maps(model, images, method=method, target=classes, layer=layer)
-    rows = [Randomised("trained", trained, *similarity(trained, trained))]
+    rows = [Randomised("trained", trained, *compare_maps(trained, trained))]
     for i, stage in enumerate(stages):
         shuffle_weights(shuffled.get_submodule(stage), seed=seed + i)
         heats = heat_maps(shuffled, images, method=method, target=classes, layer=layer)
-        rows.append(Randomised(stage, heats, *similarity(trained, heats)))
+        rows.append(Randomised(stage, heats, *compare_maps(trained, heats)))
     return rows
 
 
-def similarity(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def compare_maps(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return Spearman's rank correlation and structural similarity of maps (N, H, W) in [0, 1], picture by picture: (N,) each.
 
     A rank correlation with a map without contrast is 0. SSIM uses the usual window (Gaussian of 1.5 pixels, 11 x 11).

@@ -196,7 +196,7 @@ class _Determinant(torch.autograd.Function):
 
 
 @torch.no_grad()
-def describe(similarities: Tensor) -> dict[str, Any]:
+def describe_similarity(similarities: Tensor) -> dict[str, Any]:
     """Return what to log about a matrix S (L, L): its off-diagonal entries, both determinants, and whether the term can act.
 
     Returns:

@@ -17,7 +17,7 @@ REMOVED_BLOCKS = {"C5": (1,), "C6": (1, 2)}
 
 
 @register("resemotenet")
-def resemotenet(
+def build_resemotenet(
     *,
     num_classes: int = 7,
     width: float = 1.0,
@@ -57,7 +57,7 @@ def resemotenet(
 
 
 class AblatedResEmoteNet(ResEmoteNet):
-    """The network without some of its stages; arguments as of `resemotenet`. What is left keeps its names."""
+    """The network without some of its stages; arguments as of `build_resemotenet`. What is left keeps its names."""
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ from ferkit import faces, papers, plots
 from ferkit.evaluation import accuracy_by_branches, attention_overlap, cohen_kappa, disagreement, error_correlation, plurality
 from ferkit.runs.experiment import build_model, load_faces
 from ferkit.explain import spatial_maps
-from ferkit.losses.diversity import describe, diversity, similarity
+from ferkit.losses.diversity import describe_similarity as describe, diversity, similarity
 from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import create_model, summarise
 from ferkit.notebook import check, footer, ledger_table, profile, record

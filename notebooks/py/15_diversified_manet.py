@@ -46,7 +46,7 @@ from ferkit import faces, papers, plots
 from ferkit.evaluation import attention_overlap, disagreement
 from ferkit.runs.experiment import build_model, load_faces
 from ferkit.explain import cam, capture
-from ferkit.losses.diversity import describe, pool_channels, pool_space, similarity, squared_distances
+from ferkit.losses.diversity import describe_similarity as describe, pool_channels, pool_space, similarity, squared_distances
 from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import create_model, summarise
 from ferkit.models.manet import MultiScaleBlock, mosaic

@@ -54,7 +54,7 @@ from ferkit.explain import (
     score_maps,
     score_network,
     shuffle_weights,
-    similarity,
+    compare_maps as similarity,
 )
 from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import create_model

@@ -44,7 +44,7 @@ from ferkit import plots
 from ferkit.evaluation import attention_overlap, cohen_kappa, disagreement, plurality
 from ferkit.runs.experiment import build_model, load_faces
 from ferkit.losses.attached import AttachedDiversity, attached
-from ferkit.losses.diversity import DiversityTerm, describe, similarity, squared_distances
+from ferkit.losses.diversity import DiversityTerm, describe_similarity as describe, similarity, squared_distances
 from ferkit.evaluation.metrics import mean_interval
 from ferkit.models import create_model
 from ferkit.notebook import check, footer, profile, record

@@ -8,7 +8,7 @@ from benchmarks.diversity_speed import double_loop, step
 from ferkit.losses.attached import AttachedDiversity, attached
 from ferkit.losses.diversity import (
     DiversityTerm,
-    describe,
+    describe_similarity,
     determinant,
     diversity,
     pool_channels,
@@ -149,11 +149,11 @@ def test_it_averages_similarities_not_determinants():
 
 
 def test_describe():
-    inert, active, collapsed = (describe(similarity(simplex(9, s))) for s in (1e-9, 0.3, 0.95))
+    inert, active, collapsed = (describe_similarity(similarity(simplex(9, s))) for s in (1e-9, 0.3, 0.95))
     assert [d["state"] for d in (inert, active, collapsed)] == ["inert", "active", "collapsed"]
     assert active["mean"] == pytest.approx(0.3) and active["max"] == pytest.approx(0.3)
     assert active["unit"] == pytest.approx(0.7**8 * 3.4) and active["zero"] == pytest.approx(8 * 0.3**9)
-    assert describe(similarity(simplex(9, 0.3), diagonal="zero")) == pytest.approx(active)
+    assert describe_similarity(similarity(simplex(9, 0.3), diagonal="zero")) == pytest.approx(active)
 
 
 # -------------------------------------------------------------------------------------------------------------- gradients

@@ -17,7 +17,7 @@ from ferkit.explain import (
     shuffle_weights,
 )
 from ferkit.explain.forward import chosen_classes, evaluating
-from ferkit.explain.randomisation import cascade_stages, similarity
+from ferkit.explain.randomisation import cascade_stages, compare_maps
 from ferkit.models import FerModel, create_model
 from ferkit.predict import predict_probabilities, prepare_for
 from tests.unit.region_reader import RegionReader
@@ -234,11 +234,11 @@ def test_shuffling_keeps_the_values_and_loses_their_places(model: FerModel) -> N
 def test_similarity_of_known_maps() -> None:
     a = RNG.random((3, 32, 32)).astype(np.float32)
     b = np.stack([a[0] ** 3, 1 - a[1], np.zeros_like(a[2])])  # same order, opposite order, no contrast
-    rank, ssim = similarity(a, b)
+    rank, ssim = compare_maps(a, b)
     np.testing.assert_allclose(rank, [1, -1, 0], atol=1e-9)
     assert ssim[0] > 0.5 and ssim[1] < 0 and abs(ssim[2]) < 0.1
     with pytest.raises(ValueError, match="of one shape"):
-        similarity(a, b[:2])
+        compare_maps(a, b[:2])
 
 
 def test_ssim_agrees_with_scikit_image() -> None:
@@ -246,7 +246,7 @@ def test_ssim_agrees_with_scikit_image() -> None:
 
     a, b = RNG.random((2, 1, 40, 40)).astype(np.float32)
     b = 0.5 * a + 0.5 * b
-    (ours,) = similarity(a, b)[1]
+    (ours,) = compare_maps(a, b)[1]
     _, full = structural_similarity(a[0], b[0], data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True)
     assert ours == pytest.approx(full[5:-5, 5:-5].mean(), abs=0.01) and 0.3 < ours < 0.9
 
