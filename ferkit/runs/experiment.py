@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,8 @@ def _fold(faces: FaceSet, recipe: Recipe) -> FaceSet:
     return replace(faces, split=np.where(dealt == (recipe.test_fold or 0) - 1, recipe.test_split, "train"))
 
 
-def build_model(recipe: Recipe, names: tuple[str, ...]) -> FerModel:
-    """The recipe's network, with the data's classes as logits, from the recipe's seed."""
+def build_model(recipe: Recipe, names: tuple[str, ...], *, say: Callable[[str], None] | None = None) -> FerModel:
+    """The recipe's network, with the data's classes as logits, from the recipe's seed; `say` is told what `init` copied and dropped."""
     set_seed(recipe.seed)
     options = dict(recipe.model_options)
     if recipe.image_size is not None and "input_size" in model_options(recipe.model):
@@ -96,7 +97,9 @@ def build_model(recipe: Recipe, names: tuple[str, ...]) -> FerModel:
     if recipe.image_size is not None:
         model.input_size = recipe.image_size
     if recipe.init is not None:
-        initialise(model, recipe.init)
+        started = initialise(model, recipe.init)
+        if say is not None:
+            say(f"started from {recipe.init}: {started}")
     if recipe.freeze:
         freeze(model, recipe.freeze)
     return model
@@ -134,7 +137,7 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
             return Run(folder, recipe, there.history, there.result, there.model())
     earlier = _earlier_tests(there) if resume else []
     train, validation, test = (faces.select(s) for s in ("train", "validation", recipe.test_split))
-    model = build_model(recipe, faces.names)
+    model = build_model(recipe, faces.names, say=print if progress and accelerator.is_main_process else None)
 
     accelerator.wait_for_everyone()  # all have looked at what is there before one changes it
     if accelerator.is_main_process:

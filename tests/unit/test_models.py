@@ -306,7 +306,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr("ferkit.models.registry.save_file", half_written)
     with pytest.raises(OSError, match="disk full"):
         save_weights(model, file, weights="second")
-    assert file.read_bytes() == before
+    assert file.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
     assert read_weights_header(file)["weights"] == "first"
 
 

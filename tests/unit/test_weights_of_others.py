@@ -12,6 +12,8 @@ from torch import nn
 
 from ferkit.models import create_model, freeze, initialise, load_released, read_released, save_weights
 from ferkit.models.tensors import read_tensors
+from ferkit.runs.experiment import build_model
+from ferkit.training import Recipe
 
 WIDTH = 1 / 16
 
@@ -264,6 +266,14 @@ def test_rows_of_the_head_are_kept_by_class_name(published, labels):
     said = str(done)
     assert f"rows of the head kept for {', '.join(done.kept)}" in said
     assert all(f"{word}: {', '.join(names)}" in said for word, names in (("new and random", done.new), ("dropped", done.dropped)) if names)
+
+
+def test_a_run_says_what_it_kept_and_dropped(published):
+    said = []
+    recipe = Recipe(name="tuned", model="lfnsb", width=WIDTH, init="fer", image_size=112)
+    model = build_model(recipe, ("happiness", "boredom"), say=said.append)
+    assert said == [f"started from fer: rows of the head kept for happiness; new and random: boredom; dropped: {', '.join(n for n in published.labels if n != 'happiness')}"]
+    assert torch.equal(model.fc.weight[0], published.fc.weight[published.labels.index("happiness")])
 
 
 def test_unknown_classes_leave_the_head_alone(published):
