@@ -16,6 +16,7 @@ RECORD_MIME = "application/vnd.ferkit.record+json"
 UNITS = {
     "frac": "fraction, -1 to 1",
     "pct": "percent, -100 to 100",
+    "points": "percentage points, -100 to 100",
     "n": "count",
     "ratio": "ratio of two like quantities",
     "nats": "nats",
@@ -42,7 +43,7 @@ def record(name: str, value: float) -> None:
     number = float(value)
     if not math.isfinite(number):
         raise ValueError(f"record {name} is {number}; a record must be a finite number")
-    limit = 1 if name.endswith("_frac") else 100 if name.endswith("_pct") else math.inf
+    limit = 1 if name.endswith("_frac") else 100 if name.endswith(("_pct", "_points")) else math.inf
     if abs(number) > limit:
         raise ValueError(f"record {name} is {number}; its unit allows -{limit} to {limit} (is it a fraction or a percentage?)")
     if name.endswith("_n"):

@@ -5,7 +5,7 @@ notebook the last expression of a cell shows itself; `to_png` gives the same byt
 """
 
 from ferkit.plots import gallery
-from ferkit.plots.comparison import cost_scatter, reliability_diagram
+from ferkit.plots.comparison import cost_scatter, forest, groups, reliability_diagram
 from ferkit.plots.data import number_table, vote_rules, votes_below, word_columns
 from ferkit.plots.diagram import Box, Diagram, Frame, Parallel, Series, Skip
 from ferkit.plots.diversity import lines, paths
@@ -25,7 +25,7 @@ from ferkit.plots.house import (
 from ferkit.plots.legible import problems
 from ferkit.plots.light import cost_steps, footprint, matrices, stacked_costs
 from ferkit.plots.masking import mask_sizes, reweighted, schedule_replay
-from ferkit.plots.networks import chain, feature_maps, gate_bars, stage_bars
+from ferkit.plots.networks import chain, feature_maps, gate_bars, gate_ranges, stage_bars
 from ferkit.plots.pictures import cam_grid, error_gallery, face_grid, overlay, probability_bars
 from ferkit.plots.results import (
     ablation,
@@ -71,9 +71,12 @@ __all__ = [
     "feature_maps",
     "feature_neighbours",
     "footprint",
+    "forest",
     "forget",
     "gallery",
     "gate_bars",
+    "gate_ranges",
+    "groups",
     "in_few_colours",
     "intervals",
     "lines",

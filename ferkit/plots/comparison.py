@@ -1,6 +1,6 @@
 """Figures that set networks side by side: cost against accuracy, reliability, differences."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -50,4 +50,71 @@ def reliability_diagram(panels: Mapping[str, Reliability]) -> Figure:
         upper.set(xlim=(0, 1), ylim=(0, 1), title=f"{title}\nexpected calibration error {error:.3f}", ylabel="share right" if not column else "")
         lower.bar(middles, found.n, width=0.9 * width, color=COLOURS[2])
         lower.set(xlabel="largest probability", ylabel="pictures" if not column else "")
+    return figure
+
+
+@styled
+def forest(
+    series: Mapping[str, Mapping[str, tuple[float, float, float]]], *, xlabel: str, zero: float = 0.0, digits: int = 1
+) -> Figure:
+    """Draw values with their intervals as rows, those of several series under each other: {series: {row: (value, low, high)}}.
+
+    Rows stand in the order in which they first come; a series may lack some. Where low or high is nan, a value has no
+    interval and is drawn hollow.
+
+    Args:
+        series: at most four, of one unit.
+        xlabel: what the values are, with the unit.
+        zero: where the line of no difference stands.
+        digits: of the numbers beside the points.
+
+    """
+    check(0 < len(series) <= 4, "one to four series", len(series))
+    rows = list(dict.fromkeys(row for points in series.values() for row in points))
+    step = 0.8 / len(series)
+    figure, axes = new_figure(1, 1, (7.4, 1.0 + len(rows) * (0.16 + 0.2 * len(series))))
+    ax = axes[0, 0]
+    for i, (name, points) in enumerate(series.items()):
+        ink = COLOURS[i]
+        for row, (value, low, high) in points.items():
+            y = rows.index(row) + (i - (len(series) - 1) / 2) * step
+            known = bool(np.isfinite(low) and np.isfinite(high))
+            if known:
+                ax.plot([low, high], [y, y], color=ink, linewidth=5, alpha=0.35, solid_capstyle="butt")
+            ax.plot(value, y, "osD^"[i], color=ink, markersize=6, markerfacecolor=ink if known else "white")
+            ends = (max(high, value), "left", 7) if value >= zero or not known else (min(low, value), "right", -7)
+            ends = (value, "right", -8) if not known and value < zero else ends
+            ax.annotate(
+                f"{value:+.{digits}f}", (ends[0], y), xytext=(ends[2], 0), textcoords="offset points", ha=ends[1], va="center", fontsize=9, color=ink
+            )  # fmt: skip
+        ax.plot([], [], "osD^"[i], color=ink, markerfacecolor=ink if any(np.isfinite(p[1]) for p in points.values()) else "white", label=name)
+    ax.axvline(zero, color="#606060", linewidth=0.9, linestyle=":")
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set(ylim=(len(rows) - 0.45, -0.55), xlabel=xlabel)
+    ax.margins(x=0.14)
+    ax.grid(axis="x")
+    figure.legend(loc="outside upper left", ncols=len(series), fontsize=9)
+    return figure
+
+
+@styled
+def groups(values: Mapping[str, Sequence[float]], *, xlabel: str, bands: Mapping[str, tuple[float, float]] | None = None) -> Figure:
+    """Draw single values of several groups, a row of dots per group: {group: values}, for reports of different origin.
+
+    Args:
+        values: groups from top to bottom.
+        xlabel: what the values are, with the unit.
+        bands: interval of a group that has one value, by name.
+
+    """
+    check(bool(values), "at least one group", "none")
+    figure, axes = new_figure(1, 1, (7.4, 0.9 + 0.42 * len(values)))
+    ax = axes[0, 0]
+    for i, (name, numbers) in enumerate(values.items()):
+        if bands and name in bands:
+            ax.plot(bands[name], [i, i], color=COLOURS[0], linewidth=6, alpha=0.35, solid_capstyle="butt")
+        ax.plot(numbers, [i] * len(numbers), "o", color=COLOURS[0], alpha=0.75, markersize=6)
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set(ylim=(len(values) - 0.5, -0.5), xlabel=xlabel)
+    ax.grid(axis="x")
     return figure

@@ -50,6 +50,19 @@ def se_block(*, channels: int = 256, reduction: int = 16) -> Diagram:
     )  # fmt: skip
 
 
+def projected_residual(*, channels: int = 256, side: int = 8) -> Diagram:
+    """ResEmoteNet's residual block: two convolutions, and a shortcut that has to change shape as they do."""
+    return Diagram(
+        Box("x", kind="data"), f"{channels}\n{side} × {side}",
+        Parallel(
+            Series(Box("conv 3×3\nstride 2, BN\nReLU"), f"{2 * channels}\n{side // 2} × {side // 2}", Box("conv 3×3\nBN")),
+            Series(Box("conv 1×1\nstride 2, BN")),
+            join="+",
+        ), f"{2 * channels}\n{side // 2} × {side // 2}",
+        Box("ReLU"),
+    )  # fmt: skip
+
+
 def residual_masking_block() -> Diagram:
     """Residual masking: a residual stage's map x, and a small U-Net whose mask M of the same shape multiplies it as 1 + M."""
     return Diagram(

@@ -50,6 +50,27 @@ def gate_bars(gates: Mapping[str, Any] | Tensor | np.ndarray, *, title: str = "g
 
 
 @styled
+def gate_ranges(panels: Mapping[str, np.ndarray | Tensor]) -> Figure:
+    """Draw what each channel's gate does over many pictures: {title: gates (N, C) in [0, 1]}, a panel each.
+
+    The channels stand in the order of their mean gate (the dot); the bar reaches from the smallest gate to the largest.
+    """
+    figure, axes = new_figure(1, len(panels), (3.9 * len(panels), 2.7), sharey=True)
+    for ax, (title, gates) in zip(axes[0], panels.items(), strict=True):
+        g = np.asarray(gates)
+        check(g.ndim == 2, "gates (N, C)", g.shape)
+        g = g[:, np.argsort(g.mean(0), kind="stable")]
+        ax.vlines(range(g.shape[1]), g.min(0), g.max(0), color=COLOURS[0], alpha=0.4, linewidth=3)
+        ax.plot(g.mean(0), "o", color=COLOURS[0], markersize=3)
+        ax.axhline(0.5, color="#606060", linewidth=0.9, linestyle=":")
+        ax.set(title=title, xlabel="channel, by its mean gate", ylim=(0, 1))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(axis="y")
+    axes[0, 0].set_ylabel("gate")
+    return figure
+
+
+@styled
 def chain(boxes: Sequence[tuple[str, str, str]], *, per_row: int = 6, title: str = "") -> Figure:
     """A network as a chain of boxes, read like text; each is (what it is, where the paper has it, what leaves it)."""
     check(len(boxes) > 0, "at least one box", len(boxes))

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ferkit.evaluation.metrics import mean_interval, wilson
-from ferkit.plots.house import COLOURS, Figure, barh, check, colour, new_figure, short, styled
+from ferkit.plots.house import COLOURS, PAGE_INCHES, Figure, barh, check, colour, new_figure, short, styled
 
 
 @styled
@@ -98,13 +98,24 @@ def recall_bars(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[st
 
 
 @styled
-def curves(history: Any, *, metrics: Sequence[str] = ("loss", "accuracy"), best: int | None = None) -> Figure:
+def curves(
+    history: Any,
+    *,
+    metrics: Sequence[str] = ("loss", "accuracy"),
+    best: int | None = None,
+    landmarks: Mapping[str, Mapping[str, float]] | None = None,
+) -> Figure:
     """Training curves over epochs: for each metric the columns `train_<metric>` and `val_<metric>`, whichever exist.
 
-    `history` is what `fit` returns, or its rows (list of dicts). `best` is the row whose weights were kept.
+    Args:
+        history: what `fit` returns, or its rows (list of dicts).
+        metrics: a panel each.
+        best: the row whose weights were kept.
+        landmarks: levels to compare a curve with, by metric: {"loss": {"knows nothing": 1.95}}.
+
     """
     rows = _rows(history)
-    figure, axes = new_figure(1, len(metrics), (3.6 * len(metrics), 2.7))
+    figure, axes = new_figure(1, len(metrics), (min(PAGE_INCHES, (3.6 if landmarks is None else 4) * len(metrics)), 2.7))
     epochs = [row.get("epoch", i) for i, row in enumerate(rows)]
     for ax, metric in zip(axes[0], metrics, strict=True):
         known = [k for k in (f"train_{metric}", f"val_{metric}") if k in rows[0]]
@@ -122,6 +133,7 @@ def curves(history: Any, *, metrics: Sequence[str] = ("loss", "accuracy"), best:
             )
         if best is not None:
             ax.axvline(epochs[best], color="#808080", linewidth=0.8, linestyle=":", label="kept")
+        draw_landmarks(ax, (landmarks or {}).get(metric, {}))
         ax.set(title=f"{metric.replace('_', ' ')}{' (nats)' if metric == 'loss' else ''}", xlabel="epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(rows) == 1:
@@ -129,6 +141,13 @@ def curves(history: Any, *, metrics: Sequence[str] = ("loss", "accuracy"), best:
         ax.grid(axis="y")
     axes[0, 0].legend()
     return figure
+
+
+def draw_landmarks(ax: Axes, landmarks: Mapping[str, float]) -> None:
+    """Dotted levels across given axes, each with its name at the right edge, outside."""
+    for text, value in landmarks.items():
+        ax.axhline(value, color="#808080", linewidth=0.9, linestyle=":", zorder=0)
+        ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9, color="#404040")
 
 
 @styled

@@ -135,7 +135,8 @@ def compare(a: Shelf, b: Shelf, *, images: np.ndarray | None = None, n_bootstrap
     """How much more often runs of one kind are right than runs of another, on the same images and from the same seeds.
 
     Args:
-        a, b: runs that stand in pairs: as many in both, with the same seeds in the same order; see `Shelf.select`.
+        a, b: runs of one kind each, see `Shelf.select`. They are compared seed by seed; a seed that only one of them has, as in
+            a record that is not finished, is left out.
         images: (N,) booleans, the test images to compare on, such as those that have a copy in one's training set; default all.
         n_bootstrap, seed: of the interval over images.
 
@@ -143,25 +144,30 @@ def compare(a: Shelf, b: Shelf, *, images: np.ndarray | None = None, n_bootstrap
         accuracy: mean accuracy of a less that of b.
         interval: its 95 % interval over test images, drawn in pairs; it holds for these very networks.
         each: the difference of every pair of runs.
+        seeds: of the pairs.
         seeds_interval: the 95 % Student-t interval of the mean of `each`, for networks from other seeds on these very images;
             nan for a single pair.
 
     Raises:
-        ValueError: other images, or runs that do not stand in pairs.
+        ValueError: other images, no seed that both have, or several runs of one seed.
 
     """
     if a.record["data"] != b.record["data"]:
         raise ValueError(f"{a.record['name']} and {b.record['name']} were not tested on the same images")
-    seeds = [[each["values"].get("seed", shelf.record["recipe"].get("seed")) for each in shelf.record["runs"]] for shelf in (a, b)]
-    if seeds[0] != seeds[1]:
-        raise ValueError(f"runs are compared in pairs of one seed, found seeds {seeds[0]} and {seeds[1]}")
-    differences = a.right.astype(np.int8) - b.right.astype(np.int8)  # (R, N): 1, 0 or -1
+    rows = [{each["values"].get("seed", shelf.record["recipe"].get("seed")): i for i, each in enumerate(shelf.record["runs"])} for shelf in (a, b)]
+    if any(len(found) != len(shelf.record["runs"]) for found, shelf in zip(rows, (a, b), strict=True)):
+        raise ValueError("expected one run of each seed in both, found several of one seed; choose them by their other values with `select`")
+    seeds = sorted(rows[0].keys() & rows[1].keys())
+    if not seeds:
+        raise ValueError(f"runs are compared in pairs of one seed, found seeds {sorted(rows[0])} and {sorted(rows[1])}")
+    right = [shelf.right[[found[seed] for seed in seeds]].astype(np.int8) for found, shelf in zip(rows, (a, b), strict=True)]
+    differences = right[0] - right[1]  # (R, N): 1, 0 or -1
     differences = differences if images is None else differences[:, images]
     per_image = differences.mean(0)  # (N,)
     measured = with_interval(resampled_sums(per_image[None], n_bootstrap, seed)[:, 0] / len(per_image))
     each = differences.mean(1).tolist()
     mean, low, high = mean_interval(each)
-    return {"accuracy": mean, "interval": [float(measured.low), float(measured.high)], "each": each, "seeds_interval": [low, high]}
+    return {"accuracy": mean, "interval": [float(measured.low), float(measured.high)], "each": each, "seeds": seeds, "seeds_interval": [low, high]}
 
 
 def reproduce(

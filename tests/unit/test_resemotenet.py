@@ -157,6 +157,11 @@ def test_gate_is_readable_and_is_what_multiplies():
     assert torch.allclose(gate[:, :, 0, 0], by_hand, atol=1e-6)
 
 
+def test_reduction_below_one_is_refused():
+    with pytest.raises(ValueError, match="expects reduction >= 1, found 0"):
+        small(reduction=0)
+
+
 def test_gate_has_hidden_size_by_reduction():
     assert meta(reduction=4).se.fc[0].weight.shape == (64, 256)
     assert meta().se.fc[0].weight.shape == (16, 256)

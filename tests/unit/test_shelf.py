@@ -165,12 +165,23 @@ def test_one_pair_is_what_paired_difference_says():
     assert np.isnan(found["seeds_interval"]).all()
 
 
+def test_seeds_that_only_one_has_are_left_out():
+    """As in the record of a series that is not finished; the order in which the seeds were run does not matter."""
+    rng = np.random.default_rng(2)
+    a, b = rng.random((3, 500)) < 0.7, rng.random((2, 500)) < 0.6
+    found = compare(made_up(a, [0, 1, 2]), made_up(b, [2, 0]))
+    assert found["seeds"] == [0, 2]
+    assert found["each"] == pytest.approx([a[0].mean() - b[1].mean(), a[2].mean() - b[0].mean()])
+
+
 def test_what_is_no_pair_is_refused():
     right = np.ones((2, 10), dtype=bool)
     with pytest.raises(ValueError, match="not tested on the same images"):
         compare(made_up(right, [0, 1]), made_up(right, [0, 1], labels="y"))
-    with pytest.raises(ValueError, match=r"found seeds \[0, 1\] and \[1, 0\]"):
-        compare(made_up(right, [0, 1]), made_up(right, [1, 0]))
+    with pytest.raises(ValueError, match=r"found seeds \[0, 1\] and \[2, 3\]"):
+        compare(made_up(right, [0, 1]), made_up(right, [2, 3]))
+    with pytest.raises(ValueError, match="found several of one seed"):
+        compare(made_up(right, [0, 0]), made_up(right, [0, 1]))
     with pytest.raises(ValueError, match=r"made up has no run with \{'lr': 0\.2\}; its runs: seed=0, seed=1"):
         made_up(right, [0, 1]).select({"lr": 0.2})
     assert made_up(right, [0, 1]).select({"lr": 0.1, "seed": 1}).right.shape == (1, 10)
