@@ -1,4 +1,6 @@
-"""The command line: `python -m ferkit run | sweep | kfold | shelve | reproduce | ensemble | cross | doctor | crop | data | noise | weights`."""
+"""The command line: `python -m ferkit run | sweep | kfold | shelve | reproduce | ensemble | cross | doctor | crop |
+data | noise | weights`.
+"""
 
 import time
 from pathlib import Path
@@ -21,14 +23,27 @@ def main() -> None:
 RecipeFile = Annotated[Path, typer.Argument(help="a recipe, such as notebooks/recipes/resemotenet/teach-fer2013.yaml")]
 Data = Annotated[Path | None, typer.Option(help="where the recipe's data set lies")]
 Profile = Annotated[str, typer.Option(help="smoke, teach or paper (the recipe as it is)")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="replace a value of the recipe, or one option: loss_options.alpha=0.2")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="replace a value of the recipe, or one option: loss_options.alpha=0.2"
+    ),
+]
 Out = Annotated[Path, typer.Option(help="folder of the runs")]
 Resume = Annotated[bool, typer.Option(help="go on where an interrupted run stopped")]
 Show = Annotated[bool, typer.Option("--show", help="print the recipe as it would run, and stop")]
 
 
 @app.command()
-def run(recipe: RecipeFile, data: Data = None, profile: Profile = "paper", set_: Set = None, out: Out = Path("runs"), resume: Resume = True, show: Show = False) -> None:
+def run(
+    recipe: RecipeFile,
+    data: Data = None,
+    profile: Profile = "paper",
+    set_: Set = None,
+    out: Out = Path("runs"),
+    resume: Resume = True,
+    show: Show = False,
+) -> None:
     """Train by a recipe and test once; on many GPUs: `accelerate launch -m ferkit run ...`.
 
     Despite its name, accelerate's `--multi_gpu --num_processes 2` also starts two processes on a machine without GPUs.
@@ -44,24 +59,32 @@ def run(recipe: RecipeFile, data: Data = None, profile: Profile = "paper", set_:
         test = done.result["test"]
         low, high = test["intervals"]["accuracy"]
         typer.echo(
-            f"{done.folder}: {chosen.test_split} accuracy {100 * test['accuracy']:.1f} % (95 % interval {100 * low:.1f} to "
-            f"{100 * high:.1f}, n = {test['n']}), macro-F1 {test['macro_f1']:.3f}"
+            f"{done.folder}: {chosen.test_split} accuracy {100 * test['accuracy']:.1f} % (95 % interval "
+            f"{100 * low:.1f} to {100 * high:.1f}, n = {test['n']}), macro-F1 {test['macro_f1']:.3f}"
         )
 
 
 @app.command()
 def sweep(
     recipes: Annotated[list[Path], typer.Argument(help="recipes, one series after the other")],
-    over: Annotated[list[str] | None, typer.Option(metavar="KEY=[A,B]", help="a list of values for a key: a run for every combination")] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=[A,B]", help="a list of values for a key: a run for every combination"),
+    ] = None,
     data: Data = None,
     profile: Profile = "paper",
     set_: Set = None,
     out: Out = Path("runs"),
     resume: Resume = True,
-    minutes: Annotated[float | None, typer.Option(min=0, help="stop between two epochs before so many are over; the same command goes on")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="stop between two epochs before so many are over; the same command goes on"),
+    ] = None,
     show: Show = False,
 ) -> None:
-    """Run a recipe once for every combination of values: those of --over, or else of its own key sweep; resumes run by run."""
+    """Run a recipe once for every combination of values: those of --over, or else of its own key sweep;
+    resumes run by run.
+    """
     until = None if minutes is None else time.monotonic() + 60 * minutes
     try:
         values = dict(_pair(text, "--over") for text in over or [])
@@ -74,7 +97,9 @@ def sweep(
 @app.command()
 def kfold(
     recipe: RecipeFile,
-    folds: Annotated[int | None, typer.Option(min=2, help="how many; default: the recipe's own key folds, or else 10")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="how many; default: the recipe's own key folds, or else 10")
+    ] = None,
     data: Data = None,
     profile: Profile = "paper",
     set_: Set = None,
@@ -82,9 +107,11 @@ def kfold(
     resume: Resume = True,
     show: Show = False,
 ) -> None:
-    """Cross-validate a recipe: stratified folds, copies of a picture in one of them, a run for each; resumes fold by fold.
+    """Cross-validate a recipe: stratified folds, copies of a picture in one of them, a run for each;
+    resumes fold by fold.
 
-    `--set fold_pool=train` leaves the official test split out of the folds. One fold alone: run --set folds=10 --set test_fold=3.
+    `--set fold_pool=train` leaves the official test split out of the folds. One fold alone: run --set folds=10 --set
+    test_fold=3.
     """
     try:
         chosen = _recipe(recipe, data, profile, set_, show)
@@ -97,7 +124,9 @@ def kfold(
 def ensemble(
     runs: Annotated[list[Path], typer.Argument(help="folders of finished runs, such as runs/resmasking-teach-fer2013")],
     name: Annotated[str, typer.Option(help="of the ensemble, and of its folder")],
-    choose: Annotated[bool, typer.Option("--choose", help="take the subset of the runs that is best on validation")] = False,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="take the subset of the runs that is best on validation")
+    ] = False,
     max_size: Annotated[int | None, typer.Option(help="of that subset")] = None,
     out: Annotated[Path, typer.Option(help="folder of the runs")] = Path("runs"),
     publish: Annotated[bool, typer.Option("--publish", help="copy the record to data/results/, too")] = False,
@@ -114,8 +143,9 @@ def ensemble(
         less, more = (100 * v for v in gain["interval"])
         typer.echo(
             f"{out / name}: {' + '.join(m['name'] for m in done['members'])}\n"
-            f"{done['protocol']['test_split']} accuracy {100 * test['accuracy']:.1f} % (95 % interval {low:.1f} to {high:.1f}, n = {test['n']}); "
-            f"{100 * gain['accuracy']:+.1f} points over {gain['over']} ({less:+.1f} to {more:+.1f}, McNemar p = {gain['p']:.2g})"
+            f"{done['protocol']['test_split']} accuracy {100 * test['accuracy']:.1f} % (95 % interval {low:.1f} to "
+            f"{high:.1f}, n = {test['n']}); {100 * gain['accuracy']:+.1f} points over {gain['over']} ({less:+.1f} to "
+            f"{more:+.1f}, McNemar p = {gain['p']:.2g})"
         )
         if publish:
             typer.echo(str(publish_record(out / name, data_folder=weights_folder().parent)))
@@ -127,7 +157,10 @@ def ensemble(
 def shelve(
     recipe: RecipeFile,
     out: Out = Path("runs"),
-    tries: Annotated[int, typer.Option(min=1, help="recipes that were tried and looked at before this one was taken, itself included")] = 1,
+    tries: Annotated[
+        int,
+        typer.Option(min=1, help="recipes that were tried and looked at before this one was taken, itself included"),
+    ] = 1,
 ) -> None:
     """Write the record of a series, finished or not, to data/results/shelf."""
     from ferkit.runs.shelf import shelve as shelve_series
@@ -146,7 +179,9 @@ def reproduce(
     only: Annotated[str | None, typer.Option(metavar="RUN", help="one run of it, such as seed=0-ablation=C1")] = None,
     out: Annotated[Path, typer.Option(help="folder of the new runs")] = Path("runs/reproduced"),
 ) -> None:
-    """Run a series of the shelf again; exit status 1 if a new test accuracy lies outside the 95 % interval of the old one."""
+    """Run a series of the shelf again; exit status 1 if a new test accuracy lies outside the 95 % interval
+    of the old one.
+    """
     from ferkit.runs.shelf import reproduce as reproduce_series
 
     outside = 0
@@ -155,8 +190,9 @@ def reproduce(
             low, high = (100 * bound for bound in found["interval"])
             outside += not found["within"]
             typer.echo(
-                f"{found['name']}: accuracy {100 * found['new']:.1f} %, {'inside' if found['within'] else 'OUTSIDE'} the interval {low:.1f} to {high:.1f} of "
-                f"{100 * found['old']:.1f} %; both right or both wrong on {100 * found['alike']:.1f} % of the images"
+                f"{found['name']}: accuracy {100 * found['new']:.1f} %, {'inside' if found['within'] else 'OUTSIDE'} "
+                f"the interval {low:.1f} to {high:.1f} of {100 * found['old']:.1f} %; both right or both wrong on "
+                f"{100 * found['alike']:.1f} % of the images"
             )
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
@@ -167,12 +203,19 @@ def reproduce(
 @app.command()
 def doctor(
     path: Annotated[Path, typer.Argument(help="file or folder of a data set")],
-    set_: Annotated[str | None, typer.Option("--set", metavar="NAME", help="what it is meant to be: fer2013, rafdb, affectnet, expw or folder")] = None,
-    order: Annotated[str | None, typer.Option(help="which class each number is, such as rafdb or manet; for classes that are numbers")] = None,
+    set_: Annotated[
+        str | None,
+        typer.Option("--set", metavar="NAME", help="what it is meant to be: fer2013, rafdb, affectnet, expw or folder"),
+    ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option(help="which class each number is, such as rafdb or manet; for classes that are numbers"),
+    ] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="write the report as JSON, too")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="threads that decode pictures")] = None,
 ) -> None:
-    """Say whether a copy of a data set is right; exit status 0: nothing wrong, 1: findings, 2: no data set recognised."""
+    """Say whether a copy of a data set is right; exit status 0: nothing wrong, 1: findings, 2: no data set recognised.
+    """
     from ferkit.doctor import NotRecognised, examine
     from ferkit.files import write_text
 
@@ -217,24 +260,34 @@ def cross(
         for column, cell in zip(record["sets"], line, strict=True):
             low, high = (100 * value for value in cell["intervals"]["accuracy"])
             copies = f", {cell['copies']:,} of them trained on" if cell["copies"] else ""
-            typer.echo(f"  on {column}: {100 * cell['accuracy']:.1f} ({low:.1f} to {high:.1f}), n = {cell['n']:,}{copies}")
+            typer.echo(
+                f"  on {column}: {100 * cell['accuracy']:.1f} ({low:.1f} to {high:.1f}), n = {cell['n']:,}{copies}"
+            )
 
 
 @app.command()
 def crop(
-    source: Annotated[Path, typer.Argument(help="a photograph, or a folder of them; its folders (splits, classes) are kept")],
+    source: Annotated[
+        Path, typer.Argument(help="a photograph, or a folder of them; its folders (splits, classes) are kept")
+    ],
     target: Annotated[Path, typer.Argument(help="folder for the faces")],
     size: Annotated[int, typer.Option(min=8, max=2048, help="side of a face in pixels")] = 224,
-    margin: Annotated[float, typer.Option(min=0, max=2, help="added on each side, as a part of the side; 0 is framed as FER2013 is")] = 0.0,
+    margin: Annotated[
+        float, typer.Option(min=0, max=2, help="added on each side, as a part of the side; 0 is framed as FER2013 is")
+    ] = 0.0,
 ) -> None:
-    """Cut the largest face out of every photograph, turned upright; exit status 1: some had no face or cannot be read."""
+    """Cut the largest face out of every photograph, turned upright; exit status 1: some had no face or cannot be read.
+    """
     from ferkit.data.crops import crop_pictures
 
     try:
         done = crop_pictures(source, target, size=size, margin=margin)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"ferkit: {error}") from None
-    typer.echo(f"{len(done.written):,} faces written to {target}" + (f", {len(done.there):,} were there already" if done.there else ""))
+    typer.echo(
+        f"{len(done.written):,} faces written to {target}"
+        + (f", {len(done.there):,} were there already" if done.there else "")
+    )
     for what, names in (("without a face", done.faceless), ("cannot be read", done.broken)):
         if names:
             typer.echo("\n  ".join([f"{len(names):,} {what}:", *names]), err=True)
@@ -284,7 +337,10 @@ def sources(context: typer.Context) -> None:
 
     if context.invoked_subcommand is None:
         for entry in SOURCES:
-            typer.echo(f"{entry.title} ({entry.name}): {entry.what}\n  {entry.where}\n  {entry.how}\n  terms: {entry.terms}\n  size: {entry.size}\n  check: {entry.check}")
+            typer.echo(
+                f"{entry.title} ({entry.name}): {entry.what}\n  {entry.where}\n  {entry.how}\n  terms: "
+                f"{entry.terms}\n  size: {entry.size}\n  check: {entry.check}"
+            )
             typer.echo(f"  {'python -m ferkit data get ' + entry.name if entry.get else 'not fetched by ferkit'}\n")
 
 
@@ -292,7 +348,10 @@ def sources(context: typer.Context) -> None:
 def get(
     name: Annotated[str, typer.Argument(help="fer2013, ferplus or folder")],
     to: Annotated[Path, typer.Option(help="folder to put it into")],
-    origin: Annotated[str | None, typer.Option("--from", metavar="hf:OWNER/NAME[@REVISION]", help="a data set repository at Hugging Face")] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="hf:OWNER/NAME[@REVISION]", help="a data set repository at Hugging Face"),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
     """Fetch a data set after saying from where, on what terms and how much; interrupted transfers go on."""
@@ -312,10 +371,16 @@ def get(
 
 @app.command()
 def weights(
-    publish: Annotated[Path | None, typer.Option(help="a finished run whose weights, card and record go to data/")] = None,
+    publish: Annotated[
+        Path | None, typer.Option(help="a finished run whose weights, card and record go to data/")
+    ] = None,
     name: Annotated[str, typer.Option(help="the name create_model(..., weights=NAME) will know it by")] = "",
-    record_only: Annotated[bool, typer.Option("--record-only", help="publish the record of a run without its weights")] = False,
-    calibrate: Annotated[str, typer.Option(help="a record in data/results whose conformal threshold to compute anew from --data")] = "",
+    record_only: Annotated[
+        bool, typer.Option("--record-only", help="publish the record of a run without its weights")
+    ] = False,
+    calibrate: Annotated[
+        str, typer.Option(help="a record in data/results whose conformal threshold to compute anew from --data")
+    ] = "",
     data: Annotated[Path | None, typer.Option(help="where the data set of that record lies")] = None,
 ) -> None:
     """List the trained weights that come with the workbook, add those of a run, or calibrate committed ones."""
@@ -334,7 +399,10 @@ def weights(
         if calibrate:
             found = calibrate_weights(calibrate, data_path=None if data is None else str(data))
             sizes = f"{found['test_mean_size']:.2f} classes on average"
-            typer.echo(f"{calibrate}: classes of at least {found['threshold']:.3f}; {sizes}; the label is in {found['test_coverage']:.1%} of the test images' sets")
+            typer.echo(
+                f"{calibrate}: classes of at least {found['threshold']:.3f}; {sizes}; the label is in "
+                f"{found['test_coverage']:.1%} of the test images' sets"
+            )
             return
         for model, names in list_weights().items():
             typer.echo(f"{model}: {', '.join(names)}")
@@ -346,7 +414,9 @@ def _recipe(file: Path, data: Path | None, profile: str, changes: list[str] | No
     """The recipe that is run, printed once; with --show that is all."""
     from ferkit.training import resolve
 
-    chosen = resolve(file, profile=profile, changes=dict(_pair(text, "--set") for text in changes or []), data_path=data)
+    chosen = resolve(
+        file, profile=profile, changes=dict(_pair(text, "--set") for text in changes or []), data_path=data
+    )
     typer.echo(f"# {file}, profile {profile}\n{chosen.to_yaml()}", err=not show)
     if show:
         raise typer.Exit
@@ -360,14 +430,23 @@ def _series(recipe: "Recipe", out: Path, resume: bool, until: float | None = Non
     for group in done.summary["groups"]:  # only the main process has some
         differs = ", ".join(f"{key} = {value}" for key, value in group["values"].items()) or recipe.name
         accuracy, f1 = group["test"]["accuracy"], group["test"]["macro_f1"]
-        spread = "" if accuracy["sd"] is None else f" (standard deviation {100 * accuracy['sd']:.2f} over {group['runs']} runs)"
-        typer.echo(f"{differs}: {recipe.test_split} accuracy {100 * accuracy['mean']:.2f} %{spread}, macro-F1 {f1['mean']:.3f}")
+        spread = (
+            ""
+            if accuracy["sd"] is None
+            else f" (standard deviation {100 * accuracy['sd']:.2f} over {group['runs']} runs)"
+        )
+        typer.echo(
+            f"{differs}: {recipe.test_split} accuracy {100 * accuracy['mean']:.2f} %{spread}, macro-F1 {f1['mean']:.3f}"
+        )
     for run in done.summary["failed"]:
         typer.echo(f"{run['name']} failed: {run['why']}")
     if done.summary["groups"]:
         typer.echo(f"{done.folder}: summary.csv, summary.json and {done.summary['finished']} runs")
     if until is not None and done.summary["finished"] + len(done.summary["failed"]) < done.summary["planned"]:
-        typer.echo(f"{recipe.name}: the time is over, {done.summary['finished']} of {done.summary['planned']} runs are finished; the same command goes on from there")
+        typer.echo(
+            f"{recipe.name}: the time is over, {done.summary['finished']} of {done.summary['planned']} runs are "
+            "finished; the same command goes on from there"
+        )
 
 
 def _pair(text: str, option: str) -> tuple[str, Any]:

@@ -14,11 +14,12 @@ from typing import Any
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what is written there takes the place of `path` when the block ends without an error.
+    """Give a temporary path beside `path`; what is written there takes the place
+    of `path` when the block ends without an error.
 
-    Readers therefore see the old file or the new one, never a part, and several processes may write the same file at once:
-    each has a temporary name of its own, and the last to finish wins. After an error the old file stays. Nothing is forced
-    to the disk, so a power failure may still leave a torn file.
+    Readers therefore see the old file or the new one, never a part, and several processes may write the same file at
+    once: each has a temporary name of its own, and the last to finish wins. After an error the old file stays. Nothing
+    is forced to the disk, so a power failure may still leave a torn file.
 
     Folders that are absent are made.
     """
@@ -59,7 +60,10 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         values = json.loads(data)
     except ValueError as error:  # both of JSON and of UTF-8
         found = f"it cannot be read ({error})" if data.strip(b"\0 \r\n\t") else "it is empty"
-        raise ValueError(f"Expected JSON in {path}, but {found}; it was cut off or changed by hand. Restore it, or delete it to have it made again.") from None
+        raise ValueError(
+            f"Expected JSON in {path}, but {found}; it was cut off or changed by hand. Restore it, or delete it to "
+            "have it made again."
+        ) from None
     if not isinstance(values, dict):
         raise ValueError(f"Expected a JSON object ({{...}}) in {path}, found {type(values).__name__}.")
     return values

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 #: Canonical names. The first seven are the seven-class problem; the order is AffectNet's.
 EMOTIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 
-#: Label orders, by data set or paper. Several sets share an order; each keeps its own name so that code says what it means.
+#: Label orders, by data set or paper. Several sets share an order; each keeps its own name so that code says what it
+#: means.
 ORDERS: dict[str, tuple[str, ...]] = {
     # fer2013.csv, column `emotion`, 0-6
     "fer2013": ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"),
@@ -66,7 +67,8 @@ _CANONICAL = {word: name for name, words in ALIASES.items() for word in (name, *
 
 
 def canonical(name: str) -> str:
-    """Return the canonical name of an emotion word, ignoring case, outer spaces and a number in front ("0_Angry" -> "anger").
+    """Return the canonical name of an emotion word, ignoring case,
+    outer spaces and a number in front ("0_Angry" -> "anger").
 
     Raises ValueError, listing the known words, for any other word.
     """
@@ -99,7 +101,9 @@ def near_miss(word: str) -> str | None:
     plain = word.strip().lower()
     if is_emotion(plain):
         return None
-    near = difflib.get_close_matches(plain, _CANONICAL, n=1, cutoff=0.85) or [word for word in _CANONICAL if sorted(word) == sorted(plain)]
+    near = difflib.get_close_matches(plain, _CANONICAL, n=1, cutoff=0.85) or [
+        word for word in _CANONICAL if sorted(word) == sorted(plain)
+    ]
     # "unhappy" is another word than "happy", not a misspelt one
     return near[0] if near and not plain.endswith(near[0]) else None
 
@@ -107,7 +111,10 @@ def near_miss(word: str) -> str | None:
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Return class names, each once, emotions first, in the order of `EMOTIONS`, then the others by the alphabet."""
     found = set(names)
-    return (*(name for name in EMOTIONS if name in found), *sorted(found - set(EMOTIONS), key=lambda name: (name.casefold(), name)))
+    return (
+        *(name for name in EMOTIONS if name in found),
+        *sorted(found - set(EMOTIONS), key=lambda name: (name.casefold(), name)),
+    )
 
 
 def order(key: str) -> tuple[str, ...]:
@@ -118,7 +125,10 @@ def order(key: str) -> tuple[str, ...]:
 
 
 def names_of(source: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names of a label order, which is a key of `ORDERS` or a sequence of names. Raises ValueError for one named twice."""
+    """Return the names of a label order, which is a key of `ORDERS` or a sequence of names.
+
+    Raises ValueError for one named twice.
+    """
     if isinstance(source, str):
         return order(source)
     names = tuple(class_name(name) for name in source)
@@ -131,8 +141,9 @@ def names_of(source: str | Sequence[str]) -> tuple[str, ...]:
 def index_map(source: str | Sequence[str], target: str | Sequence[str]) -> tuple[int, ...]:
     """Return, for each position in `source`, the position in `target`; -1 where `target` lacks the class.
 
-    Both are a key of `ORDERS` or a sequence of names, of emotions or of classes of one's own. Positions count from 0 on both sides, for RAF-DB too.
-    With labels in a numpy array: ``np.asarray(index_map("fer2013", "resemotenet"))[labels]``.
+    Both are a key of `ORDERS` or a sequence of names, of emotions or of classes of one's own. Positions count from 0 on
+    both sides, for RAF-DB too. With labels in a numpy array: ``np.asarray(index_map("fer2013",
+    "resemotenet"))[labels]``.
     """
     goal = names_of(target)
     return tuple(goal.index(name) if name in goal else -1 for name in names_of(source))
@@ -146,7 +157,10 @@ def shared(*sources: str | Sequence[str]) -> tuple[str, ...]:
     sets = [set(names_of(source)) for source in sources]
     common = in_order(set.intersection(*sets) if sets else ())
     if len(common) < 2:
-        raise ValueError(f"Expected two classes or more in common, found {', '.join(common) or 'none'}; these data cannot be compared.")
+        raise ValueError(
+            f"Expected two classes or more in common, found {', '.join(common) or 'none'}; these data "
+            "cannot be compared."
+        )
     return common
 
 

@@ -35,7 +35,10 @@ SHIFT, ANGLE = 1 / 24, 10.0  # two pixels of 48
 FIXED = {
     "none": [(False, 0.0, 0.0, 0.0)],
     "flip": [(flip, 0.0, 0.0, 0.0) for flip in (False, True)],
-    "flip_shift": [(flip, 0.0, *move) for flip, move in product((False, True), ((0, 0), (-SHIFT, 0), (SHIFT, 0), (0, -SHIFT), (0, SHIFT)))],
+    "flip_shift": [
+        (flip, 0.0, *move)
+        for flip, move in product((False, True), ((0, 0), (-SHIFT, 0), (SHIFT, 0), (0, -SHIFT), (0, SHIFT)))
+    ],
     "flip_rotate": [(flip, angle, 0.0, 0.0) for flip, angle in product((False, True), (0.0, -ANGLE, ANGLE))],
 }
 RANDOM = "resmasking_random_"
@@ -50,10 +53,21 @@ def tta_views(tta: str | None, n: int, *, seed: int = 0) -> list[View]:
     """
     name = tta or "none"
     if name in FIXED:
-        return [View(*(torch.full((n,), value, dtype=torch.bool if i == 0 else torch.float32) for i, value in enumerate(copy))) for copy in FIXED[name]]
+        return [
+            View(
+                *(
+                    torch.full((n,), value, dtype=torch.bool if i == 0 else torch.float32)
+                    for i, value in enumerate(copy)
+                )
+            )
+            for copy in FIXED[name]
+        ]
     copies = re.fullmatch(RANDOM + r"([1-9]\d?)", name)
     if copies is None:
-        raise ValueError(f"no test-time augmentation {tta!r}; known: {', '.join(FIXED)}, {RANDOM}K with K copies from 1 to 99, such as {RANDOM}8")
+        raise ValueError(
+            f"no test-time augmentation {tta!r}; known: {', '.join(FIXED)}, {RANDOM}K with K copies from 1 to "
+            f"99, such as {RANDOM}8"
+        )
     # One row of draws per picture, so that a picture's copies do not depend on how many pictures come after it.
     draws = torch.from_numpy(np.random.default_rng(seed).random((n, int(copies[1]), 2), dtype=np.float32))  # (N, K, 2)
     still = torch.zeros(n)
@@ -69,8 +83,8 @@ def prepare_for(model: nn.Module, images: np.ndarray | Tensor) -> Tensor:
 def seen_through(x: Tensor, view: View, *, black: Tensor | None = None) -> Tensor:
     """Return prepared square pictures (B, C, S, S) through a view of B pictures: mirrored, turned, moved, bilinear.
 
-    What comes in from outside is `black` (C,), the value of a black pixel in each channel, or, without it, the nearest edge
-    of the picture. A view that neither turns nor moves gives the pixels as they are.
+    What comes in from outside is `black` (C,), the value of a black pixel in each channel, or, without it, the nearest
+    edge of the picture. A view that neither turns nor moves gives the pixels as they are.
     """
     flip, angle, right, down = (entry.to(x.device) for entry in view)
     x = torch.where(flip[:, None, None, None], x.flip(-1), x)
@@ -78,7 +92,8 @@ def seen_through(x: Tensor, view: View, *, black: Tensor | None = None) -> Tenso
         return x
     radians = torch.deg2rad(angle)
     cos, sin = radians.cos(), radians.sin()
-    # The grid says where each place of the result comes from: the inverse of the motion. The picture reaches from -1 to 1.
+    # The grid says where each place of the result comes from: the inverse of the motion. The picture reaches from -1 to
+    # 1.
     dx, dy = 2 * right, 2 * down
     rows = [torch.stack([cos, -sin, sin * dy - cos * dx], 1), torch.stack([sin, cos, -sin * dx - cos * dy], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)  # (B, S, S, 2)
@@ -89,7 +104,9 @@ def seen_through(x: Tensor, view: View, *, black: Tensor | None = None) -> Tenso
 
 
 def graded(model: FerModel) -> FerModel:
-    """Return the network; one that decides by votes (ESR) is switched to the mean of its branches' probabilities, which have degrees."""
+    """Return the network; one that decides by votes (ESR) is switched to the mean of its branches' probabilities,
+    which have degrees.
+    """
     if getattr(model, "decision", None) == "plurality":
         model.decision = "mean"  # type: ignore[assignment]
     return model
@@ -120,7 +137,9 @@ def _logits(
             part = slice(i, i + batch_size)
             x = prepare_for(net, pictures[part]).to(device_of(net))  # (B, C, S, S)
             copies = (seen_through(x, View(*(entry[part] for entry in view)), black=black) for view in views)
-            batches.append(torch.stack([_checked(model(copy.to(precision_of(net))), len(x), net) for copy in copies]).cpu())
+            batches.append(
+                torch.stack([_checked(model(copy.to(precision_of(net))), len(x), net) for copy in copies]).cpu()
+            )
     return batches
 
 
@@ -139,18 +158,21 @@ def predict_probabilities(
     With test-time augmentation they are the mean over several copies of each picture, at the network's own size:
 
     - "flip": the picture and its mirror image.
-    - "flip_shift": these two, and each moved by 1/24 of its side (two pixels of 48) to the left, right, top and bottom: 10 copies.
+    - "flip_shift": these two, and each moved by 1/24 of its side (two pixels of 48) to the left, right, top and bottom:
+      10 copies.
     - "flip_rotate": these two, and each turned by 10 degrees to either side: 6 copies. What such a motion lets in from
       outside is the edge of the picture, carried on.
-    - "resmasking_random_K": K random copies, and not the picture itself: mirrored with a chance of one half, turned by -30 to
-      30 degrees, black outside. What the Residual Masking Network's released code does in its tests, K being 10 at the end of
-      a training (main_fer2013.py) and 8 in the files the ensemble is made of (script/gen_results.py, both @9141618); the paper
-      does not mention it. The result depends on `seed`, which belongs to the result as the name does.
+    - "resmasking_random_K": K random copies, and not the picture itself: mirrored with a chance of one half, turned by
+      -30 to 30 degrees, black outside. What the Residual Masking Network's released code does in its tests, K being 10
+      at the end of a training (main_fer2013.py) and 8 in the files the ensemble is made of (script/gen_results.py, both
+      @9141618); the paper does not mention it. The result depends on `seed`, which belongs to the result as the name
+      does.
 
     Args:
         model: any network of `create_model`; it brings its own preprocessing. Any other module that gives logits (B, K)
             will do once it has the attributes input_size, mean, std and colour (see `FerModel`). It may be wrapped by
-            DataParallel or torch.compile, and computes in its own precision. Every submodule is left in the mode it was in.
+            DataParallel or torch.compile, and computes in its own precision. Every submodule is left in the mode it was
+            in.
         images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, not normalised, or whatever else
             `ferkit.data.transforms.as_batch` takes: one picture, a PIL image, a path, a list.
         batch_size: pictures at a time.

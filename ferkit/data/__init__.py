@@ -1,4 +1,6 @@
-"""Data sets as FaceSets: FER2013, FER+, RAF-DB, AffectNet, ExpW, folders of one's own, synthetic faces; splits that do not leak."""
+"""Data sets as FaceSets: FER2013, FER+, RAF-DB, AffectNet, ExpW, folders of one's own, synthetic faces;
+splits that do not leak.
+"""
 
 from __future__ import annotations
 

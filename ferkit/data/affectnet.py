@@ -1,7 +1,7 @@
 """AffectNet with 7 or 8 classes: the csv release with full photographs, and the npy release of 2021 with cut faces.
 
-Mollahosseini, Hasani, Mahoor, "AffectNet: A Database for Facial Expression, Valence, and Arousal Computing in the Wild",
-IEEE Transactions on Affective Computing 10(1), 2019 (arXiv 1708.03985). How to get it: data/README.md.
+Mollahosseini, Hasani, Mahoor, "AffectNet: A Database for Facial Expression, Valence, and Arousal Computing in the
+Wild", IEEE Transactions on Affective Computing 10(1), 2019 (arXiv 1708.03985). How to get it: data/README.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from ferkit.data.faceset import FaceSet
 from ferkit.data.io import lists
 from ferkit.data.io.pictures import Listing, missing_rows, store
 
-#: Images per class, in AffectNet's order: manually labelled training images as commonly counted, 500 each for validation.
+#: Images per class, in AffectNet's order: manually labelled training images as commonly counted, 500 each for
+#: validation.
 OFFICIAL_COUNTS = {"train": (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750), "test": (500,) * 8}
 
 
@@ -48,9 +49,9 @@ def load_affectnet(
 
     Returns:
         FaceSet of (N, 3, size, size) RGB images in AffectNet's order of classes; `extras` holds `valence` and `arousal`
-        (float32, -1 to 1) and `file`. Splits: `train`, and `test` for the public validation set of 500 images per class,
-        which papers report on since the true test set was never published; nothing may be selected on it. Rows with labels
-        8 to 10 (none, uncertain, no face) are left out.
+        (float32, -1 to 1) and `file`. Splits: `train`, and `test` for the public validation set of 500 images per
+        class, which papers report on since the true test set was never published; nothing may be selected on it. Rows
+        with labels 8 to 10 (none, uncertain, no face) are left out.
 
     Raises:
         FileNotFoundError: where there is nothing to read, or a picture is missing.
@@ -64,12 +65,14 @@ def load_affectnet(
         table = read_csv_release(root, align)
     elif lists.first_folder(root, ("train_set", "val_set")):
         if margin:
-            raise ValueError(f"Expected margin=0 for the npy release, whose pictures are cut already, found {margin!r}.")
+            raise ValueError(
+                f"Expected margin=0 for the npy release, whose pictures are cut already, found {margin!r}."
+            )
         table = read_npy_release(root)
     else:
         raise FileNotFoundError(
-            f"Expected AffectNet in {root}: training.csv and validation.csv, or train_set/ and val_set/ with images/ and "
-            "annotations/; found neither. data/README.md shows the layouts."
+            f"Expected AffectNet in {root}: training.csv and validation.csv, or train_set/ and val_set/ with images/ "
+            "and annotations/; found neither. data/README.md shows the layouts."
         )
     rows = np.flatnonzero(table.labels < classes)
     if not len(rows):
@@ -77,7 +80,9 @@ def load_affectnet(
     listing = _listing(table, rows, align=False)
     there = missing_rows(listing, missing)
     dropped, rows = len(rows) - len(there), rows[there]
-    faces = store("affectnet", _listing(table, rows, align=align), size=size, margin=margin, workers=workers, progress=progress)
+    faces = store(
+        "affectnet", _listing(table, rows, align=align), size=size, margin=margin, workers=workers, progress=progress
+    )
     codes, split = table.labels[rows].astype(np.int64), table.split[rows]
     extras = {
         "valence": table.valence[rows].astype(np.float32),
@@ -108,7 +113,10 @@ def _listing(table: Table, rows: np.ndarray, *, align: bool) -> Listing:
         points = table.landmarks[rows]
         absent = np.flatnonzero(~np.isfinite(points).all((1, 2)))
         if len(absent):
-            raise ValueError(f"{places[absent[0]]}: expected 68 landmarks for align=True, found none; {len(absent):,} rows lack them.")
+            raise ValueError(
+                f"{places[absent[0]]}: expected 68 landmarks for align=True, found none; "
+                f"{len(absent):,} rows lack them."
+            )
         landmarks = points
     return Listing(
         root=table.root,

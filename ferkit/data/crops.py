@@ -1,4 +1,6 @@
-"""Photographs to aligned faces in files: what `load_folder(..., crop="face")` does, kept to be looked at and used elsewhere."""
+"""Photographs to aligned faces in files: what `load_folder(..., crop="face")` does,
+kept to be looked at and used elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,21 @@ class Cropped(NamedTuple):
     broken: list[str]
 
 
-def crop_pictures(source: str | os.PathLike[str], target: str | os.PathLike[str], *, size: int = 224, margin: float = 0.0, progress: bool = True) -> Cropped:
-    """Cut the largest face out of every picture below a folder, or out of one picture, and write it as PNG below another.
+def crop_pictures(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    size: int = 224,
+    margin: float = 0.0,
+    progress: bool = True,
+) -> Cropped:
+    """Cut the largest face out of every picture below a folder, or out of one picture,
+    and write it as PNG below another.
 
     Args:
         source: a picture, or a folder whose folders are kept, so that splits and classes stay what they are.
-        target: folder for the faces, made if need be; a face that is there already is not made again, so that an interrupted
-            call goes on.
+        target: folder for the faces, made if need be; a face that is there already is not made again, so that an
+            interrupted call goes on.
         size: side of the faces in pixels.
         margin: added on each side, as a part of the side; 0 frames a face as FER2013 does.
         progress: show a bar where it takes more than two seconds.
@@ -44,9 +54,15 @@ def crop_pictures(source: str | os.PathLike[str], target: str | os.PathLike[str]
     files = [start.name] if start.is_file() else _pictures(start)
     root = start.parent if start.is_file() else start
     if not files:
-        raise FileNotFoundError(f"Expected a picture or a folder of pictures ({', '.join(IMAGES)}) at {start}, found {'none in it' if start.exists() else 'nothing there'}.")
+        raise FileNotFoundError(
+            f"Expected a picture or a folder of pictures ({', '.join(IMAGES)}) at {start}, found "
+            f"{'none in it' if start.exists() else 'nothing there'}."
+        )
     if start.is_dir() and goal.resolve().is_relative_to(start.resolve()):
-        raise ValueError(f"Expected a folder for the faces outside of {start}, found {goal}; they would be taken for pictures of the set.")
+        raise ValueError(
+            f"Expected a folder for the faces outside of {start}, found {goal}; they would be taken for "
+            "pictures of the set."
+        )
     done = Cropped([], [], [], [])
     stems = Counter(os.path.splitext(name)[0] for name in files)  # a.jpg and a.png are two pictures
     for name in tqdm(files, desc="cutting out faces", unit="image", delay=2, disable=None if progress else True):
@@ -75,5 +91,7 @@ def _pictures(root: Path) -> list[str]:
     for inner, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         below = Path(os.path.relpath(inner, root))
-        found += [(below / name).as_posix() for name in sorted(names) if name.lower().endswith(IMAGES) and not is_hidden(name)]
+        found += [
+            (below / name).as_posix() for name in sorted(names) if name.lower().endswith(IMAGES) and not is_hidden(name)
+        ]
     return found

@@ -1,7 +1,8 @@
-"""Fetching a data set whose terms allow it, after it was asked for: taken up after an interruption, checked, then put in place.
+"""Fetching a data set whose terms allow it, after it was asked for: taken up after an interruption, checked,
+then put in place.
 
-A file arrives in `.partial` beside its place, is compared with its checksum there, and is moved under its name only then; so a
-folder never holds half a file under a good name, and what is there already is never replaced.
+A file arrives in `.partial` beside its place, is compared with its checksum there, and is moved under its name only
+then; so a folder never holds half a file under a good name, and what is there already is never replaced.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ def plan(name: str, folder: str | os.PathLike[str], *, origin: str | None = None
     Args:
         name: of the data set, as in `ferkit.data.list_datasets()`.
         folder: where it shall lie.
-        origin: "hf:OWNER/NAME" or "hf:OWNER/NAME@REVISION", a data set repository at Hugging Face, for `folder` and for copies of
-            FER2013 that others have put there; default: the source in `ferkit.data.sources`. The size of such a repository is
-            asked of it here.
+        origin: "hf:OWNER/NAME" or "hf:OWNER/NAME@REVISION", a data set repository at Hugging Face, for `folder` and for
+            copies of FER2013 that others have put there; default: the source in `ferkit.data.sources`. The size of such
+            a repository is asked of it here.
         progress: show bars.
 
     Raises:
@@ -57,7 +58,10 @@ def plan(name: str, folder: str | os.PathLike[str], *, origin: str | None = None
     """
     entry, target = sources.source(name), Path(folder).expanduser()
     if not entry.get:
-        raise ValueError(f"Expected a data set that may be fetched, found {name}: {entry.terms}. Get it yourself ({entry.how}): {entry.where}")
+        raise ValueError(
+            f"Expected a data set that may be fetched, found {name}: {entry.terms}. Get it yourself "
+            f"({entry.how}): {entry.where}"
+        )
     if target.exists() and not target.is_dir():
         raise ValueError(f"Expected a folder to put {entry.title} into, found a file at {target}.")
     if origin is not None:
@@ -70,21 +74,40 @@ def plan(name: str, folder: str | os.PathLike[str], *, origin: str | None = None
         size = sum(file.size for file in files)
         return Plan(
             f"https://huggingface.co/datasets/{repository} at {commit}: {len(files):,} files",
-            entry.terms if name == "folder" else f"{entry.terms}; this copy was put there by {repository.split('/')[0]}, who answers for it",
+            entry.terms
+            if name == "folder"
+            else f"{entry.terms}; this copy was put there by {repository.split('/')[0]}, who answers for it",
             f"{size / 1e6:,.1f} MB",
             lambda: _hub(repository, commit, files, target, progress),
         )
     if entry.get == "hf":
         raise ValueError(f"Expected --from hf:OWNER/NAME for {name}, found none: it has no source of its own.")
     if entry.get == "kaggle":
-        return Plan(f"{entry.where} (kagglehub, with your account)", f"{entry.terms}; accept them there first", entry.size, lambda: _contest(target))
-    return Plan(sources.VOTES_URL, entry.terms, entry.size, lambda: [fetch_file(sources.VOTES_URL, target / VOTES_NAME, sources.VOTES_SHA256, progress=progress)])
+        return Plan(
+            f"{entry.where} (kagglehub, with your account)",
+            f"{entry.terms}; accept them there first",
+            entry.size,
+            lambda: _contest(target),
+        )
+    return Plan(
+        sources.VOTES_URL,
+        entry.terms,
+        entry.size,
+        lambda: [fetch_file(sources.VOTES_URL, target / VOTES_NAME, sources.VOTES_SHA256, progress=progress)],
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- plain addresses
+# ------------------------------------------------------------------------------------------------------ plain addresses
 
 
-def fetch_file(url: str, target: Path, right: str | Callable[[Path], bool], *, headers: dict[str, str] | None = None, progress: bool = True) -> Path:
+def fetch_file(
+    url: str,
+    target: Path,
+    right: str | Callable[[Path], bool],
+    *,
+    headers: dict[str, str] | None = None,
+    progress: bool = True,
+) -> Path:
     """Fetch a file; what an interrupted call left is taken up.
 
     Args:
@@ -111,7 +134,17 @@ def fetch_file(url: str, target: Path, right: str | Callable[[Path], bool], *, h
             if answer.status != 206:  # the server begins anew, whatever was asked
                 have = 0
             total = have + int(answer.headers.get("Content-Length") or 0)
-            with part.open("ab" if have else "wb") as stream, tqdm(total=total or None, initial=have, desc=target.name, unit="B", unit_scale=True, disable=None if progress else True) as bar:
+            with (
+                part.open("ab" if have else "wb") as stream,
+                tqdm(
+                    total=total or None,
+                    initial=have,
+                    desc=target.name,
+                    unit="B",
+                    unit_scale=True,
+                    disable=None if progress else True,
+                ) as bar,
+            ):
                 while data := answer.read(_CHUNK):
                     stream.write(data)
                     bar.update(len(data))
@@ -119,18 +152,29 @@ def fetch_file(url: str, target: Path, right: str | Callable[[Path], bool], *, h
             raise OSError(f"the connection ended after {part.stat().st_size:,} of {total:,} bytes")
     except urllib.error.HTTPError as error:
         if error.code != 416:  # the whole file is here already
-            raise OSError(f"Expected {target.name} from {url}, found: {error}. Check the address, or try later.") from None
+            raise OSError(
+                f"Expected {target.name} from {url}, found: {error}. Check the address, or try later."
+            ) from None
     except OSError as error:
-        raise OSError(f"Expected {target.name} from {url}, but {error}; what arrived is kept, and the same call goes on from there.") from None
+        raise OSError(
+            f"Expected {target.name} from {url}, but {error}; what arrived is kept, and the same call "
+            "goes on from there."
+        ) from None
     if not good(part):
         part.unlink()
-        raise ValueError(f"Expected {target.name} with the known checksum, found another; what arrived was removed. Try again; if it stays so, the source has changed.")
+        raise ValueError(
+            f"Expected {target.name} with the known checksum, found another; what arrived was removed. Try again; if "
+            "it stays so, the source has changed."
+        )
     return _settle(part, target)
 
 
 def _kept(target: Path, same: bool) -> Path:
     if not same:
-        raise FileExistsError(f"Expected no other file at {target}, found one of other content; nothing is replaced. Move it away, or choose another folder.")
+        raise FileExistsError(
+            f"Expected no other file at {target}, found one of other content; nothing is replaced. Move it away, or "
+            "choose another folder."
+        )
     return target
 
 
@@ -141,7 +185,7 @@ def _settle(part: Path, target: Path) -> Path:
     return target
 
 
-# ---------------------------------------------------------------------------------------------------------------- Hugging Face
+# --------------------------------------------------------------------------------------------------------- Hugging Face
 
 
 class _File(NamedTuple):
@@ -157,7 +201,9 @@ def _hub_files(repository: str, revision: str | None) -> tuple[list[_File], str]
     try:
         info = hub.HfApi().dataset_info(repository, revision=revision, files_metadata=True)
     except (hub.errors.HfHubHTTPError, OSError) as error:
-        raise OSError(f"Expected the data set {repository} at Hugging Face, but {_line(error)}; check name, revision and login.") from None
+        raise OSError(
+            f"Expected the data set {repository} at Hugging Face, but {_line(error)}; check name, revision and login."
+        ) from None
     files = []
     for entry in info.siblings or []:
         try:
@@ -172,7 +218,9 @@ def _hub_files(repository: str, revision: str | None) -> tuple[list[_File], str]
 
 
 def _hub(repository: str, commit: str, files: Sequence[_File], target: Path, progress: bool) -> list[Path]:
-    """Fetch the files of a repository. huggingface_hub itself (2.4) keeps nothing of a file that was interrupted, so it only tells the addresses."""
+    """Fetch the files of a repository. huggingface_hub itself (2.4) keeps nothing of a file that was interrupted,
+    so it only tells the addresses.
+    """
     hub = _module("huggingface_hub")
     done = []
     for file in files:
@@ -183,9 +231,13 @@ def _hub(repository: str, commit: str, files: Sequence[_File], target: Path, pro
             try:
                 place = hub.get_hf_file_metadata(address).location
             except (hub.errors.HfHubHTTPError, OSError) as error:
-                raise OSError(f"Expected {file.name} of {repository}, but {_line(error)}; the same call goes on from there.") from None
+                raise OSError(
+                    f"Expected {file.name} of {repository}, but {_line(error)}; the same call goes on from there."
+                ) from None
             if urlsplit(place).netloc == urlsplit(address).netloc:  # a login is for nobody else
-                login = {key: value for key, value in hub.utils.build_hf_headers().items() if key.lower() == "authorization"}
+                login = {
+                    key: value for key, value in hub.utils.build_hf_headers().items() if key.lower() == "authorization"
+                }
         done.append(fetch_file(place, goal, partial(_same, file=file), headers=login, progress=progress))
     return done
 
@@ -197,22 +249,30 @@ def _same(path: Path, file: _File) -> bool:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == file.digest
 
 
-# ---------------------------------------------------------------------------------------------------------------------- Kaggle
+# --------------------------------------------------------------------------------------------------------------- Kaggle
 
 
 def _contest(target: Path) -> list[Path]:
-    """Let kagglehub fetch the contest's files into its own cache (it goes on after interruptions), count, and copy the csv."""
+    """Let kagglehub fetch the contest's files into its own cache (it goes on after interruptions), count,
+    and copy the csv.
+    """
     hub = _module("kagglehub")
     try:
         folder = Path(hub.competition_download(sources.CONTEST))
     except Exception as error:  # kagglehub raises classes of several packages
-        raise OSError(f"Expected the contest's files from Kaggle, but {_line(error)}; log in (kagglehub.login()) and accept the rules at {sources.source('fer2013').where}") from None
+        raise OSError(
+            f"Expected the contest's files from Kaggle, but {_line(error)}; log in (kagglehub.login()) and accept "
+            f"the rules at {sources.source('fer2013').where}"
+        ) from None
     csv = fer2013.find_source(folder)
     faces = fer2013.load_fer2013(csv)
     names = labels.order("fer2013")
     found = {split: tuple(faces.select(split).counts()[name] for name in names) for split in faces.splits()}
     if found != fer2013.OFFICIAL_COUNTS:
-        raise ValueError(f"Expected FER2013 with the published counts in {csv}, found {faces.splits()}; nothing was put into {target}. See python -m ferkit doctor {csv}")
+        raise ValueError(
+            f"Expected FER2013 with the published counts in {csv}, found {faces.splits()}; nothing was put into "
+            f"{target}. See python -m ferkit doctor {csv}"
+        )
     goal = target / csv.name
     if goal.exists():
         return [_kept(goal, sha256(goal) == sha256(csv))]
@@ -228,7 +288,9 @@ def _module(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise ImportError(f'Expected the package {name}, which fetches data sets, found none; pip install "ferkit[datasets]".') from None
+        raise ImportError(
+            f'Expected the package {name}, which fetches data sets, found none; pip install "ferkit[datasets]".'
+        ) from None
 
 
 def _line(error: Exception) -> str:

@@ -65,13 +65,13 @@ def load_expw(
         margin: part of the box that is added on each side.
         split: the rule that makes the split file if there is none yet. "by_photo": 70 % train, 10 % validation and 20 %
             test of each class, all faces of one photograph on one side. "resemotenet": as the counts in ResEmoteNet's
-            Table II imply, of each class floor(0.7 n) faces train, ceil(0.33 h) of the other h test, the rest validation,
-            faces of one photograph wherever they fall; the paper's own lists were not published, and its Surprise has one
-            more training face than the rule.
+            Table II imply, of each class floor(0.7 n) faces train, ceil(0.33 h) of the other h test, the rest
+            validation, faces of one photograph wherever they fall; the paper's own lists were not published, and its
+            Surprise has one more training face than the rule.
         seed: decides which faces.
-        split_file: csv with image_name, face_id and split. One that exists is used, whatever `split` and `seed` say, and
-            must name exactly the listed faces; otherwise it is written. Default: a file in the cache folder, named after
-            rule, seed and list. Publish it with a result: accuracies on other splits cannot be compared.
+        split_file: csv with image_name, face_id and split. One that exists is used, whatever `split` and `seed` say,
+            and must name exactly the listed faces; otherwise it is written. Default: a file in the cache folder, named
+            after rule, seed and list. Publish it with a result: accuracies on other splits cannot be compared.
         min_confidence: faces whose box has less are left out, after the split.
         missing: "error", or "drop" to leave out faces whose photographs are not there.
         workers: threads that decode; default one per processor, eight at most.
@@ -79,7 +79,8 @@ def load_expw(
 
     Returns:
         FaceSet of (N, 3, size, size) RGB images, `names` in ExpW's own order, splits `train`, `validation`, `test`;
-        `extras` holds `confidence` of the box (float32), `file` and `face_id`. `source` has the sha256 of the split file.
+        `extras` holds `confidence` of the box (float32), `file` and `face_id`. `source` has the sha256 of the split
+        file.
 
     Raises:
         FileNotFoundError: where there is nothing to read, or a photograph is missing.
@@ -90,23 +91,44 @@ def load_expw(
     root = lists.find_folder(path, "FERKIT_EXPW", "expw", "ExpW")
     listed = lists.first_file(root, LIST_NAMES)
     if listed is None:
-        raise FileNotFoundError(f"Expected label/label.lst or label.lst in {root}, found neither. data/README.md shows the layout.")
+        raise FileNotFoundError(
+            f"Expected label/label.lst or label.lst in {root}, found neither. data/README.md shows the layout."
+        )
     base = listed.parent.parent if listed.parent.name == "label" else listed.parent
     pictures = lists.first_folder(base, PICTURE_FOLDERS)
     if pictures is None:
-        raise FileNotFoundError(f"Expected the photographs in {base / PICTURE_FOLDERS[0]} or {base / 'image'}, found neither; unpack them there.")
+        raise FileNotFoundError(
+            f"Expected the photographs in {base / PICTURE_FOLDERS[0]} or {base / 'image'}, found neither; "
+            "unpack them there."
+        )
     rows = read_list(listed)
-    file = Path(split_file) if split_file is not None else cache_folder() / f"expw-split-{split}-{seed}-{sha256(listed)[:16]}.csv"
+    file = (
+        Path(split_file)
+        if split_file is not None
+        else cache_folder() / f"expw-split-{split}-{seed}-{sha256(listed)[:16]}.csv"
+    )
     if not file.is_file():
         _write_split(file, rows, _by_photo(rows, seed) if split == "by_photo" else _resemotenet(rows.labels, seed))
     sides, split_sha256 = _read_split(file, rows)
     kept = np.flatnonzero(rows.confidence >= min_confidence)
     if not len(kept):
-        raise ValueError(f"Expected faces with a confidence of {min_confidence:g} or more in {listed.name}, found none.")
+        raise ValueError(
+            f"Expected faces with a confidence of {min_confidence:g} or more in {listed.name}, found none."
+        )
     there = missing_rows(_listing(pictures, rows, kept, listed.name), missing)
     dropped, kept = len(kept) - len(there), kept[there]
-    faces = store("expw", _listing(pictures, rows, kept, listed.name), size=size, margin=margin, workers=workers, progress=progress)
-    note = f"{listed.name}; split {file.name}, sha256 {split_sha256[:16]}{f'; {dropped} faces without photograph left out' if dropped else ''}"
+    faces = store(
+        "expw",
+        _listing(pictures, rows, kept, listed.name),
+        size=size,
+        margin=margin,
+        workers=workers,
+        progress=progress,
+    )
+    note = (
+        f"{listed.name}; split {file.name}, sha256 "
+        f"{split_sha256[:16]}{f'; {dropped} faces without photograph left out' if dropped else ''}"
+    )
     return FaceSet(
         images=faces.images,
         labels=rows.labels[kept],
@@ -134,7 +156,9 @@ def _listing(pictures: Path, rows: Listed, kept: np.ndarray, name: str) -> Listi
 
 
 def read_list(path: Path, faults: list[str] | None = None) -> Listed:
-    """Read lines "image_name face_id top left right bottom confidence label"; a wrong row raises, or is left out and added to `faults`."""
+    """Read lines "image_name face_id top left right bottom confidence label"; a wrong row raises,
+    or is left out and added to `faults`.
+    """
     files: list[str] = []
     face_ids: list[int] = []
     lines: list[int] = []
@@ -147,9 +171,14 @@ def read_list(path: Path, faults: list[str] | None = None) -> Listed:
                 raise ValueError(f"expected 8 fields ({' '.join(FIELDS)}), found {len(fields)}")
             name = lists.picture_name(fields[0])
             face = lists.whole_number(fields[1], "a face_id", 0, 10**6)
-            top, left, right, bottom = (lists.number(value, f"{what} of the box") for what, value in zip(FIELDS[2:6], fields[2:6], strict=True))
+            top, left, right, bottom = (
+                lists.number(value, f"{what} of the box") for what, value in zip(FIELDS[2:6], fields[2:6], strict=True)
+            )
             if right <= left or bottom <= top:
-                raise ValueError(f"expected a box with top < bottom and left < right, found top {top:g}, left {left:g}, right {right:g}, bottom {bottom:g}")
+                raise ValueError(
+                    f"expected a box with top < bottom and left < right, found top {top:g}, left {left:g}, right "
+                    f"{right:g}, bottom {bottom:g}"
+                )
             confidence = lists.number(fields[6], "the confidence")
             label = lists.whole_number(fields[7], "a label", 0, 6)
             if (name, face) in seen:
@@ -176,12 +205,17 @@ def _resemotenet(codes: np.ndarray, seed: int) -> np.ndarray:
         rows = generator.permutation(np.flatnonzero(codes == code))
         train = 7 * len(rows) // 10
         test = -(-33 * (len(rows) - train) // 100)
-        sides[rows[:train]], sides[rows[train : train + test]], sides[rows[train + test :]] = "train", "test", "validation"
+        sides[rows[:train]], sides[rows[train : train + test]], sides[rows[train + test :]] = (
+            "train",
+            "test",
+            "validation",
+        )
     return sides
 
 
 def _by_photo(rows: Listed, seed: int) -> np.ndarray:
-    """Photographs, each counted as the class most of its faces have, go to 70 % train, 20 % test and 10 % validation."""
+    """Photographs, each counted as the class most of its faces have, go to 70 % train, 20 % test and 10 % validation.
+    """
     generator = np.random.default_rng(seed)
     photos, photo = np.unique(np.array(rows.files), return_inverse=True)
     votes = np.zeros((len(photos), 7), np.int64)
@@ -204,7 +238,9 @@ def _write_split(file: Path, rows: Listed, sides: np.ndarray) -> None:
         with replacing(file) as temporary:
             temporary.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
     except OSError as error:
-        raise OSError(f"Expected to write the split to {file}, but {error.strerror or error}; name a place with split_file=.") from None
+        raise OSError(
+            f"Expected to write the split to {file}, but {error.strerror or error}; name a place with split_file=."
+        ) from None
 
 
 def _read_split(file: Path, rows: Listed) -> tuple[np.ndarray, str]:
@@ -213,10 +249,15 @@ def _read_split(file: Path, rows: Listed) -> tuple[np.ndarray, str]:
     try:
         table = list(csv.reader(io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline="")))
     except csv.Error as error:
-        raise ValueError(f"Expected {file.name} as a csv, but it cannot be read ({error}); delete it to have it written anew.") from None
+        raise ValueError(
+            f"Expected {file.name} as a csv, but it cannot be read ({error}); delete it to have it written anew."
+        ) from None
     header = [name.strip() for name in table[0]] if table else []
     if header != ["image_name", "face_id", "split"]:
-        raise ValueError(f"Expected the columns image_name, face_id, split in {file.name}, found {', '.join(repr(name[:40]) for name in header[:5]) or 'nothing'}.")
+        raise ValueError(
+            f"Expected the columns image_name, face_id, split in {file.name}, found "
+            f"{', '.join(repr(name[:40]) for name in header[:5]) or 'nothing'}."
+        )
     wanted = {face: row for row, face in enumerate(zip(rows.files, rows.face_ids, strict=True))}
     sides = np.full(len(wanted), "", "<U10")
     for line, fields in enumerate(table[1:], 2):
@@ -227,7 +268,9 @@ def _read_split(file: Path, rows: Listed) -> tuple[np.ndarray, str]:
                 raise ValueError(f"expected three columns, found {len(fields)}")
             face = fields[0], lists.whole_number(fields[1], "a face_id", 0, 10**6)
             if face not in wanted:
-                raise ValueError(f"face {face[1]} of {face[0][:100]!r} is not in the label list; the split is of another list")
+                raise ValueError(
+                    f"face {face[1]} of {face[0][:100]!r} is not in the label list; the split is of another list"
+                )
             if fields[2] not in _SPLITS:
                 raise ValueError(f"expected a split among {', '.join(_SPLITS)}, found {fields[2][:40]!r}")
             if sides[wanted[face]]:
@@ -239,6 +282,7 @@ def _read_split(file: Path, rows: Listed) -> tuple[np.ndarray, str]:
     if len(absent):
         row = int(absent[0])
         raise ValueError(
-            f"Expected a split for every face in {file.name}, found none for {len(absent):,}, first face {rows.face_ids[row]} of {rows.files[row]}."
+            f"Expected a split for every face in {file.name}, found none for {len(absent):,}, first face "
+            f"{rows.face_ids[row]} of {rows.files[row]}."
         )
     return sides, hashlib.sha256(data).hexdigest()

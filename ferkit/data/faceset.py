@@ -15,11 +15,12 @@ LAZY_BYTES = 1 << 28
 
 
 class Rows:
-    """Scattered rows of a memory map, read where they are indexed: AffectNet's training images would take 10 GB in memory.
+    """Scattered rows of a memory map, read where they are indexed:
+    AffectNet's training images would take 10 GB in memory.
 
-    It has what the project uses of an array: length, `shape`, `dtype`, `ndim`, `nbytes`, iteration, indices (whole numbers,
-    slices, arrays, masks, and tuples of them, whose first one is for the rows), and `np.asarray`. Every index gives an
-    ordinary array in memory; `at` gives rows of the rows without reading any.
+    It has what the project uses of an array: length, `shape`, `dtype`, `ndim`, `nbytes`, iteration, indices (whole
+    numbers, slices, arrays, masks, and tuples of them, whose first one is for the rows), and `np.asarray`. Every index
+    gives an ordinary array in memory; `at` gives rows of the rows without reading any.
     """
 
     def __init__(self, source: np.ndarray, rows: np.ndarray) -> None:
@@ -58,7 +59,8 @@ class Rows:
 
 
 def take_rows(images: np.ndarray | Rows, pick: slice | np.ndarray) -> np.ndarray:
-    """Return some of the images: a view for a slice, else a copy, or `Rows` where a memory map is scattered and large."""
+    """Return some of the images: a view for a slice, else a copy, or `Rows` where a memory map is scattered and large.
+    """
     if isinstance(images, Rows):
         return images.at(pick)
     if isinstance(pick, slice) or not isinstance(images, np.memmap):

@@ -185,11 +185,14 @@ def _code(text: str, known: dict[str, Code], what: str) -> Code:
 
 
 def _three_digits(text: bytes) -> bytes | None:
-    """Return the pixels in a text of numbers of at most three digits with single blanks between them, None for any other text.
+    """Return the pixels in a text of numbers of at most three digits with single blanks between them,
+    None for any other text.
 
-    Nearly every row is like this. All characters are looked at at once, which takes half the time of reading number by number.
+    Nearly every row is like this. All characters are looked at at once, which takes half the time of reading number by
+    number.
     """
-    digit = np.frombuffer(b"   " + text + b" ", np.uint8) - np.uint8(48)  # what is below "0" wraps around to a large number
+    # what is below "0" wraps around to a large number
+    digit = np.frombuffer(b"   " + text + b" ", np.uint8) - np.uint8(48)
     is_digit = digit < 10
     pairs = is_digit[:-1] & is_digit[1:]
     ends = np.flatnonzero(is_digit[3:-1] > is_digit[4:])

@@ -26,8 +26,8 @@ from ferkit.files import sha256
 MODES = ("majority", "probability", "multi_target")
 VOTES_NAME = "fer2013new.csv"
 _EMOTIONS = len(labels.order("ferplus"))
-# On the real files 68 % of the majorities agree with FER2013's label, and among any 80 neighbours at least 48 %; where rows
-# are shifted by one or shuffled, 18 % do, and among 80 neighbours at most 35 %.
+# On the real files 68 % of the majorities agree with FER2013's label, and among any 80 neighbours at least 48 %; where
+# rows are shifted by one or shuffled, 18 % do, and among 80 neighbours at most 35 %.
 LEAST_AGREEMENT, _WINDOW, _ENOUGH_ROWS = 0.42, 80, 200
 
 
@@ -75,7 +75,8 @@ def load_ferplus(
     if not source.is_file() or source.suffix == ".parquet":
         raise ValueError(
             "Expected FER2013 as the contest's csv, because FER+ is joined by row order, found "
-            f"{'parquet' if source.is_file() else 'a folder without it'} at {source}. data/README.md says how to get it."
+            f"{'parquet' if source.is_file() else 'a folder without it'} at {source}. data/README.md "
+            "says how to get it."
         )
     path = Path(votes_path).expanduser() if votes_path else source.parent / VOTES_NAME
     votes = read_votes(path)
@@ -221,8 +222,8 @@ def first_disagreement(codes: np.ndarray, names: Sequence[str], majority: np.nda
         names: what they mean, in label order.
         majority: (N,) labels of the votes in the order of FER+, -1 where there is none.
 
-    Rows that are shifted somewhere are found by looking at every run of 80 neighbours with a majority. Fewer than 200 rows with
-    a majority say too little.
+    Rows that are shifted somewhere are found by looking at every run of 80 neighbours with a majority. Fewer than 200
+    rows with a majority say too little.
     """
     rows = np.flatnonzero(majority >= 0)
     if len(rows) < _ENOUGH_ROWS:
@@ -233,7 +234,8 @@ def first_disagreement(codes: np.ndarray, names: Sequence[str], majority: np.nda
     low = np.flatnonzero(share < LEAST_AGREEMENT)
     if not len(low):
         return None
-    # a run of neighbours is low once about half of it does not belong, so what does not begins and ends in the middle of one
+    # a run of neighbours is low once about half of it does not belong, so what does not begins and ends in the middle
+    # of one
     last = low[np.flatnonzero(np.diff(low, append=len(agrees) + 2) > 1)[0]]
     start = 0 if low[0] == 0 else int(low[0]) + _WINDOW // 2
     stop = len(agrees) if last == len(share) - 1 else int(last) + _WINDOW // 2
@@ -246,6 +248,7 @@ def _check_order(faces: FaceSet, majority: np.ndarray, path: Path) -> None:
     if found is not None:
         row, share = found
         raise ValueError(
-            f"Expected most majorities of {path.name} to agree with FER2013's labels, found {share:.0%} from about data row {row + 1:,} on: "
-            f"the rows of {faces.source} are shifted there, or not in the contest's order. Use an unsorted, whole fer2013.csv or icml_face_data.csv."
+            f"Expected most majorities of {path.name} to agree with FER2013's labels, found {share:.0%} from about "
+            f"data row {row + 1:,} on: the rows of {faces.source} are shifted there, or not in the contest's order. "
+            "Use an unsorted, whole fer2013.csv or icml_face_data.csv."
         )

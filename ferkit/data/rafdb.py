@@ -1,7 +1,7 @@
 """RAF-DB, basic expressions: the official list with aligned or original pictures, or folders of one class each.
 
-Li, Deng, Du, "Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression Recognition in the Wild", CVPR
-2017: 15,339 photographs labelled by about 40 people each, seven classes. How to get it: data/README.md.
+Li, Deng, Du, "Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression Recognition in the Wild",
+CVPR 2017: 15,339 photographs labelled by about 40 people each, seven classes. How to get it: data/README.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _NAMES = labels.order("rafdb")
 
 
 class Listed(NamedTuple):
-    """Of each picture: file below the root, place for messages, label from 0, split, and its name in the official list."""
+    """Of each picture: file below the root, place for messages, label from 0, split, and its name in the official list.
+    """
 
     files: list[str]
     places: list[str]
@@ -58,7 +59,8 @@ def load_rafdb(
             `basic/`), or with `train/<class>/` and `test/<class>/`. Default: environment variable FERKIT_RAFDB, else
             `data/raw/rafdb`.
         size: side of the faces in pixels; the aligned pictures have 100.
-        images: "aligned", the data set's own aligned faces, or "original", the photographs they were cut from (list layout).
+        images: "aligned", the data set's own aligned faces, or "original", the photographs they were cut from (list
+            layout).
         align: with "original", bring the five landmarks of `Annotation/manual` to the template of
             `ferkit.faces.crop`; else the box of `Annotation/boundingbox` (left, top, right, bottom) is cut out.
         margin: part of the box that is added on each side; only for "original" without `align`.
@@ -76,14 +78,16 @@ def load_rafdb(
     Raises:
         FileNotFoundError: where there is nothing to read, or a picture is missing.
         ValueError: where the content is not RAF-DB. Also for folders 0 to 6 without `order`: released code uses both
-            RAF-DB's own order less one (0 surprise, 1 fear, ...) and AffectNet's (0 neutral, 1 happiness, ...; READMEs of
-            MA-Net and of DDAMFN), the numbers cannot tell which, and a wrong guess gives no error, only bad results.
+            RAF-DB's own order less one (0 surprise, 1 fear, ...) and AffectNet's (0 neutral, 1 happiness, ...; READMEs
+            of MA-Net and of DDAMFN), the numbers cannot tell which, and a wrong guess gives no error, only bad results.
     """
     root = lists.find_folder(path, "FERKIT_RAFDB", "rafdb", "RAF-DB")
     if images not in ("aligned", "original"):
         raise ValueError(f'Expected images="aligned" or images="original", found {images!r}.')
     if align and images == "aligned":
-        raise ValueError('Expected align=True with images="original" only: the aligned pictures have no landmarks of their own.')
+        raise ValueError(
+            'Expected align=True with images="original" only: the aligned pictures have no landmarks of their own.'
+        )
     listed = lists.first_file(root, LIST_NAMES)
     if listed is not None:
         if order is not None:
@@ -97,8 +101,8 @@ def load_rafdb(
         rows = _read_folders(tree, order)
     else:
         raise FileNotFoundError(
-            f"Expected RAF-DB in {root}: EmoLabel/list_patition_label.txt with Image/aligned/, or folders such as train/1; "
-            "found neither. data/README.md shows the layouts."
+            f"Expected RAF-DB in {root}: EmoLabel/list_patition_label.txt with Image/aligned/, or folders such as "
+            "train/1; found neither. data/README.md shows the layouts."
         )
     there = missing_rows(Listing(root=base, files=rows.files, place=rows.places.__getitem__), missing)
     dropped = len(rows.files) - len(there)
@@ -106,7 +110,9 @@ def load_rafdb(
     boxes = landmarks = None
     if images == "original":
         if align:
-            landmarks = np.stack([annotation(base, "manual", "manu_attri", name, 10).reshape(5, 2) for name in rows.names])
+            landmarks = np.stack(
+                [annotation(base, "manual", "manu_attri", name, 10).reshape(5, 2) for name in rows.names]
+            )
         else:
             boxes = np.stack([annotation(base, "boundingbox", "boundingbox", name, 4) for name in rows.names])
     listing = Listing(root=base, files=rows.files, place=rows.places.__getitem__, boxes=boxes, landmarks=landmarks)
@@ -125,7 +131,9 @@ def load_rafdb(
 
 
 def read_list(path: Path, images: str, faults: list[str] | None = None) -> Listed:
-    """Read lines such as "train_00001.jpg 5"; a row that is wrong raises ValueError, or is left out and added to `faults`."""
+    """Read lines such as "train_00001.jpg 5"; a row that is wrong raises ValueError,
+    or is left out and added to `faults`.
+    """
     rows = Listed([], [], [], [], [])
     seen: dict[str, int] = {}
     for line, text in lists.read_lines(path):
@@ -142,7 +150,9 @@ def read_list(path: Path, images: str, faults: list[str] | None = None) -> Liste
             if name in seen:
                 raise ValueError(f"{name} is in row {seen[name]} already; a picture has one label")
             if fields[1] == "0":
-                raise ValueError("expected a label from 1 to 7, found '0'; RAF-DB counts from 1, this list may have been renumbered")
+                raise ValueError(
+                    "expected a label from 1 to 7, found '0'; RAF-DB counts from 1, this list may have been renumbered"
+                )
             code = lists.whole_number(fields[1], "a label", 1, 7)
         except ValueError as error:
             lists.refuse(f"{path.name}, row {line}: {error}.", faults)
@@ -164,7 +174,8 @@ def annotation(base: Path, folder: str, ending: str, name: str, count: int) -> n
     file = base / "Annotation" / folder / f"{name}_{ending}.txt"
     if not file.is_file():
         raise FileNotFoundError(
-            f'Expected {file.relative_to(base).as_posix()} for images="original", found nothing there; copy the folder Annotation as well.'
+            f'Expected {file.relative_to(base).as_posix()} for images="original", found nothing there; copy the '
+            "folder Annotation as well."
         )
     words = [word for _, text in lists.read_lines(file) for word in text.split()]
     if len(words) < count:
@@ -197,10 +208,14 @@ def _read_folders(tree: dict[str, dict[str, list[str]]], order: str | Sequence[s
     return rows
 
 
-def _class_folders(classes: list[str], order: str | Sequence[str] | None, counts: dict[str, dict[str, int]]) -> dict[str, str]:
+def _class_folders(
+    classes: list[str], order: str | Sequence[str] | None, counts: dict[str, dict[str, int]]
+) -> dict[str, str]:
     """Return the emotion of each class folder."""
     if len(classes) != 7:
-        raise ValueError(f"Expected seven class folders in each split, found {len(classes)}: {', '.join(classes) or 'none'}.")
+        raise ValueError(
+            f"Expected seven class folders in each split, found {len(classes)}: {', '.join(classes) or 'none'}."
+        )
     if not any(name.isdigit() for name in classes):
         try:
             emotion = {name: labels.canonical(name) for name in classes}
@@ -217,11 +232,16 @@ def _class_folders(classes: list[str], order: str | Sequence[str] | None, counts
         fitting = [key for key in ("rafdb", "manet") if _fits(counts, labels.order(key))]
         hint = f'; the numbers of pictures are those of order="{fitting[0]}"' if len(fitting) == 1 else ""
         raise ValueError(
-            "Expected the order of the class folders 0 to 6 to be told, because two are in use: order=\"rafdb\" (0 surprise, 1 fear, "
-            "2 disgust, 3 happiness, 4 sadness, 5 anger, 6 neutral; RAF-DB's own labels less one) and order=\"manet\" (0 neutral, "
+            'Expected the order of the class folders 0 to 6 to be told, because two are in use: order="rafdb" (0 '
+            "surprise, 1 fear, 2 disgust, 3 happiness, 4 sadness, 5 anger, 6 neutral; RAF-DB's own labels less one) "
+            'and order="manet" (0 neutral, '
             f"1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger; MA-Net, DDAMFN){hint}."
         )
-    names = labels.order(order or "rafdb") if order is None or isinstance(order, str) else tuple(map(labels.canonical, order))
+    names = (
+        labels.order(order or "rafdb")
+        if order is None or isinstance(order, str)
+        else tuple(map(labels.canonical, order))
+    )
     if sorted(names) != sorted(_NAMES):
         raise ValueError(f"Expected an order of {', '.join(_NAMES)}, found {', '.join(names)}.")
     return dict(zip(classes, names, strict=True))

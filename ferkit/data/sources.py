@@ -36,8 +36,8 @@ class Source:
     get: str = ""
 
 
-#: The FER+ votes at the commit whose reader `ferkit.data.ferplus` follows. Bytes and digest are those of the copy behind all
-#: our numbers; line ends do not count.
+#: The FER+ votes at the commit whose reader `ferkit.data.ferplus` follows. Bytes and digest are those of the copy
+#: behind all our numbers; line ends do not count.
 VOTES_URL = "https://raw.githubusercontent.com/microsoft/FERPlus/06447e00c28cad602381a37bd66a37313b41a1ef/fer2013new.csv"
 VOTES_BYTES = 1_602_762
 VOTES_SHA256 = "9206e20d62f56475939f516847d61753e4860caeac9718b560129541b776fc2c"
@@ -129,5 +129,9 @@ def rows() -> list[tuple[str, ...]]:
 def markdown() -> str:
     """Return the table as Markdown, as it stands in data/README.md."""
     head, *body = rows()
-    lines = [head, ("---",) * len(head), *(tuple(f"<{cell}>" if "://" in cell[:9] else cell for cell in row) for row in body)]
+    lines = [
+        head,
+        ("---",) * len(head),
+        *(tuple(f"<{cell}>" if "://" in cell[:9] else cell for cell in row) for row in body),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

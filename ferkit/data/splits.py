@@ -135,9 +135,9 @@ def stratified_folds(faceset: FaceSet, folds: int, seed: int = 0) -> np.ndarray:
         seed: decides which image goes where.
 
     Returns:
-        (N,) int64, the fold of each image, 0 to folds - 1. Two folds differ by one image of a class at most, or by as many as
-        its most frequent copies: the largest groups are dealt first, each to the fold that has least of their class. Copies
-        with different labels count as the class that most of them have.
+        (N,) int64, the fold of each image, 0 to folds - 1. Two folds differ by one image of a class at most, or by as
+        many as its most frequent copies: the largest groups are dealt first, each to the fold that has least of their
+        class. Copies with different labels count as the class that most of them have.
 
     Raises:
         ValueError: fewer than two folds, or a class with fewer distinct images than folds.
@@ -151,7 +151,10 @@ def stratified_folds(faceset: FaceSet, folds: int, seed: int = 0) -> np.ndarray:
     for code, name in enumerate(faceset.names):
         mine = generator.permutation(np.flatnonzero(group_class == code))
         if 0 < len(mine) < folds:
-            raise ValueError(f"Expected {folds} distinct images of {name} at least, one for each fold, found {len(mine)}; ask for fewer folds.")
+            raise ValueError(
+                f"Expected {folds} distinct images of {name} at least, one for each fold, found {len(mine)}; "
+                "ask for fewer folds."
+            )
         dealt = [(0, int(total[fold]), fold) for fold in range(folds)]  # least of this class first, then least of all
         heapq.heapify(dealt)
         for candidate in mine[np.argsort(-group_size[mine], kind="stable")]:

@@ -1,8 +1,9 @@
-"""From pictures to network input: one deterministic `prepare`, and random augmentations named after the papers' recipes.
+"""From pictures to network input: one deterministic `prepare`,
+and random augmentations named after the papers' recipes.
 
-The two are kept apart on purpose. `prepare` is part of a network (its size, colour and normalisation travel with it), is
-the same in training and in use, and runs on whole batches. An augmentation only ever touches training pictures, one at a
-time, as uint8 and before `prepare` brings them to the network's size.
+The two are kept apart on purpose. `prepare` is part of a network (its size, colour and normalisation travel with it),
+is the same in training and in use, and runs on whole batches. An augmentation only ever touches training pictures, one
+at a time, as uint8 and before `prepare` brings them to the network's size.
 """
 
 from collections.abc import Callable
@@ -25,13 +26,13 @@ def as_batch(images: Any) -> Tensor:
     """Pictures, however they come, as one uint8 tensor (N, C, H, W) with 1 or 3 channels.
 
     Args:
-        images: pictures as an array or tensor (N, H, W), (N, C, H, W) or (N, H, W, C); one picture as (H, W), (H, W, C), a
-            PIL image, a path, the bytes of a file or a data URL; or a list of such single pictures, all of one size.
-            Channels are 1, 3 or 4; types are those of `ferkit.faces.read_picture`.
+        images: pictures as an array or tensor (N, H, W), (N, C, H, W) or (N, H, W, C); one picture as (H, W), (H, W,
+            C), a PIL image, a path, the bytes of a file or a data URL; or a list of such single pictures, all of one
+            size. Channels are 1, 3 or 4; types are those of `ferkit.faces.read_picture`.
 
     Raises:
-        ValueError: what is no picture, pictures of different sizes, or an array (3, H, W), which may be three grey pictures
-            or one in colour; one sentence.
+        ValueError: what is no picture, pictures of different sizes, or an array (3, H, W), which may be three grey
+            pictures or one in colour; one sentence.
         FileNotFoundError: no file at a path.
 
     """
@@ -51,7 +52,9 @@ def as_batch(images: Any) -> Tensor:
             f"say which by the shape {(1, *shape)} or {(3, 1, *shape[1:])}"
         )
     if len(shape) not in (3, 4) or (len(shape) == 4 and not last and shape[1] not in _CHANNELS) or 0 in shape[1:]:
-        raise ValueError(f"expected pictures (N, H, W), (N, C, H, W) or (N, H, W, C) with 1, 3 or 4 channels, found {shape}")
+        raise ValueError(
+            f"expected pictures (N, H, W), (N, C, H, W) or (N, H, W, C) with 1, 3 or 4 channels, found {shape}"
+        )
     if len(shape) == 4 and shape[-1 if last else 1] == 4 and len(images):
         return _joined([_one(image) for image in images])
     batch = _tensor(images)
@@ -59,7 +62,9 @@ def as_batch(images: Any) -> Tensor:
 
 
 def as_pictures(images: Any) -> np.ndarray | Tensor:
-    """Pictures to be taken in parts: those of a data set stay as they are, on the disk or not; all else is what `as_batch` makes of it."""
+    """Pictures to be taken in parts: those of a data set stay as they are, on the disk or not;
+    all else is what `as_batch` makes of it.
+    """
     if isinstance(images, np.ndarray | Tensor | Rows) and str(images.dtype).endswith("uint8"):
         grey = images.ndim == 3 and images.shape[0] != 3 and images.shape[2] not in _CHANNELS
         if grey or (images.ndim == 4 and images.shape[1] in (1, 3)):
@@ -80,8 +85,8 @@ def _joined(pictures: list[Tensor]) -> Tensor:
     sizes = list(dict.fromkeys(f"{picture.shape[1]}x{picture.shape[2]}" for picture in pictures))
     if len(sizes) > 1:
         raise ValueError(
-            f"expected pictures of one size, found {', '.join(sizes[:3])}{', ...' if len(sizes) > 3 else ''} (rows x columns); "
-            "cut or scale them to one (ferkit.faces.crop_face), or give them one at a time"
+            f"expected pictures of one size, found {', '.join(sizes[:3])}{', ...' if len(sizes) > 3 else ''} (rows x "
+            "columns); cut or scale them to one (ferkit.faces.crop_face), or give them one at a time"
         )
     if len({len(picture) for picture in pictures}) > 1:  # grey ones among colour
         pictures = [picture.expand(3, -1, -1) for picture in pictures]
@@ -107,8 +112,8 @@ def prepare(
     Resizing is bilinear with antialiasing, grey is ITU-R 601 luma, as PIL does both; then values are divided by 255 and
     normalised. `colour` "grey3" copies luma to three channels, "rgb" copies a grey picture, "grey" gives one channel.
 
-    What is (N, H, W) is N grey pictures here, also if N is 3, so that every part of a data set is read alike; for single
-    pictures and other forms see `as_batch`, which takes what this does not know.
+    What is (N, H, W) is N grey pictures here, also if N is 3, so that every part of a data set is read alike; for
+    single pictures and other forms see `as_batch`, which takes what this does not know.
     """
     if colour not in COLOURS:
         raise ValueError(f"no colour mode {colour!r}; known: {', '.join(COLOURS)}")
@@ -134,7 +139,9 @@ def _at_112() -> list[nn.Module]:
 
 
 def _diversity_rafdb(side: int) -> nn.Module:
-    """To the network's side, mirrored half of the time, at times turned and moved, at times a part hidden by ImageNet's mean colour."""
+    """To the network's side, mirrored half of the time, at times turned and moved,
+    at times a part hidden by ImageNet's mean colour.
+    """
     return v2.Compose(
         [
             v2.RGB(),
@@ -151,10 +158,11 @@ AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
     "none": lambda: v2.Identity(),
     # ResEmoteNet: paper section III, train_files/ResEmoteNet_train.py@fabbe680
     "resemotenet": lambda: v2.RandomHorizontalFlip(),
-    # Residual Masking Network: paper section IV-B ("flip, rotation in [-30, 30]"), utils/augmenters and dataset code @9141618:
-    # to 224 px first, whatever the network takes afterwards, so that turning blurs little; then mirrored with a chance of one
-    # half, and always turned, by any angle, black outside (fill=None; 0 would darken the edge twice). The enlarged picture
-    # makes it some 1.5 ms a picture instead of 0.1 at 48 px; small networks that cannot afford this have "mild".
+    # Residual Masking Network: paper section IV-B ("flip, rotation in [-30, 30]"), utils/augmenters and dataset code
+    # @9141618: to 224 px first, whatever the network takes afterwards, so that turning blurs little; then mirrored with
+    # a chance of one half, and always turned, by any angle, black outside (fill=None; 0 would darken the edge twice).
+    # The enlarged picture makes it some 1.5 ms a picture instead of 0.1 at 48 px; small networks that cannot afford
+    # this have "mild".
     "resmasking": lambda: v2.Compose(
         [
             v2.Resize((224, 224), interpolation=v2.InterpolationMode.BILINEAR),
@@ -162,8 +170,9 @@ AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
             v2.RandomRotation(30, interpolation=v2.InterpolationMode.BILINEAR, fill=None),
         ]
     ),
-    # LFNSB: main.py@caf8fad on RAF-DB, whose kinds are those of the paper's section 3.2 and whose values the paper leaves out; fill and
-    # interpolation (nearest) are torchvision's defaults. There a hole is 0 after normalisation, which is ImageNet's mean colour.
+    # LFNSB: main.py@caf8fad on RAF-DB, whose kinds are those of the paper's section 3.2 and whose values the paper
+    # leaves out; fill and interpolation (nearest) are torchvision's defaults. There a hole is 0 after normalisation,
+    # which is ImageNet's mean colour.
     "lfnsb_rafdb": lambda: v2.Compose(
         [
             *_at_112(),
@@ -179,12 +188,15 @@ AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
             v2.RandomErasing(value=IMAGENET_MEAN_COLOUR),
         ]
     ),
-    # ESR and its diversified version on AffectNet and FER+: model/ml/esr_9.py@5980cbf of the ESR repository, esr_affectnet.py@808a02a
+    # ESR and its diversified version on AffectNet and FER+: model/ml/esr_9.py@5980cbf of the ESR repository,
+    # esr_affectnet.py@808a02a
     "esr": lambda: v2.Compose(
         [
             v2.ColorJitter(brightness=0.5, contrast=0.5),
             v2.RandomHorizontalFlip(),
-            v2.RandomAffine(degrees=30, translate=(0.1, 0.1), scale=(1.0, 1.25), interpolation=v2.InterpolationMode.BILINEAR),
+            v2.RandomAffine(
+                degrees=30, translate=(0.1, 0.1), scale=(1.0, 1.25), interpolation=v2.InterpolationMode.BILINEAR
+            ),
         ]
     ),
     # The diversified networks on RAF-DB: esr_rafdb.py and manet_rafdb.py@808a02a, at their sides of 96 and 224 px
@@ -196,7 +208,9 @@ AUGMENTATIONS: dict[str, Callable[[], nn.Module]] = {
     "mild": lambda: v2.Compose(
         [
             v2.RandomHorizontalFlip(),
-            v2.RandomAffine(degrees=10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR),
+            v2.RandomAffine(
+                degrees=10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=v2.InterpolationMode.BILINEAR
+            ),
             v2.ColorJitter(brightness=0.2, contrast=0.2),
         ]
     ),

@@ -1,4 +1,6 @@
-"""Is this machine ready, and is this copy of a data set right? `examine` says what lies at a path and all that is wrong with it.
+"""Is this machine ready, and is this copy of a data set right?
+
+`examine` says what lies at a path and all that is wrong with it.
 
     python -m ferkit doctor data/raw/rafdb
 
@@ -15,7 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["SETS", "SEVERITIES", "Finding", "NotRecognised", "Report", "examine"]
 
-_HOMES = {"examine": "examination", "SEVERITIES": "report", "Finding": "report", "Report": "report", "SETS": "survey", "NotRecognised": "survey"}
+_HOMES = {
+    "examine": "examination",
+    "SEVERITIES": "report",
+    "Finding": "report",
+    "Report": "report",
+    "SETS": "survey",
+    "NotRecognised": "survey",
+}
 
 
 def __getattr__(name: str) -> Any:

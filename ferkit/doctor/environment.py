@@ -46,7 +46,11 @@ class EnvironmentReport:
 
     def __str__(self) -> str:
         bad = sum(not check.ok for check in self.checks)
-        verdict = "Everything the notebooks need is here." if self.ok else f"{bad} of {len(self.checks)} checks failed; see the fixes."
+        verdict = (
+            "Everything the notebooks need is here."
+            if self.ok
+            else f"{bad} of {len(self.checks)} checks failed; see the fixes."
+        )
         return "\n".join([*(str(check) for check in self.checks), verdict])
 
     __repr__ = __str__
@@ -81,7 +85,9 @@ def _requirements(extras: tuple[str, ...]) -> list[Requirement]:
     for text in metadata.requires("ferkit") or []:
         requirement = Requirement(text)
         marker = requirement.marker
-        if requirement.name != "ferkit" and (marker is None or any(marker.evaluate({"extra": e}) for e in ("", *extras))):
+        if requirement.name != "ferkit" and (
+            marker is None or any(marker.evaluate({"extra": e}) for e in ("", *extras))
+        ):
             wanted.append(requirement)
     return wanted
 
@@ -100,7 +106,9 @@ def _package(requirement: Requirement) -> Check:
         found = "not installed"
     ok = found != "not installed" and requirement.specifier.contains(found, prereleases=True)
     wanted = "" if ok else f" (wanted {requirement.specifier or 'any'})"
-    return Check(ok, requirement.name, found + wanted, f'python -m pip install "{requirement.name}{requirement.specifier}"')
+    return Check(
+        ok, requirement.name, found + wanted, f'python -m pip install "{requirement.name}{requirement.specifier}"'
+    )
 
 
 def _torch() -> Check:
@@ -108,7 +116,12 @@ def _torch() -> Check:
         torch = importlib.import_module("torch")
         total = float(torch.ones(8, 8).sum())
     except Exception as error:  # a broken installation can raise anything
-        return Check(False, "PyTorch runs", f"{type(error).__name__}: {error}", "python -m pip install --force-reinstall torch torchvision")
+        return Check(
+            False,
+            "PyTorch runs",
+            f"{type(error).__name__}: {error}",
+            "python -m pip install --force-reinstall torch torchvision",
+        )
     threads = torch.get_num_threads()
     device = f"CPU, {threads} thread{'s' * (threads != 1)}"
     if torch.cuda.is_available():
@@ -142,7 +155,12 @@ def _kernel() -> Check:
 def _disk() -> Check:
     free = shutil.disk_usage(".").free / 1e9
     fix = f"free {MINIMUM_FREE_GB} GB here, or move the project to a disk that has them"
-    return Check(free >= MINIMUM_FREE_GB, "Free disk", f"more than {MINIMUM_FREE_GB} GB" if free >= MINIMUM_FREE_GB else f"{free:.1f} GB", fix)
+    return Check(
+        free >= MINIMUM_FREE_GB,
+        "Free disk",
+        f"more than {MINIMUM_FREE_GB} GB" if free >= MINIMUM_FREE_GB else f"{free:.1f} GB",
+        fix,
+    )
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def examine(
 ) -> Report:
     """Look at every row and every picture of a data set.
 
-    What was seen of the pictures is kept in the cache folder (0.3 kB each), so that an interrupted examination goes on where
-    it stopped, and the next one looks at changed files only.
+    What was seen of the pictures is kept in the cache folder (0.3 kB each), so that an interrupted examination goes on
+    where it stopped, and the next one looks at changed files only.
 
     Args:
         path: file or folder of the data set, in any layout that `ferkit.data.load` reads.

@@ -1,10 +1,12 @@
-r"""Doubtful labels: how far raters agree, what that allows a network at most, and whether a network's doubts are the crowd's.
+r"""Doubtful labels: how far raters agree, what that allows a network at most,
+and whether a network's doubts are the crowd's.
 
 A set with votes shows what a label hides. `entropy` says how open a picture is, `agreement` how often two people, or a
-person and the best possible guesser, say the same. Without votes one can only ask a network: confident learning (Northcutt,
-Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70, 2021; the cleanlab package) suspects the
-labels that the probabilities of *other* pictures' training speak against. Where there are both, `against_crowd` compares.
-Probabilities must be out of sample: a network has learnt the labels it was trained on, wrong ones too.
+person and the best possible guesser, say the same. Without votes one can only ask a network: confident learning
+(Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70, 2021; the cleanlab
+package) suspects the labels that the probabilities of *other* pictures' training speak against. Where there are both,
+`against_crowd` compares. Probabilities must be out of sample: a network has learnt the labels it was trained on, wrong
+ones too.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from ferkit.runs.experiment import environment, split_digest
 
 
 def entropy(votes: np.ndarray) -> np.ndarray:
-    r"""Return how open each picture is, (N,) in bits: $-\sum_k v_k \log_2 v_k$ of its votes as shares; 0 where all agree.
+    r"""Return how open each picture is, (N,) in bits: $-\sum_k v_k \log_2 v_k$ of its votes as shares;
+    0 where all agree.
 
     Args:
         votes: (N, K), not negative; counts or shares.
@@ -45,11 +48,12 @@ def entropy(votes: np.ndarray) -> np.ndarray:
 def agreement(counts: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Measured]:
     r"""Return what a crowd's disagreement means for accuracies.
 
-    - `two_raters`: chance that two of a picture's raters said the same, $\frac{\sum_k c_k (c_k - 1)}{n (n - 1)}$, averaged over
-      pictures (the $\bar P$ of Fleiss, "Measuring nominal scale agreement among many raters", Psychological Bulletin 76, 1971).
-    - `ceiling`: share of a picture's raters who said its most frequent word, averaged: the accuracy of somebody who knows every
-      picture's votes and is scored against the word of one rater. No network scored against single ratings can expect more. It is
-      read off the same votes, so it is too high, the more so the fewer raters.
+    - `two_raters`: chance that two of a picture's raters said the same, $\frac{\sum_k c_k (c_k - 1)}{n (n - 1)}$,
+      averaged over pictures (the $\bar P$ of Fleiss, "Measuring nominal scale agreement among many raters",
+      Psychological Bulletin 76, 1971).
+    - `ceiling`: share of a picture's raters who said its most frequent word, averaged: the accuracy of somebody who
+      knows every picture's votes and is scored against the word of one rater. No network scored against single ratings
+      can expect more. It is read off the same votes, so it is too high, the more so the fewer raters.
     - `majority`: share of pictures of which more than half of the raters said one word.
 
     Args:
@@ -62,7 +66,10 @@ def agreement(counts: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> 
     _shares(counts)
     total = counts.sum(1)
     if total.min() < 2:
-        raise ValueError(f"Expected two votes a picture at least, found {total.min():g} for picture {int(total.argmin())}; leave such pictures out.")
+        raise ValueError(
+            f"Expected two votes a picture at least, found {total.min():g} for picture {int(total.argmin())}; leave "
+            "such pictures out."
+        )
     top = counts.max(1)
     each = np.stack([(counts * (counts - 1)).sum(1) / (total * (total - 1)), top / total, top > total / 2])  # (3, N)
     found = resampled_mean(each, n_bootstrap=n_bootstrap, seed=seed)  # (3,)
@@ -71,7 +78,9 @@ def agreement(counts: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> 
 
 
 class Issues(NamedTuple):
-    """Suspected labels (N,) bool, how good each label looks (N,) from 0 (bad) to 1, and the word it should perhaps be (N,)."""
+    """Suspected labels (N,) bool, how good each label looks (N,) from 0 (bad) to 1,
+    and the word it should perhaps be (N,).
+    """
 
     suspected: np.ndarray
     quality: np.ndarray
@@ -81,9 +90,10 @@ class Issues(NamedTuple):
 def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> Issues:
     r"""Return the labels that confident learning suspects, by cleanlab ("prune by noise rate", its default).
 
-    A picture counts as confidently of class $j$ where $p_j$ reaches the mean of $p_j$ over the pictures labelled $j$; from the
-    counts of (label, confident class) follows how many labels of each kind are wrong, and so many are suspected, those with the
-    largest margin $p_j - p_{label}$ first. Quality is cleanlab's self-confidence: the probability of the label, corrected for how sure the network is of that class.
+    A picture counts as confidently of class $j$ where $p_j$ reaches the mean of $p_j$ over the pictures labelled $j$;
+    from the counts of (label, confident class) follows how many labels of each kind are wrong, and so many are
+    suspected, those with the largest margin $p_j - p_{label}$ first. Quality is cleanlab's self-confidence: the
+    probability of the label, corrected for how sure the network is of that class.
 
     Args:
         labels: (N,) the labels given, each class at least once.
@@ -97,10 +107,14 @@ def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> Issues:
     if p.ndim != 2 or labels.shape != (len(p),) or not len(p):
         raise ValueError(f"Expected labels (N,) and probabilities (N, K), found {labels.shape} and {p.shape}.")
     if not np.allclose(p.sum(1), 1, atol=1e-3):
-        raise ValueError("Expected rows of probabilities that sum to 1, found others; give softmax outputs, not logits.")
+        raise ValueError(
+            "Expected rows of probabilities that sum to 1, found others; give softmax outputs, not logits."
+        )
     absent = sorted(set(range(p.shape[1])) - set(labels.tolist()))
     if absent:
-        raise ValueError(f"Expected every class among the labels, found none of {', '.join(map(str, absent))}; leave its column out.")
+        raise ValueError(
+            f"Expected every class among the labels, found none of {', '.join(map(str, absent))}; leave its column out."
+        )
     try:
         from cleanlab.filter import find_label_issues
         from cleanlab.rank import get_label_quality_scores
@@ -115,8 +129,8 @@ def label_issues(labels: np.ndarray, probabilities: np.ndarray) -> Issues:
 def against_crowd(issues: Issues, labels: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
     """Compare suspected labels with what a crowd says of the same pictures.
 
-    A label is *disputed* where more than half of the raters said another word. Pictures without a majority are left out, and
-    reported: there the crowd itself does not know.
+    A label is *disputed* where more than half of the raters said another word. Pictures without a majority are left
+    out, and reported: there the crowd itself does not know.
 
     Args:
         issues: from `label_issues`.
@@ -124,10 +138,11 @@ def against_crowd(issues: Issues, labels: np.ndarray, counts: np.ndarray) -> dic
         counts: (N, C) votes, C not smaller than K; columns after those of the labels are words that no label has.
 
     Returns:
-        n pictures with a majority; no_majority; suspected, disputed, both; precision (suspected labels that are disputed), recall
-        (disputed labels that are suspected) and base_rate (disputed labels among all), each an `Measured` (Wilson); lift, precision
-        over base rate; suggestion_agrees: of the labels that are both, how often the crowd's word is the network's; auroc of low
-        quality for disputed labels (0.5 knows nothing); suspected_without_majority.
+        n pictures with a majority; no_majority; suspected, disputed, both; precision (suspected labels that are
+        disputed), recall (disputed labels that are suspected) and base_rate (disputed labels among all), each an
+        `Measured` (Wilson); lift, precision over base rate; suggestion_agrees: of the labels that are both, how often
+        the crowd's word is the network's; auroc of low quality for disputed labels (0.5 knows nothing);
+        suspected_without_majority.
     """
     _shares(counts)
     if not len(labels) == len(counts) == len(issues.suspected):
@@ -156,9 +171,16 @@ def against_crowd(issues: Issues, labels: np.ndarray, counts: np.ndarray) -> dic
 
 
 def examine_fer2013(
-    path: str | os.PathLike[str], weights: str | os.PathLike[str], *, votes_path: str | os.PathLike[str] | None = None, split: str = "public_test", tta: str | None = "flip", seed: int = 0
+    path: str | os.PathLike[str],
+    weights: str | os.PathLike[str],
+    *,
+    votes_path: str | os.PathLike[str] | None = None,
+    split: str = "public_test",
+    tta: str | None = "flip",
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Measure FER2013's labels on a split that a network was not trained on: what FER+'s crowd says, what confident learning says.
+    """Measure FER2013's labels on a split that a network was not trained on: what FER+'s crowd says,
+    what confident learning says.
 
     Args:
         path: FER2013 as csv (FER+ is joined by row order).
@@ -169,9 +191,9 @@ def examine_fer2013(
         seed: of the bootstrap.
 
     Returns:
-        A record of plain numbers: `crowd` (entropy in bits, `agreement`), and for `all` rows and those `without_copies` in train
-        `issues` (`against_crowd`) and the network's accuracy against FER2013's labels and against the crowd's words, on the pictures
-        whose majority is one of the seven emotions. Intervals are over pictures.
+        A record of plain numbers: `crowd` (entropy in bits, `agreement`), and for `all` rows and those `without_copies`
+        in train `issues` (`against_crowd`) and the network's accuracy against FER2013's labels and against the crowd's
+        words, on the pictures whose majority is one of the seven emotions. Intervals are over pictures.
 
     Raises:
         ValueError: votes that do not belong to these rows, or a network of other classes.
@@ -211,17 +233,32 @@ def examine_fer2013(
 
     return {
         "name": f"label-noise-fer2013-{split}",
-        "protocol": {"split": split, "tta": tta, "seed": seed, "method": f"cleanlab {version('cleanlab')}, prune_by_noise_rate", "votes": "all ten columns, single votes kept"},
+        "protocol": {
+            "split": split,
+            "tta": tta,
+            "seed": seed,
+            "method": f"cleanlab {version('cleanlab')}, prune_by_noise_rate",
+            "votes": "all ten columns, single votes kept",
+        },
         "crowd": {
             "n": int(voted.sum()),
-            "entropy_bits": {"mean": float(bits.mean()), **{f"q{q}": float(np.percentile(bits, q)) for q in (25, 50, 75)}},
+            "entropy_bits": {
+                "mean": float(bits.mean()),
+                **{f"q{q}": float(np.percentile(bits, q)) for q in (25, 50, 75)},
+            },
             "unanimous": _share(int((bits == 0).sum()), len(bits)),
             **agreement(counts[voted], seed=seed),
         },
         "all": look(np.ones(len(part), bool)),
         "without_copies": look(clean),
         "model": {"name": header["model"], "weights": Path(weights).name, "sha256": sha256(Path(weights))},
-        "data": {"name": faces.name, "sha256": faces.sha256, "votes_sha256": sha256(votes_file), "splits": faces.splits(), "split_sha256": split_digest(faces)},
+        "data": {
+            "name": faces.name,
+            "sha256": faces.sha256,
+            "votes_sha256": sha256(votes_file),
+            "splits": faces.splits(),
+            "split_sha256": split_digest(faces),
+        },
         "environment": environment(),
     }
 
@@ -247,5 +284,8 @@ def _shares(votes: np.ndarray) -> np.ndarray:
         raise ValueError("Expected votes of 0 or more, found others.")
     total = v.sum(1, keepdims=True)
     if (total == 0).any():
-        raise ValueError(f"Expected votes for every picture, found none for {int((total == 0).sum()):,}, first picture {int((total[:, 0] == 0).argmax())}.")
+        raise ValueError(
+            f"Expected votes for every picture, found none for {int((total == 0).sum()):,}, first picture "
+            f"{int((total[:, 0] == 0).argmax())}."
+        )
     return v / total

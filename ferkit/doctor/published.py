@@ -10,7 +10,8 @@ ORDERS = {"fer2013": "fer2013", "rafdb": "rafdb", "affectnet": "affectnet8", "ex
 
 
 def official_tables(set_name: str, splits: set[str]) -> dict[str, dict[str, int]]:
-    """Return the published images per split and class of a set, as far as it has these splits; {} where there are none."""
+    """Return the published images per split and class of a set, as far as it has these splits; {} where there are none.
+    """
     tables: dict[str, tuple[int, ...]] = {}
     if set_name == "fer2013":
         train, public, private = (fer2013.OFFICIAL_COUNTS[split] for split in ("train", "public_test", "private_test"))

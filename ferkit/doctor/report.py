@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-#: How bad a finding is: `error`, numbers made with these data are wrong; `warning`, they mislead or are incomplete; `note`,
-#: good to know, and no reason for another exit status.
+#: How bad a finding is: `error`, numbers made with these data are wrong; `warning`, they mislead or are incomplete;
+#: `note`, good to know, and no reason for another exit status.
 SEVERITIES = ("error", "warning", "note")
 _COLOURS = {"error": "#B00020", "warning": "#9A5B00", "note": "#505050"}
 
@@ -92,22 +92,45 @@ class Report:
     def _repr_html_(self) -> str:
         """Return the same for a notebook."""
         head, *rows = self._rows() or [[]]
-        body = "".join(f"<tr><th style='text-align:left'>{_plain(row[0])}</th>{''.join(f'<td>{_plain(cell)}</td>' for cell in row[1:])}</tr>" for row in rows)
+        body = "".join(
+            f"<tr><th style='text-align:left'>{_plain(row[0])}</th>"
+            f"{''.join(f'<td>{_plain(cell)}</td>' for cell in row[1:])}</tr>"
+            for row in rows
+        )
         table = f"<table><tr>{''.join(f'<th>{_plain(cell)}</th>' for cell in head)}</tr>{body}</table>" if rows else ""
         items = []
         for finding in self.findings:
-            colour, examples = _COLOURS[finding.severity], "".join(f"<br><small>{_plain(example)}</small>" for example in finding.examples)
-            items.append(f"<li><b style='color:{colour}'>{finding.severity}</b> <code>{finding.code}</code> {_plain(finding.sentence)}{examples}</li>")
+            colour, examples = (
+                _COLOURS[finding.severity],
+                "".join(f"<br><small>{_plain(example)}</small>" for example in finding.examples),
+            )
+            items.append(
+                f"<li><b style='color:{colour}'>{finding.severity}</b> <code>{finding.code}</code> "
+                f"{_plain(finding.sentence)}{examples}</li>"
+            )
         end = "<p>Nothing wrong found.</p>" if self.clean else ""
-        return f"<p><b>{_plain(self.set_name)}</b>: {_plain(self.layout)}<br>{_plain(self.path)}: {self.images:,} images</p>{table}<ul>{''.join(items)}</ul>{end}"
+        return (
+            f"<p><b>{_plain(self.set_name)}</b>: {_plain(self.layout)}<br>{_plain(self.path)}: {self.images:,} "
+            f"images</p>{table}<ul>{''.join(items)}</ul>{end}"
+        )
 
     def _table(self) -> list[str]:
         rows = self._rows()
         if not rows:
             return []
-        widths = [max((len(row[i]) for row in rows if len(row) > 2 and i < len(row)), default=0) for i in range(len(rows[0]))]
+        widths = [
+            max((len(row[i]) for row in rows if len(row) > 2 and i < len(row)), default=0) for i in range(len(rows[0]))
+        ]
         widths[0] = max(len(row[0]) for row in rows)
-        return ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False))]).rstrip() for row in rows]
+        return [
+            "  ".join(
+                [
+                    row[0].ljust(widths[0]),
+                    *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False)),
+                ]
+            ).rstrip()
+            for row in rows
+        ]
 
     def _rows(self) -> list[list[str]]:
         """Return counts by split and class beside the published ones, the names of the classes first."""
@@ -117,11 +140,15 @@ class Report:
         names = list(self.counts[splits[0]])
         rows = [["", *names, "sum"]]
         for split in splits:
-            rows.append([split, *(f"{self.counts[split][name]:,}" for name in names), f"{sum(self.counts[split].values()):,}"])
+            rows.append(
+                [split, *(f"{self.counts[split][name]:,}" for name in names), f"{sum(self.counts[split].values()):,}"]
+            )
             if split in self.official:
                 official = [self.official[split].get(name, 0) for name in names]
                 same = official == [self.counts[split][name] for name in names]
-                rows.append(["  published", *(["the same"] if same else [*(f"{n:,}" for n in official), f"{sum(official):,}"])])
+                rows.append(
+                    ["  published", *(["the same"] if same else [*(f"{n:,}" for n in official), f"{sum(official):,}"])]
+                )
         return rows
 
 

@@ -1,8 +1,10 @@
-"""Every picture looked at once: a record of fixed size each, kept on disk block by block, so that an interrupted look goes on.
+"""Every picture looked at once: a record of fixed size each, kept on disk block by block,
+so that an interrupted look goes on.
 
-The file `doctor-<key>.records` in the cache folder holds, per block of `BLOCK` pictures, a digest of the state of their files
-(names, sizes, times of change, boxes), the records and a checksum. A later look reads blocks whose state is the same and looks
-at the pictures of the others, so memory and time stay bounded for large sets and a small change costs little.
+The file `doctor-<key>.records` in the cache folder holds, per block of `BLOCK` pictures, a digest of the state of their
+files (names, sizes, times of change, boxes), the records and a checksum. A later look reads blocks whose state is the
+same and looks at the pictures of the others, so memory and time stay bounded for large sets and a small change costs
+little.
 """
 
 from __future__ import annotations
@@ -33,7 +35,12 @@ BLOCK = 1024
 #: Side of the small grey picture that near copies are recognised by.
 THUMB = 16
 #: What the bits of a record's `flags` mean.
-FLAGS = {name: 1 << bit for bit, name in enumerate(("missing", "unreadable", "too_large", "deep", "blank", "grey", "animated", "alpha", "other_mode", "bad_box"))}
+FLAGS = {
+    name: 1 << bit
+    for bit, name in enumerate(
+        ("missing", "unreadable", "too_large", "deep", "blank", "grey", "animated", "alpha", "other_mode", "bad_box")
+    )
+}
 RECORD = np.dtype(
     [
         ("digest", "<u8"),  # of the file's bytes and the box, or of the pixels where there are no files
@@ -71,7 +78,11 @@ def look(survey: Survey, *, workers: int | None = None, progress: bool = True) -
         with FileLock(path.with_suffix(".lock")), open(path, "r+b" if path.exists() else "w+b") as stream:
             return _fill(stream, survey, n, workers or min(8, os.cpu_count() or 1), progress)
     except OSError as error:
-        warnings.warn(f"What is seen cannot be kept in {cache_folder()} ({error.strerror or error}), so the next call looks again; set FERKIT_CACHE.", stacklevel=3)
+        warnings.warn(
+            f"What is seen cannot be kept in {cache_folder()} ({error.strerror or error}), so the next call looks "
+            "again; set FERKIT_CACHE.",
+            stacklevel=3,
+        )
         return _fill(io.BytesIO(), survey, n, workers or min(8, os.cpu_count() or 1), progress)
 
 
@@ -80,7 +91,9 @@ def _fill(stream: IO[bytes], survey: Survey, n: int, workers: int, progress: boo
     span = 16 + BLOCK * RECORD.itemsize + 4
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=n, desc=f"looking at {survey.set_name}", unit="image", delay=2, disable=None if progress else True) as bar,
+        tqdm(
+            total=n, desc=f"looking at {survey.set_name}", unit="image", delay=2, disable=None if progress else True
+        ) as bar,
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # of PIL, see read_picture; once for all threads, which share the filters
@@ -90,7 +103,11 @@ def _fill(stream: IO[bytes], survey: Survey, n: int, workers: int, progress: boo
             stream.seek(number * span)
             kept = stream.read(16 + len(rows) * RECORD.itemsize + 4)
             body = kept[16:-4]
-            if kept[:16] == state and len(kept) == 20 + len(rows) * RECORD.itemsize and zlib.crc32(body).to_bytes(4, "little") == kept[-4:]:
+            if (
+                kept[:16] == state
+                and len(kept) == 20 + len(rows) * RECORD.itemsize
+                and zlib.crc32(body).to_bytes(4, "little") == kept[-4:]
+            ):
                 records[rows.start : rows.stop] = np.frombuffer(body, RECORD)
             else:
                 block = records[rows.start : rows.stop]
@@ -110,7 +127,9 @@ def _fill(stream: IO[bytes], survey: Survey, n: int, workers: int, progress: boo
 
 
 def survey_state(survey: Survey, rows: range) -> bytes:
-    """Return 16 bytes that change with the pictures in `rows`: names, sizes and times of their files, or their pixels' source."""
+    """Return 16 bytes that change with the pictures in `rows`: names, sizes and times of their files,
+    or their pixels' source.
+    """
     digest = hashlib.blake2b(f"{survey.state} {rows.start} {rows.stop}".encode(), digest_size=16)
     listing = survey.listing
     if listing is not None:
@@ -132,7 +151,9 @@ def _arrays(images: np.ndarray, out: np.ndarray) -> None:
     out["height"], out["width"] = images.shape[1:3]
     out["flags"] = FLAGS["grey"] | np.where(flat.max(1) - flat.min(1) <= _BLANK, FLAGS["blank"], 0)
     for row, image in enumerate(images):
-        out["digest"][row] = int.from_bytes(hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest(), "little")
+        out["digest"][row] = int.from_bytes(
+            hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=8).digest(), "little"
+        )
         out["thumb"][row] = np.asarray(Image.fromarray(image).resize((THUMB, THUMB), Image.Resampling.BOX))
 
 
@@ -165,7 +186,8 @@ def _file(listing: Listing, row: int, out: np.ndarray) -> None:
 def _picture(image: Image.Image, box: np.ndarray | None, out: np.ndarray) -> None:
     flags = _kind(image)
     out["width"], out["height"] = size = image.size
-    # four times the small picture's side is enough to see copies by, and a JPEG is decoded at that in a third of the time
+    # four times the small picture's side is enough to see copies by, and a JPEG is decoded at that in a third of the
+    # time
     side = min(size) if box is None else max(box[2] - box[0], box[3] - box[1], 1)
     image, divided = upright(image, shortest=math.ceil(4 * THUMB * min(size) / side))
     if (size[0] > size[1]) != (image.width > image.height):  # it lay on its side

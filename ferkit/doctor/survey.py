@@ -100,31 +100,52 @@ def survey(path: str | os.PathLike[str], *, set_name: str | None = None, order: 
 
 def _recognise(root: Path, wanted: str | None, order: str | None) -> Survey:
     if root.is_file():
-        if root.name in (fer2013.CSV_NAMES) or is_packed(root) or root.suffix == ".parquet" or "pixels" in _header(root):
+        if (
+            root.name in (fer2013.CSV_NAMES)
+            or is_packed(root)
+            or root.suffix == ".parquet"
+            or "pixels" in _header(root)
+        ):
             return _fer2013(root)
         if root.name in ("training.csv", "validation.csv"):
             return _affectnet(root.parent)
         if root.name.startswith("list_part") or root.name.startswith("list_patition") or root.suffix == ".lst":
-            return _recognise(root.parent.parent if root.parent.name in ("EmoLabel", "label") else root.parent, wanted, order)
+            return _recognise(
+                root.parent.parent if root.parent.name in ("EmoLabel", "label") else root.parent, wanted, order
+            )
         return _own(root, order, wanted)
     if wanted in (None, "rafdb") and (listed := lists.first_file(root, rafdb.LIST_NAMES)):
         return _rafdb(listed)
     if wanted in (None, "affectnet") and (
-        lists.first_file(root, [f"{place}training.csv" for place in affectnet_lists.LIST_FOLDERS]) or lists.first_folder(root, ("train_set", "val_set"))
+        lists.first_file(root, [f"{place}training.csv" for place in affectnet_lists.LIST_FOLDERS])
+        or lists.first_folder(root, ("train_set", "val_set"))
     ):
         return _affectnet(root)
     if wanted in (None, "expw") and (listed := lists.first_file(root, expw.LIST_NAMES)):
         return _expw(listed)
     if wanted in (None, "fer2013"):
-        place = next((inner / name for inner in (root, root / "fer2013") for name in fer2013.CSV_NAMES if (inner / name).is_file()), None)
+        place = next(
+            (
+                inner / name
+                for inner in (root, root / "fer2013")
+                for name in fer2013.CSV_NAMES
+                if (inner / name).is_file()
+            ),
+            None,
+        )
         if place is not None or folders.find_parquet(root):
             return _fer2013(place or root)
     try:
         return _own(root, order, wanted)
     except FileNotFoundError:
         pass
-    known = "RAF-DB (EmoLabel/), AffectNet (training.csv or train_set/), ExpW (label.lst), FER2013 (fer2013.csv), class folders or a csv with path and label"
-    raise NotRecognised(f"Expected a data set in {root}: {known}; found none of them. data/README.md shows the layouts.")
+    known = (
+        "RAF-DB (EmoLabel/), AffectNet (training.csv or train_set/), ExpW (label.lst), FER2013 (fer2013.csv), "
+        "class folders or a csv with path and label"
+    )
+    raise NotRecognised(
+        f"Expected a data set in {root}: {known}; found none of them. data/README.md shows the layouts."
+    )
 
 
 def _header(path: Path) -> str:
@@ -140,10 +161,18 @@ def faulty(faults: list[str], code: str, what: str) -> list[Finding]:
     if not faults:
         return []
     more = f" {len(faults):,} {what} are wrong and were left out below." if len(faults) > 1 else ""
-    return [Finding(severity="error", code=code, sentence=faults[0] + more, count=len(faults), examples=some(faults[1:], _SHOWN - 1))]
+    return [
+        Finding(
+            severity="error",
+            code=code,
+            sentence=faults[0] + more,
+            count=len(faults),
+            examples=some(faults[1:], _SHOWN - 1),
+        )
+    ]
 
 
-# ------------------------------------------------------------------------------------------------------------------- FER2013
+# -------------------------------------------------------------------------------------------------------------- FER2013
 
 
 def _fer2013(source: Path) -> Survey:
@@ -170,13 +199,14 @@ def _fer2013(source: Path) -> Survey:
         images, codes, split, layout = arrays.images, arrays.labels, arrays.split, f"{source.name} (csv)"
         digest = cache.source_sha256([source], source)
     return Survey(
-        set_name="fer2013", layout=layout, names=labels.order("fer2013"), labels=codes, split=split, images=images, findings=findings,
+        set_name="fer2013", layout=layout, names=labels.order("fer2013"), labels=codes, split=split, images=images,
+        findings=findings,
         place=lambda row: place(row + 1 if numbers is None else numbers[row]), key=f"fer2013 {source}", state=digest,
         votes=votes if numbers is None and layout.endswith("(csv)") and votes.is_file() else None,
     )  # fmt: skip
 
 
-# --------------------------------------------------------------------------------------------------- RAF-DB, AffectNet, ExpW
+# ---------------------------------------------------------------------------------------------- RAF-DB, AffectNet, ExpW
 
 
 def _rafdb(listed: Path) -> Survey:
@@ -188,14 +218,30 @@ def _rafdb(listed: Path) -> Survey:
     names = set(rows.files)
     place = base / "Image" / ("aligned" if aligned else "original")
     if place.is_dir():
-        extra = sorted(name for name in os.listdir(place) if name.lower().endswith(folders.IMAGES) and f"Image/{place.name}/{name}" not in names)
+        extra = sorted(
+            name
+            for name in os.listdir(place)
+            if name.lower().endswith(folders.IMAGES) and f"Image/{place.name}/{name}" not in names
+        )
         if extra:
-            sentence = f"Expected every picture in Image/{place.name} in {listed.name}, found {len(extra):,} that are not listed; they are not used."
-            findings.append(Finding(severity="warning", code="not_listed", sentence=sentence, count=len(extra), examples=some(extra)))
+            sentence = (
+                f"Expected every picture in Image/{place.name} in {listed.name}, found {len(extra):,} that "
+                "are not listed; they are not used."
+            )
+            findings.append(
+                Finding(
+                    severity="warning", code="not_listed", sentence=sentence, count=len(extra), examples=some(extra)
+                )
+            )
     return Survey(
         set_name="rafdb", layout=f"{listed.name}, {'aligned' if aligned else 'original'}", names=labels.order("rafdb"),
-        labels=np.array(rows.labels, np.int64), split=np.array(rows.splits, "<U12"), place=rows.places.__getitem__, key=f"rafdb {base}",
-        listing=Listing(root=base, files=rows.files, place=rows.places.__getitem__, boxes=None if aligned else _boxes(base, rows, findings)), findings=findings,
+        labels=np.array(rows.labels, np.int64), split=np.array(rows.splits, "<U12"), place=rows.places.__getitem__,
+        key=f"rafdb {base}",
+        listing=Listing(
+            root=base, files=rows.files, place=rows.places.__getitem__,
+            boxes=None if aligned else _boxes(base, rows, findings),
+        ),
+        findings=findings,
     )  # fmt: skip
 
 
@@ -213,7 +259,11 @@ def _boxes(base: Path, rows: rafdb.Listed, findings: list[Finding]) -> np.ndarra
 
 def _affectnet(root: Path) -> Survey:
     csv = lists.first_file(root, [f"{place}training.csv" for place in affectnet_lists.LIST_FOLDERS])
-    read = (lambda faults: affectnet_lists.read_csv_release(root, False, faults)) if csv else (lambda faults: affectnet_lists.read_npy_release(root, faults))
+    read = (
+        (lambda faults: affectnet_lists.read_csv_release(root, False, faults))
+        if csv
+        else (lambda faults: affectnet_lists.read_npy_release(root, faults))
+    )
     faults: list[str] | None = None
     try:
         table = read(None)  # this one is kept, so that it is quick the next time
@@ -223,7 +273,8 @@ def _affectnet(root: Path) -> Survey:
     findings = faulty(faults or [], "rows", "rows" if csv else "annotations")
     split = np.array(table.split, "<U12")
     return Survey(
-        set_name="affectnet", layout=table.layout, names=labels.order("affectnet8"), labels=table.labels.astype(np.int64), split=split,
+        set_name="affectnet", layout=table.layout, names=labels.order("affectnet8"),
+        labels=table.labels.astype(np.int64), split=split,
         place=table.places.__getitem__, findings=findings, key=f"affectnet {root}",
         listing=Listing(root=table.root, files=table.files, place=table.places.__getitem__, boxes=table.boxes),
     )  # fmt: skip
@@ -237,13 +288,14 @@ def _expw(listed: Path) -> Survey:
     lines = rows.lines
     place = lambda row: f"{listed.name}, row {lines[row]}"  # noqa: E731
     return Survey(
-        set_name="expw", layout=f"{listed.name}, no official split", names=labels.order("expw"), labels=rows.labels, split=np.full(len(lines), "all"),
+        set_name="expw", layout=f"{listed.name}, no official split", names=labels.order("expw"), labels=rows.labels,
+        split=np.full(len(lines), "all"),
         place=place, listing=Listing(root=pictures, files=rows.files, place=place, boxes=rows.boxes),
         findings=faulty(faults, "rows", f"rows of {listed.name}"), key=f"expw {base}",
     )  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------- class folders and csv of one's own
+# ----------------------------------------------------------------------------------- class folders and csv of one's own
 
 
 def _own(root: Path, order: str | None, wanted: str | None) -> Survey:
@@ -257,20 +309,34 @@ def _own(root: Path, order: str | None, wanted: str | None) -> Survey:
     findings += told
     codes = np.array([names.index(classes[label]) for label in rows.labels], np.int64)
     return Survey(
-        set_name=set_name, layout=layout, names=names, labels=codes, split=np.array(rows.splits, "<U12"), place=rows.places.__getitem__,
-        listing=Listing(root=base, files=rows.files, place=rows.places.__getitem__), findings=findings, key=f"{layout} {root}", ordered=ordered,
+        set_name=set_name, layout=layout, names=names, labels=codes, split=np.array(rows.splits, "<U12"),
+        place=rows.places.__getitem__,
+        listing=Listing(root=base, files=rows.files, place=rows.places.__getitem__), findings=findings,
+        key=f"{layout} {root}", ordered=ordered,
     )  # fmt: skip
 
 
 def _left_out(left_out: dict[str, list[str]]) -> list[Finding]:
     """Name what lies below the path and is not read."""
     sentences = {
-        "loose": ("warning", "Expected every picture in the folder of its class, or in a row of the csv, found {} that are not; load leaves them out. Put them there, or away."),
+        "loose": (
+            "warning",
+            (
+                "Expected every picture in the folder of its class, or in a row of the csv, found {} that are not; "
+                "load leaves them out. Put them there, or away."
+            ),
+        ),
         "other": ("note", "{} files are no pictures and are not read."),
         "hidden": ("note", "{} hidden files or folders, or such that a system puts there, are not read."),
     }
     return [
-        Finding(severity=severity, code=f"left_out_{kind}", sentence=sentence.format(f"{len(left_out[kind]):,}"), count=len(left_out[kind]), examples=some(left_out[kind]))
+        Finding(
+            severity=severity,
+            code=f"left_out_{kind}",
+            sentence=sentence.format(f"{len(left_out[kind]):,}"),
+            count=len(left_out[kind]),
+            examples=some(left_out[kind]),
+        )
         for kind, (severity, sentence) in sentences.items()
         if kind in left_out
     ]
@@ -283,8 +349,15 @@ def _by_counts(rows: folder.Listed) -> str | None:
         found.setdefault(split, Counter())[label] += 1
     for set_name in ORDERS:
         tables = official_tables(set_name, set(found))
-        pairs = [(sorted(found[split].values()), sorted(counts.values())) for split, counts in tables.items() if split in found]
-        if pairs and all(len(a) in (len(b), len(b) - 1) and all(abs(x - y) <= 0.02 * y for x, y in zip(a, b[-len(a) :], strict=True)) for a, b in pairs):
+        pairs = [
+            (sorted(found[split].values()), sorted(counts.values()))
+            for split, counts in tables.items()
+            if split in found
+        ]
+        if pairs and all(
+            len(a) in (len(b), len(b) - 1) and all(abs(x - y) <= 0.02 * y for x, y in zip(a, b[-len(a) :], strict=True))
+            for a, b in pairs
+        ):
             return set_name
     return None
 
@@ -292,14 +365,26 @@ def _by_counts(rows: folder.Listed) -> str | None:
 def _by_names(rows: folder.Listed) -> str:
     """Guess from file names which set the pictures of class folders are."""
     sample = [PurePosixPath(file).stem for file in rows.files[:: max(1, len(rows.files) // 50)]]
-    if sample and sum(stem.startswith(("train_", "test_")) and stem.removesuffix("_aligned").rpartition("_")[2].isdigit() for stem in sample) > len(sample) / 2:
+    if (
+        sample
+        and sum(
+            stem.startswith(("train_", "test_")) and stem.removesuffix("_aligned").rpartition("_")[2].isdigit()
+            for stem in sample
+        )
+        > len(sample) / 2
+    ):
         return "rafdb"
-    if sample and sum(stem.startswith(("Training_", "PublicTest_", "PrivateTest_")) for stem in sample) > len(sample) / 2:
+    if (
+        sample
+        and sum(stem.startswith(("Training_", "PublicTest_", "PrivateTest_")) for stem in sample) > len(sample) / 2
+    ):
         return "fer2013"
     return "folder"
 
 
-def _classes(rows: folder.Listed, set_name: str, order: str | None) -> tuple[tuple[str, ...], dict[str, str], bool, list[Finding]]:
+def _classes(
+    rows: folder.Listed, set_name: str, order: str | None
+) -> tuple[tuple[str, ...], dict[str, str], bool, list[Finding]]:
     """Return names in label order, the name of each label as it is written, whether the order is told, and findings."""
     written = sorted(set(rows.labels), key=lambda label: (len(label), label))
     numbers = [label for label in written if label.isdigit()]
@@ -308,12 +393,20 @@ def _classes(rows: folder.Listed, set_name: str, order: str | None) -> tuple[tup
         classes = folder.own_names(words)
         findings = []
         if numbers:
-            sentence = f"Expected classes that are all words or all numbers, found {', '.join(numbers[:5])} beside {words[0]!r}; name them all by words."
+            sentence = (
+                f"Expected classes that are all words or all numbers, found {', '.join(numbers[:5])} beside "
+                f"{words[0]!r}; name them all by words."
+            )
             findings.append(Finding(severity="error", code="mixed_classes", sentence=sentence, count=len(numbers)))
         for word in words:
             if near := labels.near_miss(word):
-                sentence = f"Expected the name of a class, found {word!r}, which looks like {near!r} misspelt; rename it, or, if it is meant, list all classes in order= when it is loaded."
-                findings.append(Finding(severity="error", code="near_miss", sentence=sentence, count=rows.labels.count(word)))
+                sentence = (
+                    f"Expected the name of a class, found {word!r}, which looks like {near!r} misspelt; "
+                    "rename it, or, if it is meant, list all classes in order= when it is loaded."
+                )
+                findings.append(
+                    Finding(severity="error", code="near_miss", sentence=sentence, count=rows.labels.count(word))
+                )
         own = labels.order(ORDERS[set_name]) if set_name in ORDERS else labels.EMOTIONS
         present = set(classes.values())
         names = own if present <= set(own) and set_name in ORDERS else labels.in_order(present)
@@ -324,9 +417,19 @@ def _classes(rows: folder.Listed, set_name: str, order: str | None) -> tuple[tup
         try:
             return labels.order(key), folder.numbered(codes, numbers, labels.order(key)), True, []
         except ValueError as error:
-            return tuple(numbers), {label: label for label in numbers}, False, [Finding(severity="error", code="labels", sentence=str(error))]
+            return (
+                tuple(numbers),
+                {label: label for label in numbers},
+                False,
+                [Finding(severity="error", code="labels", sentence=str(error))],
+            )
     sentence = (
-        f"Expected classes named by emotions, found the numbers {', '.join(numbers[:12])}, which do not say which is which; "
-        "tell the order (--order KEY here, order=KEY in load), or rename them."
+        f"Expected classes named by emotions, found the numbers {', '.join(numbers[:12])}, which do not say which is "
+        "which; tell the order (--order KEY here, order=KEY in load), or rename them."
     )
-    return tuple(numbers), {label: label for label in numbers}, False, [Finding(severity="error", code="order_unknown", sentence=sentence)]
+    return (
+        tuple(numbers),
+        {label: label for label in numbers},
+        False,
+        [Finding(severity="error", code="order_unknown", sentence=sentence)],
+    )

@@ -20,12 +20,20 @@ def check_votes(survey: Survey) -> list[Finding]:
     except (ValueError, OSError) as error:
         return [Finding(severity="error", code="votes", sentence=str(error))]
     if len(votes.usage) < n:
-        return [Finding(severity="error", code="votes", sentence=f"Expected votes for all {n:,} images, found {len(votes.usage):,} rows in {survey.votes.name}; get it whole.")]
+        return [
+            Finding(
+                severity="error",
+                code="votes",
+                sentence=f"Expected votes for all {n:,} images, found {len(votes.usage):,} rows in "
+                f"{survey.votes.name}; get it whole.",
+            )
+        ]
     differs = np.flatnonzero(votes.usage[:n] != survey.split)
     if len(differs):
         sentence = (
-            f"Expected {survey.votes.name} in the row order of {survey.layout}, found {len(differs):,} rows of another split there, first data row {differs[0] + 1}; "
-            "votes and images are joined by row order. Use an unsorted fer2013.csv."
+            f"Expected {survey.votes.name} in the row order of {survey.layout}, found {len(differs):,} rows of "
+            f"another split there, first data row {differs[0] + 1}; votes and images are joined by row order. Use an "
+            "unsorted fer2013.csv."
         )
         return [Finding(severity="error", code="votes", sentence=sentence, count=len(differs))]
     _, majority = ferplus.vote_targets(votes.counts[:n], "majority")
@@ -40,12 +48,13 @@ def check_votes(survey: Survey) -> list[Finding]:
     if wrong is not None:
         row, share = wrong
         sentence = (
-            f"Expected about two thirds of the majorities of FER+ to agree with FER2013's labels, found {share:.0%} from about data row {row + 1:,} on: "
-            "the rows are shifted there, or in another order. Use an unsorted, whole fer2013.csv."
+            f"Expected about two thirds of the majorities of FER+ to agree with FER2013's labels, found {share:.0%} "
+            f"from about data row {row + 1:,} on: the rows are shifted there, or in another order. Use an unsorted, "
+            "whole fer2013.csv."
         )
         return [Finding(severity="error", code="votes", sentence=sentence, count=int(keep.sum()), numbers=numbers)]
     sentence = (
-        f"FER+: {keep.sum():,} of {n:,} images have a majority for an emotion; {agree:.1%} of those majorities are FER2013's label. "
-        f"{numbers['no_face']} images are no face to most raters."
+        f"FER+: {keep.sum():,} of {n:,} images have a majority for an emotion; {agree:.1%} of those majorities are "
+        f"FER2013's label. {numbers['no_face']} images are no face to most raters."
     )
     return [Finding(severity="note", code="votes", sentence=sentence, count=int(keep.sum()), numbers=numbers)]

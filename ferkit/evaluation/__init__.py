@@ -1,7 +1,8 @@
 r"""What answers are worth: scores with intervals, calibration, and whether the members of an ensemble differ and help.
 
-Members are branches, or networks. All intervals are percentiles of a bootstrap over images: they describe the finite test
-set, not the spread between trainings. Within a replicate every member sees the same images, so differences are paired.
+Members are branches, or networks. All intervals are percentiles of a bootstrap over images: they describe the finite
+test set, not the spread between trainings. Within a replicate every member sees the same images, so differences are
+paired.
 """
 
 from ferkit.evaluation.agreement import (

@@ -6,7 +6,8 @@ from ferkit.evaluation.bootstrap import Pairwise, all_pairs, between_pairs, resa
 
 
 def answers(outputs: np.ndarray) -> np.ndarray:
-    """Return predicted classes (L, N) of members: from probabilities or logits (L, N, K) by argmax, or classes as they are.
+    """Return predicted classes (L, N) of members: from probabilities or logits (L, N, K) by argmax,
+    or classes as they are.
 
     Raises:
         ValueError: neither shape, or no member or image, or classes that are not whole numbers from 0.
@@ -14,16 +15,21 @@ def answers(outputs: np.ndarray) -> np.ndarray:
     """
     found = np.asarray(outputs)
     if found.ndim not in (2, 3) or 0 in found.shape:
-        raise ValueError(f"expected classes (L, N) or probabilities (L, N, K) of L members on N images, found shape {found.shape}")
+        raise ValueError(
+            f"expected classes (L, N) or probabilities (L, N, K) of L members on N images, found shape {found.shape}"
+        )
     if found.ndim == 3:
         return found.argmax(2)
     if not np.issubdtype(found.dtype, np.integer) or found.min() < 0:
-        raise ValueError(f"expected classes as whole numbers from 0, found {found.dtype}; probabilities need a third axis (L, N, K)")
+        raise ValueError(
+            f"expected classes as whole numbers from 0, found {found.dtype}; probabilities need a third axis (L, N, K)"
+        )
     return found
 
 
 def plurality(outputs: np.ndarray) -> np.ndarray:
-    """Return the classes (N,) with the most votes of L members; a tie goes to the lowest class, as in the released ESR code.
+    """Return the classes (N,) with the most votes of L members; a tie goes to the lowest class,
+    as in the released ESR code.
 
     Args:
         outputs: classes (L, N) or probabilities (L, N, K).
@@ -55,8 +61,8 @@ def disagreement(outputs: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0)
 def cohen_kappa(outputs: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> Pairwise:
     r"""Return agreement beyond chance of two members, $(p_o - p_e)/(1 - p_e)$ (Cohen 1960).
 
-    1 for equal answers, 0 for independent ones, negative for answers that avoid each other. Two members that both answer
-    one and the same class always agree fully: 1.
+    1 for equal answers, 0 for independent ones, negative for answers that avoid each other. Two members that both
+    answer one and the same class always agree fully: 1.
 
     Args:
         outputs, n_bootstrap, seed: as in `disagreement`.
@@ -73,14 +79,16 @@ def cohen_kappa(outputs: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) 
     return between_pairs(kappa, members, diagonal=1.0)
 
 
-def error_correlation(outputs: np.ndarray, labels: np.ndarray, *, kind: str = "phi", n_bootstrap: int = 1000, seed: int = 0) -> Pairwise:
+def error_correlation(
+    outputs: np.ndarray, labels: np.ndarray, *, kind: str = "phi", n_bootstrap: int = 1000, seed: int = 0
+) -> Pairwise:
     r"""Return whether two members err on the same images (Kuncheva and Whitaker, Machine Learning 51, 2003, table 1).
 
     With the counts $n_{11}$ both right, $n_{00}$ both wrong, $n_{10}$, $n_{01}$ one of them right:
     $Q = (n_{11}n_{00} - n_{01}n_{10})/(n_{11}n_{00} + n_{01}n_{10})$, and phi, the correlation of being right,
     $(n_{11}n_{00} - n_{01}n_{10})/\sqrt{(n_{11}+n_{10})(n_{01}+n_{00})(n_{11}+n_{01})(n_{10}+n_{00})}$. Both are 1 for
-    equal errors, 0 for independent ones, -1 for opposite ones; nan where a member is always right or always wrong, which
-    leaves nothing to correlate. Pairs and replicates without a value are left out of means and intervals.
+    equal errors, 0 for independent ones, -1 for opposite ones; nan where a member is always right or always wrong,
+    which leaves nothing to correlate. Pairs and replicates without a value are left out of means and intervals.
 
     Args:
         outputs: classes (L, N) or probabilities (L, N, K) of L members.

@@ -28,7 +28,8 @@ class Pairwise(NamedTuple):
 
 
 def percentiles(replicates: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return both bounds of an interval from bootstrap replicates (B, ...), without those that are nan; nan if all are."""
+    """Return both bounds of an interval from bootstrap replicates (B, ...), without those that are nan; nan if all are.
+    """
     tail = 50 * (1 - level)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy's for columns without a number
@@ -44,7 +45,9 @@ def resampled_rows(n: int, n_bootstrap: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def resampled_sums(values: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
-    """Return sums over images of (M, N) values, (1 + B, M): first of the images as they are, then of B bootstrap samples."""
+    """Return sums over images of (M, N) values, (1 + B, M): first of the images as they are,
+    then of B bootstrap samples.
+    """
     # Drawing images with replacement is weighing each by how often it was drawn, so a replicate is a matrix product.
     rows, n = np.asarray(values, dtype=np.float64).T, values.shape[1]
     samples, parts = resampled_rows(n, n_bootstrap, seed), [rows.sum(0)[None]]
@@ -95,6 +98,13 @@ def between_pairs(replicates: np.ndarray, members: int, *, diagonal: float) -> P
 
     with np.errstate(invalid="ignore"):
         known = np.isfinite(replicates)
-        means = np.where(known, replicates, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)  # nan where no pair has a value
+        # nan where no pair has a value
+        means = np.where(known, replicates, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
     pairs, mean = with_interval(replicates), with_interval(means)
-    return Pairwise(square(pairs.value), square(pairs.low), square(pairs.high), float(mean.value), (float(mean.low), float(mean.high)))
+    return Pairwise(
+        square(pairs.value),
+        square(pairs.low),
+        square(pairs.high),
+        float(mean.value),
+        (float(mean.low), float(mean.high)),
+    )

@@ -10,7 +10,9 @@ TEMPERATURES = (0.05, 20.0)
 
 
 class Reliability(NamedTuple):
-    """Of each bin (B,) of the largest probability: how many images, their mean probability, and the share that is right."""
+    """Of each bin (B,) of the largest probability: how many images, their mean probability,
+    and the share that is right.
+    """
 
     n: np.ndarray
     confidence: np.ndarray
@@ -18,10 +20,11 @@ class Reliability(NamedTuple):
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> Reliability:
-    """Return what a reliability diagram draws (Guo et al., ICML 2017, section 3): bins of equal width, nan where one is empty.
+    """Return what a reliability diagram draws (Guo et al., ICML 2017, section 3): bins of equal width,
+    nan where one is empty.
 
-    A bin holds its upper end, as in the paper. Shares of votes such as 5 of 9 lie on these ends, so what is within a millionth
-    of an end counts as being there: the bin must not depend on how the share was rounded.
+    A bin holds its upper end, as in the paper. Shares of votes such as 5 of 9 lie on these ends, so what is within a
+    millionth of an end counts as being there: the bin must not depend on how the share was rounded.
 
     Args:
         probabilities: (N, K), rows sum to 1.
@@ -34,23 +37,31 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15)
     bins = np.clip(np.ceil(top * n_bins - 1e-6).astype(int) - 1, 0, n_bins - 1)
     count = np.bincount(bins, minlength=n_bins)
     with np.errstate(invalid="ignore"):
-        confidence, accuracy = (np.bincount(bins, weights=v, minlength=n_bins) / count for v in (top, right.astype(float)))
+        confidence, accuracy = (
+            np.bincount(bins, weights=v, minlength=n_bins) / count for v in (top, right.astype(float))
+        )
     return Reliability(count, confidence, accuracy)
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> float:
-    """Return the mean over images of |accuracy - confidence| in their bins of `reliability` (Guo et al., equation 3), in [0, 1]."""
+    """Return the mean over images of |accuracy - confidence| in their bins of `reliability` (Guo et al., equation 3),
+    in [0, 1].
+    """
     bins = reliability(probabilities, labels, n_bins)
     return float(np.nansum(bins.n * np.abs(bins.accuracy - bins.confidence)) / bins.n.sum())
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the mean negative log of the probability (N, K) of the true class (N,), in nats; one below 1e-12 counts as 1e-12."""
+    """Return the mean negative log of the probability (N, K) of the true class (N,), in nats;
+    one below 1e-12 counts as 1e-12.
+    """
     return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)).mean())
 
 
 def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    r"""Return the probabilities (N, K) of the logits divided by T: $p_k^{1/T} / \sum_j p_j^{1/T}$. The largest stays the largest.
+    r"""Return the probabilities (N, K) of the logits divided by T: $p_k^{1/T} / \sum_j p_j^{1/T}$.
+
+    The largest stays the largest.
 
     Raises:
         ValueError: a temperature that is not above 0.
@@ -64,7 +75,8 @@ def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature of least mean cross entropy on these images (Guo et al. 2017, section 4.2); use validation images.
+    """Return the temperature of least mean cross entropy on these images (Guo et al. 2017, section 4.2);
+    use validation images.
 
     Above 1 for a network that is too sure of itself, below 1 for one that is not sure enough.
     """
@@ -77,14 +89,16 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, *, level: float = 0.9) -> float:
-    """Return the least probability a class may have to belong to a set that holds the label in at least `level` of such images.
+    """Return the least probability a class may have to belong to a set that holds the label in at least `level`
+    of such images.
 
-    Split conformal prediction with the score 1 - p(label) (Sadinle et al., JASA 2019, arXiv 1609.00451; Angelopoulos & Bates,
-    arXiv 2107.07511, section 1). The promise holds for images drawn as these were, on average over all of them, and for no
-    class or group by itself.
+    Split conformal prediction with the score 1 - p(label) (Sadinle et al., JASA 2019, arXiv 1609.00451; Angelopoulos &
+    Bates, arXiv 2107.07511, section 1). The promise holds for images drawn as these were, on average over all of them,
+    and for no class or group by itself.
 
     Args:
-        probabilities: (N, K) of images that neither training nor selection saw; validation images are the usual compromise.
+        probabilities: (N, K) of images that neither training nor selection saw; validation images are the usual
+            compromise.
         labels: (N,) true classes.
         level: share of sets that are to hold the label, above 0 and below 1.
 
@@ -104,7 +118,8 @@ def conformal_threshold(probabilities: np.ndarray, labels: np.ndarray, *, level:
 
 
 def conformal_sets(probabilities: np.ndarray, threshold: float) -> np.ndarray:
-    """Return which classes belong to each image's set, bool (N, K): those of at least the threshold, and always the most probable.
+    """Return which classes belong to each image's set, bool (N, K): those of at least the threshold,
+    and always the most probable.
 
     Keeping the most probable one can only raise the share of sets that hold the label, and no set is empty.
     """

@@ -6,7 +6,9 @@ from ferkit.evaluation.agreement import answers, checked_probabilities, right_an
 from ferkit.evaluation.bootstrap import Measured, resampled_sums, with_interval
 
 
-def accuracy_by_branches(outputs: np.ndarray, labels: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Measured]:
+def accuracy_by_branches(
+    outputs: np.ndarray, labels: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0
+) -> dict[str, Measured]:
     """Return the accuracy of the first n members, n = 1 to L: what leaving an ensemble early costs.
 
     Args:
@@ -15,10 +17,10 @@ def accuracy_by_branches(outputs: np.ndarray, labels: np.ndarray, *, n_bootstrap
         n_bootstrap, seed: of the 95 % intervals over images.
 
     Returns:
-        Arrays (L,), position n - 1 for the first n members, by name: plurality; mean_probability (with probabilities only);
-        mean_branch, the mean accuracy of the n members; oracle, the share of images that at least one of them gets right;
-        gain, plurality less mean_branch, and gain_mean_probability, both paired; tie_rate, the share of images with a tied
-        vote, which the plurality gives to the lowest class.
+        Arrays (L,), position n - 1 for the first n members, by name: plurality; mean_probability (with probabilities
+        only); mean_branch, the mean accuracy of the n members; oracle, the share of images that at least one of them
+        gets right; gain, plurality less mean_branch, and gain_mean_probability, both paired; tie_rate, the share of
+        images with a tied vote, which the plurality gives to the lowest class.
 
     """
     right = right_answers(outputs, labels)
@@ -38,7 +40,9 @@ def accuracy_by_branches(outputs: np.ndarray, labels: np.ndarray, *, n_bootstrap
     return {name: with_interval(part) for name, part in zip(rows, np.split(means, len(rows), axis=1), strict=True)}
 
 
-def ensemble_gain(outputs: np.ndarray, labels: np.ndarray, *, rule: str = "plurality", n_bootstrap: int = 1000, seed: int = 0) -> Measured:
+def ensemble_gain(
+    outputs: np.ndarray, labels: np.ndarray, *, rule: str = "plurality", n_bootstrap: int = 1000, seed: int = 0
+) -> Measured:
     """Return the accuracy of all members together less the mean of their accuracies, on the same images.
 
     Args:
@@ -55,7 +59,8 @@ def ensemble_gain(outputs: np.ndarray, labels: np.ndarray, *, rule: str = "plura
 
 
 def oracle_accuracy(outputs: np.ndarray, labels: np.ndarray, *, n_bootstrap: int = 1000, seed: int = 0) -> Measured:
-    """Return the share of images that at least one member gets right: no rule that picks among the members does better."""
+    """Return the share of images that at least one member gets right: no rule that picks among the members does better.
+    """
     return _last(accuracy_by_branches(outputs, labels, n_bootstrap=n_bootstrap, seed=seed)["oracle"])
 
 

@@ -15,7 +15,8 @@ SCORES = ("accuracy", "macro_f1", "balanced_accuracy")
 
 
 def scores_of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Return accuracy, macro-F1 and balanced accuracy of integer confusion matrices (..., K, K), rows true, columns predicted.
+    """Return accuracy, macro-F1 and balanced accuracy of integer confusion matrices (..., K, K), rows true,
+    columns predicted.
 
     Accuracy is correct / total. A class without true images does not enter balanced accuracy, one with neither true
     nor predicted images does not enter macro-F1.
@@ -34,7 +35,13 @@ def scores_of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def bootstrap_intervals(
-    labels: np.ndarray, predictions: np.ndarray, n_classes: int, *, n_bootstrap: int = 1000, seed: int = 0, level: float = 0.95
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    n_classes: int,
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> dict[str, Measured]:
     """Return the `SCORES` with percentile intervals over images drawn with replacement.
 
@@ -63,7 +70,8 @@ def evaluate(
         names: K emotion names in logit order.
         n_bootstrap: replicates of the 95 % intervals.
         seed: of the bootstrap.
-        clean: (N,) True where the image has no copy in the training data; adds the figures on those under `duplicate_clean`.
+        clean: (N,) True where the image has no copy in the training data; adds the figures on those under
+            `duplicate_clean`.
 
     Returns:
         n, accuracy, macro_f1, balanced_accuracy, recall by name, confusion (integers, rows true), ece (15 bins, top
@@ -141,7 +149,9 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> Measured:
     return Measured(float(v.mean()), float(v.mean() - half), float(v.mean() + half))
 
 
-def paired_difference(a_correct: np.ndarray, b_correct: np.ndarray, *, n_bootstrap: int = 10_000, seed: int = 0, level: float = 0.95) -> dict[str, Any]:
+def paired_difference(
+    a_correct: np.ndarray, b_correct: np.ndarray, *, n_bootstrap: int = 10_000, seed: int = 0, level: float = 0.95
+) -> dict[str, Any]:
     """Return how much more often classifier a is right than b on the same images, with what that is worth.
 
     Args:
@@ -149,7 +159,8 @@ def paired_difference(a_correct: np.ndarray, b_correct: np.ndarray, *, n_bootstr
         n_bootstrap, seed, level: of the percentile interval over images drawn with replacement, in pairs.
 
     Returns:
-        accuracy: difference of the accuracies; interval: of that difference, [low, high]; only_a, only_b, p: see `mcnemar`.
+        accuracy: difference of the accuracies; interval: of that difference, [low, high]; only_a, only_b, p: see
+        `mcnemar`.
 
     """
     test = mcnemar(a_correct, b_correct)
@@ -157,6 +168,8 @@ def paired_difference(a_correct: np.ndarray, b_correct: np.ndarray, *, n_bootstr
     if n == 0:
         raise ValueError("nothing to compare: there are no images")
     # An image counts +1, -1 or 0; drawing images is drawing from these three.
-    draws = resampled_cells(np.array([test["only_a"], test["only_b"], n - test["only_a"] - test["only_b"]]), n_bootstrap, seed)
+    draws = resampled_cells(
+        np.array([test["only_a"], test["only_b"], n - test["only_a"] - test["only_b"]]), n_bootstrap, seed
+    )
     low, high = percentiles((draws[:, 0] - draws[:, 1]) / n, level=level)
     return {"accuracy": (test["only_a"] - test["only_b"]) / n, "interval": [float(low), float(high)], **test}

@@ -8,12 +8,13 @@ from ferkit.evaluation.bootstrap import Pairwise, all_pairs, between_pairs, resa
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
-    r"""Return the linear centred kernel alignment of two representations (Kornblith et al., ICML 2019, arXiv 1905.00414).
+    r"""Return the linear centred kernel alignment of two representations (Kornblith et al., ICML 2019,
+    arXiv 1905.00414).
 
-    $\lVert Y^\top X\rVert_F^2 / (\lVert X^\top X\rVert_F\,\lVert Y^\top Y\rVert_F)$ of centred features, each factor without its
-    bias (Song et al., JMLR 13, 2012), which would make even noise score high where features outnumber images. 1 for
-    features that are a rotation and scaling of each other, about 0 (or a little below) for features without linear
-    relation; nan for constant ones.
+    $\lVert Y^\top X\rVert_F^2 / (\lVert X^\top X\rVert_F\,\lVert Y^\top Y\rVert_F)$ of centred features, each factor
+    without its bias (Song et al., JMLR 13, 2012), which would make even noise score high where features outnumber
+    images. 1 for features that are a rotation and scaling of each other, about 0 (or a little below) for features
+    without linear relation; nan for constant ones.
 
     Args:
         x, y: (N, D1) and (N, D2), row i of both from image i.
@@ -44,17 +45,20 @@ def cka(features: Sequence[np.ndarray], *, n_bootstrap: int = 100, seed: int = 0
         return _alignment([x - x.mean(0) for x in picked])[a, b]
 
     found = np.stack([matrix(slice(None)), *map(matrix, resampled_rows(len(rows[0]), n_bootstrap, seed))])
-    found[1:] += found[0] - found[1:].mean(0)  # images drawn twice push CKA up: only the spread of the replicates is used
+    # images drawn twice push CKA up: only the spread of the replicates is used
+    found[1:] += found[0] - found[1:].mean(0)
     return between_pairs(found, len(rows), diagonal=1.0)
 
 
-def attention_overlap(gates: np.ndarray, *, kind: str = "cosine", top: float = 0.2, n_bootstrap: int = 1000, seed: int = 0) -> Pairwise:
+def attention_overlap(
+    gates: np.ndarray, *, kind: str = "cosine", top: float = 0.2, n_bootstrap: int = 1000, seed: int = 0
+) -> Pairwise:
     """Return how far the gates of two members cover the same places, mean over images; 1 for equal gates.
 
     Args:
         gates: (L, N, ...), not negative; attention maps or channel gates.
-        kind: "cosine" between the gates, or "iou", intersection over union of each one's strongest entries. Gates from a
-            sigmoid are all alike to the cosine; the overlap of the strongest is not.
+        kind: "cosine" between the gates, or "iou", intersection over union of each one's strongest entries. Gates from
+            a sigmoid are all alike to the cosine; the overlap of the strongest is not.
         top: for "iou": the share of entries that count as strongest, at least one entry. Equal values go by position.
         n_bootstrap, seed: of the intervals.
 
@@ -68,7 +72,9 @@ def attention_overlap(gates: np.ndarray, *, kind: str = "cosine", top: float = 0
         raise ValueError(f"top must lie between 0 and 1, found {top}")
     found = np.asarray(gates, dtype=np.float64)
     if found.ndim < 3 or 0 in found.shape or found.min() < 0:
-        raise ValueError(f"expected gates (L, N, ...) of L members on N images, none negative, found shape {found.shape}")
+        raise ValueError(
+            f"expected gates (L, N, ...) of L members on N images, none negative, found shape {found.shape}"
+        )
     flat = found.reshape(*found.shape[:2], -1)  # (L, N, D)
     if kind == "iou":
         count = max(1, round(top * flat.shape[2]))

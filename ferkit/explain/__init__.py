@@ -1,4 +1,6 @@
-"""Looking inside: captured activations, class activation maps, gates and masks, and how far such pictures can be trusted."""
+"""Looking inside: captured activations, class activation maps, gates and masks,
+and how far such pictures can be trusted.
+"""
 
 from ferkit.explain.cams import METHODS, cam, grad_cam_by_hand, raw_cam
 from ferkit.explain.faithfulness import average_drop, insertion_deletion, occlusion_map

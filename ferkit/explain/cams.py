@@ -1,8 +1,8 @@
 r"""Class activation maps: which places of a layer's map speak for a class.
 
-The formulas are those of the grad-cam package (github.com/jacobgil/pytorch-grad-cam); what surrounds them is ours, because
-the package's own run switches the model to evaluation mode for good, clears its gradients, keeps maps that a following
-in-place ReLU overwrites, cannot take bfloat16 and swallows an IndexError raised inside its `with` block.
+The formulas are those of the grad-cam package (github.com/jacobgil/pytorch-grad-cam); what surrounds them is ours,
+because the package's own run switches the model to evaluation mode for good, clears its gradients, keeps maps that a
+following in-place ReLU overwrites, cannot take bfloat16 and swallows an IndexError raised inside its `with` block.
 """
 
 import contextlib
@@ -38,8 +38,8 @@ METHODS = (*_ENGINES, "eigencam")
 def grad_cam_by_hand(model: nn.Module, inputs: Tensor, layer: str, target: int) -> Tensor:
     r"""Grad-CAM written out (Selvaraju et al., arXiv 1610.02391, equations 1 and 2).
 
-    $\alpha_c = \frac{1}{hw}\sum_{ij} \partial y / \partial A_c(i,j)$, then $L = \mathrm{ReLU}(\sum_c \alpha_c A_c)$, with $A$
-    the output of the layer and $y$ the logit of the class.
+    $\alpha_c = \frac{1}{hw}\sum_{ij} \partial y / \partial A_c(i,j)$, then $L = \mathrm{ReLU}(\sum_c \alpha_c A_c)$,
+    with $A$ the output of the layer and $y$ the logit of the class.
 
     Args:
         model: a classifier in evaluation mode, (B, ...) to logits (B, K).
@@ -67,7 +67,10 @@ def raw_cam(
     layer: str | nn.Module | None = None,
     method: str = "gradcam",
 ) -> np.ndarray:
-    """Return the map of a method on the layer's own grid, signed and not normalised: (N, h, w) float32. Arguments as in `cam`."""
+    """Return the map of a method on the layer's own grid, signed and not normalised: (N, h, w) float32.
+
+    Arguments as in `cam`.
+    """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; known: {', '.join(METHODS)}")
     net = unwrapped(model)
@@ -78,7 +81,9 @@ def raw_cam(
     step = 1 if method == "scorecam" else 32  # scorecam makes one masked copy of a picture per channel
     with in_single_precision(model) as net, torch.enable_grad():
         parts = [
-            _raw_batch(net, prepare_for(net, batch[i : i + step]).to(device_of(net)), targets[i : i + step], layer, method)
+            _raw_batch(
+                net, prepare_for(net, batch[i : i + step]).to(device_of(net)), targets[i : i + step], layer, method
+            )
             for i in range(0, len(batch), step)
         ]
     raw = np.concatenate(parts).astype(np.float32)  # (N, h, w)
@@ -98,20 +103,22 @@ def cam(
     """Return where a network sees a class, as one heat map per picture.
 
     Args:
-        model: any network of `create_model`, or another module that `predict_probabilities` takes. Its mode, its gradients
-            and its parameters are left as they were; another precision than float32 is computed on a float32 copy.
+        model: any network of `create_model`, or another module that `predict_probabilities` takes. Its mode, its
+            gradients and its parameters are left as they were; another precision than float32 is computed on a float32
+            copy.
         images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, not normalised, or whatever else
             `ferkit.data.transforms.as_batch` takes: one picture, a PIL image, a path, a list of pictures of one size.
-        target: the class to explain: None (each picture's predicted class), a name of `model.labels`, an index, or one of
-            these per picture. "eigencam" does not use it.
+        target: the class to explain: None (each picture's predicted class), a name of `model.labels`, an index, or one
+            of these per picture. "eigencam" does not use it.
         layer: dotted name of the submodule whose output is explained, or the submodule itself. None:
             `model.cam_layer(model.input_size)`; "official": the layer that the authors' code explains.
         method: one of `METHODS`.
 
     Returns:
-        (N, H, W) float32 in [0, 1]: what is negative is cut off, the map is laid over the picture (bilinear; margins that
-        the network put around it are left out) and stretched to 0-1 per picture, so the scale says nothing about how sure the network is. A map without any contrast (nothing speaks for
-        the class, or the layer has a single place) is all zero.
+        (N, H, W) float32 in [0, 1]: what is negative is cut off, the map is laid over the picture (bilinear; margins
+        that the network put around it are left out) and stretched to 0-1 per picture, so the scale says nothing about
+        how sure the network is. A map without any contrast (nothing speaks for the class, or the layer has a single
+        place) is all zero.
 
     Raises:
         ValueError: unknown method, layer (listing close names) or class, a layer whose output is not (B, C, h, w),
@@ -129,7 +136,8 @@ def cam(
 
 
 def _over_the_picture(model: nn.Module, maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps (N, h, w) of what the network computes on, as maps (N, H, W) of the picture, which may lie inside margins."""
+    """Maps (N, h, w) of what the network computes on, as maps (N, H, W) of the picture, which may lie inside margins.
+    """
     say: Any = model
     margins = say.margins(say.input_size) if hasattr(model, "margins") else (0, 0)
     if any(margins):
@@ -155,7 +163,8 @@ def _raw_batch(model: FerModel, inputs: Tensor, targets: list[int | None], layer
         refuse_unknown_class(k, logits.shape[1])
     slopes = None
     if method != "scorecam":
-        (slopes,) = torch.autograd.grad(logits[range(len(chosen)), chosen].sum(), maps, allow_unused=True)  # (B, C, h, w)
+        # (B, C, h, w)
+        (slopes,) = torch.autograd.grad(logits[range(len(chosen)), chosen].sum(), maps, allow_unused=True)
         if slopes is None:
             raise ValueError(f"the logits do not depend on the output of {layer!r}, so it has no gradient to explain")
     engine = _ENGINES[method](model, [model.get_submodule(layer)])
@@ -194,11 +203,15 @@ def _layer_name(model: nn.Module, layer: str | nn.Module | None) -> str:
     say: Any = model
     if layer is None:
         if not hasattr(model, "cam_layer"):
-            raise ValueError(f"{type(model).__name__} does not say which layer to explain: name one, as in layer='layer4'")
+            raise ValueError(
+                f"{type(model).__name__} does not say which layer to explain: name one, as in layer='layer4'"
+            )
         return say.cam_layer(say.input_size)
     if layer == "official":
         if getattr(model, "official_cam_layer", None) is None:
-            raise ValueError(f"the authors' code of {type(model).__name__} explains no layer; give a layer's name or None")
+            raise ValueError(
+                f"the authors' code of {type(model).__name__} explains no layer; give a layer's name or None"
+            )
         return say.official_cam_layer
     module_by_name(model, layer)
     return layer

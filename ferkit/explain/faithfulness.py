@@ -1,8 +1,8 @@
 r"""Does the network's answer depend on the places that a map points at? Hide them and see.
 
-All functions change raw uint8 pictures and read the probability of the explained class. What they hide is replaced by the
-picture's own mean grey or by a blurred copy, neither of which the network was trained on: a drop may also mean that the
-picture has become strange. Compare methods on the same pictures, and with a map drawn at random.
+All functions change raw uint8 pictures and read the probability of the explained class. What they hide is replaced by
+the picture's own mean grey or by a blurred copy, neither of which the network was trained on: a drop may also mean that
+the picture has become strange. Compare methods on the same pictures, and with a map drawn at random.
 """
 
 from typing import Any, NamedTuple
@@ -26,7 +26,8 @@ def occlusion_map(
         model: any network of `create_model`; left as it was.
         images: uint8 pictures (N, H, W), (N, 1, H, W) or (N, 3, H, W), of any size, or whatever else `cam` takes.
         target: the class, as in `cam`.
-        patch: side of the square in pixels; default an eighth of the shorter side. It is filled with the picture's mean.
+        patch: side of the square in pixels; default an eighth of the shorter side. It is filled with the picture's
+            mean.
         stride: pixels between squares; default half of `patch`. The last square of a row ends at the border.
 
     Returns:
@@ -43,7 +44,10 @@ def occlusion_map(
     patch = max(1, min(height, width) // 8) if patch is None else patch
     stride = max(1, patch // 2) if stride is None else stride
     if not 1 <= patch <= min(height, width) or not 1 <= stride <= patch:
-        raise ValueError(f"expected a patch of 1 to {min(height, width)} pixels and a stride of 1 to the patch, found patch={patch}, stride={stride}")
+        raise ValueError(
+            f"expected a patch of 1 to {min(height, width)} pixels and a stride of 1 to the patch, found "
+            f"patch={patch}, stride={stride}"
+        )
     corners = [(y, x) for y in _starts(height, patch, stride) for x in _starts(width, patch, stride)]
     cover = np.zeros((height, width))
     for y, x in corners:
@@ -83,8 +87,8 @@ def insertion_deletion(
 ) -> Curves:
     """Return the curves of deletion and insertion (Petsiuk et al., BMVC 2018, arXiv 1806.07421).
 
-    Deletion replaces pixels by the picture's mean grey, the hottest first; insertion puts pixels back into a blurred copy
-    (Gaussian, sigma a tenth of the shorter side). Places of equal heat come in random order.
+    Deletion replaces pixels by the picture's mean grey, the hottest first; insertion puts pixels back into a blurred
+    copy (Gaussian, sigma a tenth of the shorter side). Places of equal heat come in random order.
 
     Args:
         model, images, target: as in `cam`.
@@ -126,7 +130,8 @@ class Drop(NamedTuple):
 
 
 def average_drop(model: nn.Module, images: Any, heats: np.ndarray, *, target: Target = None) -> Drop:
-    """Return drop and increase per picture (Chattopadhyay et al., WACV 2018, arXiv 1710.11063, section 4.1); average them.
+    """Return drop and increase per picture (Chattopadhyay et al., WACV 2018, arXiv 1710.11063, section 4.1);
+    average them.
 
     The picture is multiplied with its heat, (N, H, W) in [0, 1], so cold places become black. A map that is 1
     everywhere drops nothing: read the figures beside the share of the picture that the map covers.

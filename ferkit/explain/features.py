@@ -27,12 +27,15 @@ class Projection(NamedTuple):
     fitted: Any  # sklearn's PCA or umap's UMAP; None for t-SNE
 
     def place(self, vectors: np.ndarray) -> np.ndarray:
-        """Return other vectors (M, D), such as learnt class centres or another split, on the same paper: (M, 2) float32.
+        """Return other vectors (M, D), such as learnt class centres or another split, on the same paper: (M, 2)
+        float32.
 
         Raises ValueError for t-SNE, which is defined for the points it was made from alone.
         """
         if self.fitted is None:
-            raise ValueError("t-SNE has no place for points it was not made from; use pca, or lay out all vectors together")
+            raise ValueError(
+                "t-SNE has no place for points it was not made from; use pca, or lay out all vectors together"
+            )
         return np.asarray(self.fitted.transform(np.asarray(vectors)), dtype=np.float32)
 
 
@@ -52,7 +55,10 @@ def features_of(model: nn.Module, images: Any, *, batch_size: int = 64) -> np.nd
     batch = some_pictures(images)
     with in_single_precision(model) as net, torch.no_grad():
         if not hasattr(net, "forward_parts"):
-            raise ValueError(f"{type(net).__name__} has no forward_parts(images) that gives features; read a layer with ferkit.explain.capture")
+            raise ValueError(
+                f"{type(net).__name__} has no forward_parts(images) that gives features; read a layer with "
+                "ferkit.explain.capture"
+            )
         parts = [
             net.forward_parts(prepare_for(net, batch[i : i + batch_size]).to(device_of(net))).features.cpu()  # type: ignore[attr-defined]
             for i in range(0, len(batch), batch_size)
@@ -63,10 +69,11 @@ def features_of(model: nn.Module, images: Any, *, batch_size: int = 64) -> np.nd
 def project(features: np.ndarray, *, method: str = "pca", seed: int = 0) -> Projection:
     """Return features (N, D) as points on paper (N, 2).
 
-    Only "pca" is a straight view: distances are at most what they are in the full space, its axes say which share of the
-    variance they show, and other vectors can be placed. "tsne" (van der Maaten & Hinton, JMLR 2008; perplexity 30, or
-    (N - 1) / 3 for few points) and "umap" (McInnes et al., arXiv 1802.03426; needs umap-learn) keep neighbours together;
-    sizes of groups and distances between them mean nothing. These two are slow, so the last eight layouts are remembered.
+    Only "pca" is a straight view: distances are at most what they are in the full space, its axes say which share of
+    the variance they show, and other vectors can be placed. "tsne" (van der Maaten & Hinton, JMLR 2008; perplexity 30,
+    or (N - 1) / 3 for few points) and "umap" (McInnes et al., arXiv 1802.03426; needs umap-learn) keep neighbours
+    together; sizes of groups and distances between them mean nothing. These two are slow, so the last eight layouts are
+    remembered.
 
     Raises:
         ValueError: unknown method, or fewer than three vectors.
@@ -80,7 +87,9 @@ def project(features: np.ndarray, *, method: str = "pca", seed: int = 0) -> Proj
         raise ValueError(f"expected at least three vectors of two or more values (N, D), found {x.shape}")
     if method == "pca":
         pca = PCA(2, svd_solver="full").fit(x)
-        first, second = (f"component {i}: {share:.0%} of the variance" for i, share in enumerate(pca.explained_variance_ratio_, 1))
+        first, second = (
+            f"component {i}: {share:.0%} of the variance" for i, share in enumerate(pca.explained_variance_ratio_, 1)
+        )
         return Projection(pca.transform(x).astype(np.float32), (first, second), pca)
     key = (method, seed, x.shape, hashlib.sha256(x.tobytes()).hexdigest())
     if key not in _layouts:
@@ -99,6 +108,8 @@ def _umap(x: np.ndarray, seed: int) -> Projection:
     try:
         umap = importlib.import_module("umap")
     except ImportError:
-        raise ImportError("UMAP needs the package umap-learn (pip install umap-learn); pca and tsne work without it") from None
+        raise ImportError(
+            "UMAP needs the package umap-learn (pip install umap-learn); pca and tsne work without it"
+        ) from None
     fitted = umap.UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed, n_jobs=1).fit(x)
     return Projection(np.asarray(fitted.embedding_, dtype=np.float32), ("UMAP 1", "UMAP 2"), fitted)

@@ -18,7 +18,8 @@ Target = int | str | Sequence[int | str] | np.ndarray | None
 
 @contextmanager
 def in_single_precision(model: nn.Module) -> Iterator[FerModel]:
-    """Give the network itself, out of any wrapper, in evaluation mode and float32; afterwards every submodule is as it was.
+    """Give the network itself, out of any wrapper, in evaluation mode and float32;
+    afterwards every submodule is as it was.
 
     Raises ValueError for a module that does not say how pictures are prepared for it.
     """

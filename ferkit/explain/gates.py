@@ -5,9 +5,10 @@ Everything is read from named submodules with `capture`, so it works for any net
 network: nothing is stretched, cut off or resized.
 
 About the masks of the Residual Masking Network: the released one is a softmax over the channels, so $\sum_c F_M = 1$ at
-every place, and the channel mean $1/C$ is a constant picture, whatever the face. It cannot show where the network looks.
-What can differ from place to place is shown instead: the channel sums of $F_R$, $F_R \odot F_M$ and $F_N$ (all at least
-0, since $F_R$ leaves a ReLU), and the channel maximum of $F_M$, which says how much one channel is preferred at a place.
+every place, and the channel mean $1/C$ is a constant picture, whatever the face. It cannot show where the network
+looks. What can differ from place to place is shown instead: the channel sums of $F_R$, $F_R \odot F_M$ and $F_N$ (all
+at least 0, since $F_R$ leaves a ReLU), and the channel maximum of $F_M$, which says how much one channel is preferred
+at a place.
 """
 
 import re
@@ -33,17 +34,18 @@ Reading = tuple[list[str], Callable[[dict[str, Tensor]], dict[str, Tensor]]]
 def attention_maps(model: nn.Module, images: Any, *, batch_size: int = 16) -> dict[str, np.ndarray]:
     """Return every gate, mask and patch map of a network, in the order of its submodules; empty if it has none.
 
-    What is over places is (N, h, w), what is over channels (N, C). Names are those of the submodules, a quantity computed
-    from their output stands behind a colon:
+    What is over places is (N, h, w), what is over channels (N, C). Names are those of the submodules, a quantity
+    computed from their output stands behind a colon:
 
     - squeeze-and-excitation, CBAM: `X.gate`, `X.channel_gate` (N, C) and `X.spatial_gate` (N, h, w), in (0, 1).
     - a gate (C, h, w) per picture, as of BAM (before 1 is added) and the Residual Attention Network:
       `X.gate: channel mean` (N, h, w) and `X.gate: place mean` (N, C).
     - coordinate attention: `X.height_gate` (N, h, 1) and `X.width_gate` (N, 1, w), channel means, and of their outer
-      product `X.product` (N, h, w) and `X.product: place mean` (N, C). The mean of the products is not the product of the
-      means.
-    - masking blocks: `maskK: F_R`, `maskK: F_R*F_M`, `maskK: F_N` (channel sums), `maskK: max F_M`, `maskK: mean F_M`, all
-      (N, h, w), and `maskK: place mean` (N, C). With a channel softmax `mean F_M` is constant, see the module's text.
+      product `X.product` (N, h, w) and `X.product: place mean` (N, C). The mean of the products is not the product of
+      the means.
+    - masking blocks: `maskK: F_R`, `maskK: F_R*F_M`, `maskK: F_N` (channel sums), `maskK: max F_M`, `maskK: mean F_M`,
+      all (N, h, w), and `maskK: place mean` (N, C). With a channel softmax `mean F_M` is constant, see the module's
+      text.
     - spatial bias: `X: channel mean` (N, r, r), any sign.
     - ESR with CBAM: `base.attentionI...`, and `branches.L.attentionI...` for each branch.
     - MA-Net: `local_map: channel mean`, `global_map: channel mean`, and the gates of the four patches put back in their
@@ -76,12 +78,16 @@ def attention_maps(model: nn.Module, images: Any, *, batch_size: int = 16) -> di
 
 def spatial_maps(model: nn.Module, images: Any, *, batch_size: int = 16) -> dict[str, np.ndarray]:
     """Return the part of `attention_maps` that is over places: (N, h, w) each, (N, h, 1) and (N, 1, w) for strips."""
-    return {name: value for name, value in attention_maps(model, images, batch_size=batch_size).items() if value.ndim == 3}
+    return {
+        name: value for name, value in attention_maps(model, images, batch_size=batch_size).items() if value.ndim == 3
+    }
 
 
 def channel_gates(model: nn.Module, images: Any, *, batch_size: int = 16) -> dict[str, np.ndarray]:
     """Return the part of `attention_maps` that is over channels: (N, C) each."""
-    return {name: value for name, value in attention_maps(model, images, batch_size=batch_size).items() if value.ndim == 2}
+    return {
+        name: value for name, value in attention_maps(model, images, batch_size=batch_size).items() if value.ndim == 2
+    }
 
 
 def _readings(model: nn.Module) -> Iterator[Reading]:
@@ -152,7 +158,8 @@ def _masking_block(model: nn.Module, name: str) -> Reading:
 
 
 def _patches_in_place(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Four spatial gates `local.patches.P.X` (B, h, w) become one, `local.X` (B, 2h, 2w), where the first of them was."""
+    """Four spatial gates `local.patches.P.X` (B, h, w) become one, `local.X` (B, 2h, 2w), where the first of them was.
+    """
     joined: dict[str, Tensor] = {}
     for name, value in found.items():
         match = re.fullmatch(r"local\.patches\.(\d)\.(.*spatial_gate)", name)

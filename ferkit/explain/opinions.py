@@ -20,7 +20,8 @@ from ferkit.models.guard import refuse_unprepared, unwrapped
 from ferkit.predict import graded, predict_probabilities
 from ferkit.runs.records import record_of
 
-#: Parts of an aligned face as left, top, right, bottom in a unit square; the landmarks lie where `ferkit.faces.TEMPLATE` says.
+#: Parts of an aligned face as left, top, right, bottom in a unit square; the landmarks lie where
+#: `ferkit.faces.TEMPLATE` says.
 PARTS: dict[str, tuple[float, float, float, float]] = {
     "mouth": (0.24, 0.68, 0.76, 0.94),
     "eyes": (0.12, 0.28, 0.88, 0.50),
@@ -74,7 +75,9 @@ class Opinion(NamedTuple):
 
 @lru_cache(maxsize=1)
 def available_networks() -> dict[str, Network]:
-    """Return every network whose weights come with the workbook, by name; loaded once. One that votes answers with probabilities here.
+    """Return every network whose weights come with the workbook, by name; loaded once.
+
+    One that votes answers with probabilities here.
 
     A file that cannot be loaded is left out with a warning.
     """
@@ -102,17 +105,24 @@ def as_network(network: Network | nn.Module, name: str = "") -> Network:
     net = unwrapped(network)
     refuse_unprepared(net)
     if not getattr(net, "labels", ()):
-        raise ValueError(f"{type(net).__name__} does not name its classes: set model.labels = (...), in the order of its logits")
+        raise ValueError(
+            f"{type(net).__name__} does not name its classes: set model.labels = (...), in the order of its logits"
+        )
     return Network(name or type(net).__name__, cast(FerModel, net))
 
 
 def ask(network: Network | nn.Module, crop: np.ndarray) -> Opinion:
-    """Return what one network, or a bare model, says of a crop. Raises ValueError for something that is no uint8 RGB picture (H, W, 3)."""
+    """Return what one network, or a bare model, says of a crop.
+
+    Raises ValueError for something that is no uint8 RGB picture (H, W, 3).
+    """
     network = as_network(network)
     model = network.model
     p = predict_probabilities(model, as_channels(crop), tta=network.tta)[0]
     if len(p) != len(model.labels):
-        raise ValueError(f"{network.name} gives {len(p)} probabilities for {len(model.labels)} labels: {', '.join(model.labels)}")
+        raise ValueError(
+            f"{network.name} gives {len(p)} probabilities for {len(model.labels)} labels: {', '.join(model.labels)}"
+        )
     doubt = float(-(p * np.log(np.maximum(p, 1e-30))).sum() / np.log(len(p)))
     likely: tuple[str, ...] = ()
     if network.threshold is not None:
@@ -127,17 +137,28 @@ def in_words(opinions: Sequence[Opinion]) -> str:
     sets = [set(o.likely) for o in opinions if o.likely]
     if sets:
         together = in_order(name for s in sets for name in s)
-        said += f" Not ruled out by at least one: {', '.join(together)}." if len(together) > 1 else " No network leaves another answer open."
+        said += (
+            f" Not ruled out by at least one: {', '.join(together)}."
+            if len(together) > 1
+            else " No network leaves another answer open."
+        )
     doubt = float(np.mean([o.doubt for o in opinions]))
     strength = "little" if doubt < 0.35 else "some" if doubt < 0.65 else "much"
-    return f"{said} Their probabilities show {strength} doubt. They name how raters would label a face, not what a person feels."
+    return (
+        f"{said} Their probabilities show {strength} doubt. They name how raters would label a face, not "
+        "what a person feels."
+    )
 
 
 def _count(answers: Sequence[str]) -> str:
     """A sentence on how the votes fall."""
     votes = {answer: answers.count(answer) for answer in in_order(answers)}
     n, most = len(answers), max(votes.values())
-    first = [f"{answer} ({', '.join(ALIASES[answer][:2])})" if answer in ALIASES else answer for answer, k in votes.items() if k == most]
+    first = [
+        f"{answer} ({', '.join(ALIASES[answer][:2])})" if answer in ALIASES else answer
+        for answer, k in votes.items()
+        if k == most
+    ]
     others = [answer for answer, k in votes.items() if k < most]
     if n == 1:
         return f"One network was asked; it says {first[0]}."
@@ -146,7 +167,9 @@ def _count(answers: Sequence[str]) -> str:
     if most == 1:
         return f"The {n} networks disagree, each with every other."
     if len(first) > 1:
-        split = ", ".join([*(f"{most} say {answer}" for answer in first), *([f"the others {', '.join(others)}"] if others else [])])
+        split = ", ".join(
+            [*(f"{most} say {answer}" for answer in first), *([f"the others {', '.join(others)}"] if others else [])]
+        )
         return f"The {n} networks are divided: {split}."
     return f"{most} of {n} networks say {first[0]}, the others {', '.join(others)}."
 

@@ -1,4 +1,7 @@
-"""Does a map depend on what the network learnt? Destroy the weights from the top down and see whether the map changes."""
+"""Does a map depend on what the network learnt?
+
+Destroy the weights from the top down and see whether the map changes.
+"""
 
 import copy
 from collections.abc import Sequence
@@ -17,7 +20,8 @@ from ferkit.models.guard import unwrapped
 
 
 class Randomised(NamedTuple):
-    """Maps of a network whose stages are shuffled from the last down to `stage`, beside those of the trained network."""
+    """Maps of a network whose stages are shuffled from the last down to `stage`, beside those of the trained network.
+    """
 
     stage: str  # "trained" for the first, where nothing is shuffled
     heats: np.ndarray  # (N, H, W)
@@ -40,7 +44,9 @@ def shuffle_weights(module: nn.Module, *, seed: int = 0) -> None:
 
 def cascade_stages(model: nn.Module) -> tuple[str, ...]:
     """Return the network's direct submodules that have parameters, from the head down to the input."""
-    return tuple(name for name, child in reversed(list(model.named_children())) if next(child.parameters(), None) is not None)
+    return tuple(
+        name for name, child in reversed(list(model.named_children())) if next(child.parameters(), None) is not None
+    )
 
 
 def randomisation_check(
@@ -89,7 +95,8 @@ def randomisation_check(
 
 
 def compare_maps(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return Spearman's rank correlation and structural similarity of maps (N, H, W) in [0, 1], picture by picture: (N,) each.
+    """Return Spearman's rank correlation and structural similarity of maps (N, H, W) in [0, 1], picture by picture:
+    (N,) each.
 
     A rank correlation with a map without contrast is 0. SSIM uses the usual window (Gaussian of 1.5 pixels, 11 x 11).
     """

@@ -1,4 +1,5 @@
-"""From somebody's picture to an aligned crop of a face: nothing is trusted, nothing is written, memory stays bounded."""
+"""From somebody's picture to an aligned crop of a face: nothing is trusted, nothing is written, memory stays bounded.
+"""
 
 from ferkit.faces.crop import TEMPLATE, Face, crop_face
 from ferkit.faces.decode import MAX_PIXELS, portrait, read_picture

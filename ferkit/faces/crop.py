@@ -1,4 +1,6 @@
-"""A face cut out of a picture as a square: by its box, or with five landmarks brought to one template; the same for training and uploads."""
+"""A face cut out of a picture as a square: by its box, or with five landmarks brought to one template;
+the same for training and uploads.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from PIL import Image
 
 from ferkit.faces.decode import read_picture, upright
 
-# Left eye, right eye, nose tip, mouth corners ("left" as seen in the picture) in a unit square, so that a crop is framed
-# like FER2013: medians over 426 faces that find_faces saw in 501 training pictures (every 40th), made symmetric.
+# Left eye, right eye, nose tip, mouth corners ("left" as seen in the picture) in a unit square, so that a crop is
+# framed like FER2013: medians over 426 faces that find_faces saw in 501 training pictures (every 40th), made symmetric.
 TEMPLATE = np.array([[0.310, 0.390], [0.690, 0.390], [0.500, 0.605], [0.345, 0.790], [0.655, 0.790]])
 
 
@@ -36,14 +38,15 @@ def crop_face(
         face: one of `find_faces`, or None for the largest centred square of the picture.
         margin: added on each side, as a part of the side; 0 frames an aligned face as tightly as FER2013 does.
         size: side of the result in pixels.
-        align: True turns and scales the face so that its five landmarks come to lie where they are in FER2013 (least-squares
-            similarity, see `TEMPLATE`); its box is not used. False cuts the square around the box, upright.
+        align: True turns and scales the face so that its five landmarks come to lie where they are in FER2013
+            (least-squares similarity, see `TEMPLATE`); its box is not used. False cuts the square around the box,
+            upright.
 
     Where the square leaves the picture, the picture's edge is repeated. What becomes smaller is averaged.
 
     Raises:
-        ValueError: for a size or margin out of range, a box without area or outside of the picture, or landmarks that are
-            all at one place.
+        ValueError: for a size or margin out of range, a box without area or outside of the picture, or landmarks that
+            are all at one place.
 
     """
     if size < 1 or margin <= -0.5:
@@ -61,7 +64,8 @@ def crop_face(
 
 
 def similarity(points: np.ndarray, goal: np.ndarray) -> tuple[complex, complex]:
-    r"""Return the turn-and-scale `a` and the shift `b` that bring points closest to their goals: $\min \sum |a z + b - w|^2$.
+    r"""Return the turn-and-scale `a` and the shift `b` that bring points closest to their goals:
+    $\min \sum |a z + b - w|^2$.
 
     Points and goals (n, 2) are x, y, read as complex numbers; `abs(a)` is the scale. A reflection is not possible.
 
@@ -78,13 +82,16 @@ def similarity(points: np.ndarray, goal: np.ndarray) -> tuple[complex, complex]:
 
 
 def five_of_68(landmarks: np.ndarray) -> np.ndarray:
-    """Return the five points of the template out of 68 (iBUG order), (..., 68, 2) -> (..., 5, 2); the eyes are means of six."""
+    """Return the five points of the template out of 68 (iBUG order), (..., 68, 2) -> (..., 5, 2);
+    the eyes are means of six.
+    """
     left, right = landmarks[..., 36:42, :].mean(-2), landmarks[..., 42:48, :].mean(-2)
     return np.stack([left, right, landmarks[..., 30, :], landmarks[..., 48, :], landmarks[..., 54, :]], axis=-2)
 
 
 def square_box(box: tuple[float, float, float, float] | np.ndarray) -> tuple[float, float, float, float]:
-    """Return the square about the middle of a box (left, top, right, bottom) whose side is the longer one of the box."""
+    """Return the square about the middle of a box (left, top, right, bottom) whose side is the longer one of the box.
+    """
     left, top, right, bottom = (float(value) for value in box)
     half = max(right - left, bottom - top) / 2
     x, y = (left + right) / 2, (top + bottom) / 2
@@ -100,20 +107,25 @@ def in_picture(box: tuple[float, float, float, float] | np.ndarray, width: int, 
 def _around(box: tuple[float, float, float, float], image: Image.Image) -> tuple[complex, complex]:
     if not in_picture(box, *image.size):
         found = ", ".join(f"{float(value):g}" for value in box)
-        raise ValueError(f"expected a box (left, top, right, bottom) in a picture of {image.width}x{image.height}, found {found}")
+        raise ValueError(
+            f"expected a box (left, top, right, bottom) in a picture of {image.width}x{image.height}, found {found}"
+        )
     left, top, right, _ = square_box(box)
     return complex(right - left), complex(left, top)
 
 
 def _sample(image: Image.Image, a: complex, b: complex, size: int) -> Image.Image:
-    """Return the square that the unit square z becomes under a z + b, in pixels of the picture, as `size` x `size` pixels."""
+    """Return the square that the unit square z becomes under a z + b, in pixels of the picture,
+    as `size` x `size` pixels.
+    """
     corners = np.array([b, b + a, b + 1j * a, b + (1 + 1j) * a])
     left, right, top, bottom = corners.real.min(), corners.real.max(), corners.imag.min(), corners.imag.max()
     upright = abs(a.imag) < 1e-9 * abs(a) and a.real > 0
     if upright and left >= 0 and top >= 0 and right <= image.width and bottom <= image.height:
         return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
-    # A face that becomes smaller is averaged first, because the transform below looks at four pixels only; then what lies
-    # outside of the picture is filled with its edge. Both only where the square is, so this costs what the result costs.
+    # A face that becomes smaller is averaged first, because the transform below looks at four pixels only; then what
+    # lies outside of the picture is filled with its edge. Both only where the square is, so this costs what the result
+    # costs.
     step = max(1.0, abs(a) / size)
     spare = 0.0 if upright else step
     x0, x1 = _inside(left - spare, right + spare, image.width)

@@ -1,4 +1,5 @@
-"""Any picture as uint8 RGB, by one policy for training data, the doctor and uploads alike: nothing is trusted, memory stays bounded.
+"""Any picture as uint8 RGB, by one policy for training data, the doctor and uploads alike: nothing is trusted,
+memory stays bounded.
 
 The policy: the camera's EXIF rotation is applied, transparency is put on white, 16-bit values are scaled to 8 (65535 is
 white), the first frame of an animation is taken, and the size is checked before anything is decoded.
@@ -41,14 +42,14 @@ class _NoMeaning(ValueError):
 def read_picture(source: Any) -> np.ndarray:
     """Read one picture, however it comes, as uint8 RGB (H, W, 3).
 
-    A file or PIL image of more than 16 megapixels is averaged down to a half or less of its sides, which keeps all that is
-    held below 500 MB.
+    A file or PIL image of more than 16 megapixels is averaged down to a half or less of its sides, which keeps all that
+    is held below 500 MB.
 
     Args:
-        source: a path; the bytes of a file (the `content` of an ipywidgets FileUpload as it comes); a data URL or base64
-            text; a PIL image; or an array or tensor (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels (where both
-            could be meant, the last axis holds the channels) of uint8, uint16, bool, whole numbers up to 255 or 65535,
-            or floats in [0, 1].
+        source: a path; the bytes of a file (the `content` of an ipywidgets FileUpload as it comes); a data URL or
+            base64 text; a PIL image; or an array or tensor (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels
+            (where both could be meant, the last axis holds the channels) of uint8, uint16, bool, whole numbers up to
+            255 or 65535, or floats in [0, 1].
 
     Raises:
         ValueError: not a picture, cut off, too large, or an array of another shape or type; one sentence.
@@ -58,7 +59,8 @@ def read_picture(source: Any) -> np.ndarray:
     if isinstance(source, bytes | bytearray | memoryview | str | os.PathLike):
         data = _data(source)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PIL, about sizes, which are checked here, and about damaged EXIF, which is left out
+            # of PIL, about sizes, which are checked here, and about damaged EXIF, which is left out
+            warnings.simplefilter("ignore")
             return np.array(upright(open_picture(data))[0])
     if isinstance(source, Image.Image):
         return np.array(upright(_checked(source))[0])
@@ -71,14 +73,18 @@ def as_pixels(array: Any) -> np.ndarray:
 
     Shapes, types and errors are those of `read_picture`.
     """
-    if not isinstance(array, np.ndarray) and hasattr(array, "detach"):  # a tensor; torch itself need not be imported for that
+    # a tensor; torch itself need not be imported for that
+    if not isinstance(array, np.ndarray) and hasattr(array, "detach"):
         array = (array.detach().float() if array.is_floating_point() else array).cpu().numpy()
     if not isinstance(array, np.ndarray):
         raise ValueError(f"expected a picture's bytes, path, PIL image or array, found {type(array).__name__}")
     if array.ndim == 3 and array.shape[2] not in (1, 3, 4) and array.shape[0] in (1, 3, 4):
         array = array.transpose(1, 2, 0)
     if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise ValueError(f"expected one picture (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, found an array of shape {array.shape}")
+        raise ValueError(
+            "expected one picture (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, found an array of "
+            f"shape {array.shape}"
+        )
     values = eight_bits(array)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
@@ -88,7 +94,10 @@ def as_pixels(array: Any) -> np.ndarray:
 
 
 def eight_bits(values: np.ndarray) -> np.ndarray:
-    """Return the values of pictures, of any shape and type, as uint8. Raises ValueError for a type or range without a meaning."""
+    """Return the values of pictures, of any shape and type, as uint8.
+
+    Raises ValueError for a type or range without a meaning.
+    """
     if values.dtype == np.uint8:
         return values
     if values.dtype == bool:
@@ -105,7 +114,8 @@ def _white(kind: np.dtype, low: float, high: float) -> float:
     if kind.kind == "f":
         if not (0 <= low and high <= 1):  # false for numbers that are none, too
             raise _NoMeaning(
-                f"expected floats in [0, 1], found {low:g} to {high:g}; for values in 0-255 convert with .astype(numpy.uint8), and do not normalise them first"
+                f"expected floats in [0, 1], found {low:g} to {high:g}; for values in 0-255 convert with "
+                ".astype(numpy.uint8), and do not normalise them first"
             )
         return 1.0
     if low < 0 or high > 65535:
@@ -119,7 +129,8 @@ def _scaled(values: np.ndarray, white: float) -> np.ndarray:
 
 
 def portrait() -> np.ndarray:
-    """The astronaut Eileen Collins, uint8 RGB (512, 512, 3): NASA, public domain, part of scikit-image's installation."""
+    """The astronaut Eileen Collins, uint8 RGB (512, 512, 3): NASA, public domain, part of scikit-image's installation.
+    """
     try:
         from skimage.data import astronaut
     except ImportError:
@@ -162,12 +173,12 @@ def upright(image: Image.Image, *, shortest: int | None = None) -> tuple[Image.I
 
     Args:
         image: from `open_picture`.
-        shortest: pixels that the shorter side must keep; a JPEG whose sides can be halved without going below is decoded
-            at a half, quarter or eighth, which saves most of the time. None keeps the size.
+        shortest: pixels that the shorter side must keep; a JPEG whose sides can be halved without going below is
+            decoded at a half, quarter or eighth, which saves most of the time. None keeps the size.
 
     Returns:
-        RGB image, and by which whole number its sides were divided: by more than 1 only as `shortest` allows, or where the
-        picture has more than 16 megapixels.
+        RGB image, and by which whole number its sides were divided: by more than 1 only as `shortest` allows, or where
+        the picture has more than 16 megapixels.
 
     Raises:
         ValueError: damaged or cut off, in one sentence that does not say which picture.
@@ -241,7 +252,9 @@ def _in_strips(image: Image.Image, factor: int) -> np.ndarray:
     strips = [(0, y, width, min(height, y + rows)) for y in range(0, height, rows)]
     white = None
     if image.mode.startswith(DEEP):  # one white for the whole picture
-        spans = [(values.dtype, values.min(), values.max()) for values in (np.asarray(image.crop(strip)) for strip in strips)]
+        spans = [
+            (values.dtype, values.min(), values.max()) for values in (np.asarray(image.crop(strip)) for strip in strips)
+        ]
         white = _white(spans[0][0], float(min(low for _, low, _ in spans)), float(max(high for _, _, high in spans)))
     out = np.empty((math.ceil(height / factor), math.ceil(width / factor), 3), np.uint8)
     for box in strips:

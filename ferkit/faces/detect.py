@@ -1,4 +1,5 @@
-"""The faces in a picture, found with MTCNN, and what to say about them; reading is in `ferkit.faces.decode`, cutting in `ferkit.faces.crop`.
+"""The faces in a picture, found with MTCNN, and what to say about them; reading is in `ferkit.faces.decode`,
+cutting in `ferkit.faces.crop`.
 
 Everything stays in memory: nothing here writes a picture anywhere.
 """
@@ -58,7 +59,9 @@ def find_faces(image: Any, *, min_size: float | None = None, min_probability: fl
 
 
 def tilt(face: Face) -> float:
-    """How far a face is turned in the picture's plane, in degrees: 0 upright, above 0 clockwise; from its eyes and mouth."""
+    """How far a face is turned in the picture's plane, in degrees: 0 upright, above 0 clockwise;
+    from its eyes and mouth.
+    """
     points = np.asarray(face.landmarks, np.float64)
     right, down = points[1] - points[0], points[3:].mean(0) - points[:2].mean(0)
     axis = right / max(math.hypot(*right), 1e-9) + np.array([down[1], -down[0]]) / max(math.hypot(*down), 1e-9)
@@ -70,8 +73,9 @@ def describe(faces: list[Face], picture: np.ndarray | None = None) -> str:
 
     Args:
         faces: from `find_faces`.
-        picture: the uint8 RGB picture they come from. Where there are none, it is looked at again on its sides and on its
-            head, and for smaller faces, so that the sentence can say what to do; that takes some tenths of a second.
+        picture: the uint8 RGB picture they come from. Where there are none, it is looked at again on its sides and on
+            its head, and for smaller faces, so that the sentence can say what to do; that takes some tenths of a
+            second.
 
     """
     if not faces:
@@ -81,12 +85,18 @@ def describe(faces: list[Face], picture: np.ndarray | None = None) -> str:
     if len(faces) == 1:
         said = f"One face found, {width:.0f} pixels wide."
     else:
-        said = f"{len(faces)} faces found; the largest is number 0 and is used unless you choose another one, up to {len(faces) - 1}."
+        said = (
+            f"{len(faces)} faces found; the largest is number 0 and is used unless you choose another one, "
+            f"up to {len(faces) - 1}."
+        )
     if width < 40:  # the smallest pictures that networks here were trained on are 48 pixels wide
         said += f" It is tiny ({width:.0f} pixels wide): enlarging adds no detail, so expect little of the answer."
     if abs(degrees := tilt(first)) > 20:
         way = "clockwise" if degrees > 0 else "counter-clockwise"
-        said += f" It is tilted {abs(degrees):.0f} degrees {way}: alignment turns it upright, but far from upright its points may be wrong."
+        said += (
+            f" It is tilted {abs(degrees):.0f} degrees {way}: alignment turns it upright, but far from upright "
+            "its points may be wrong."
+        )
     return said
 
 
@@ -98,7 +108,10 @@ def _advice(picture: np.ndarray | None) -> str:
             how = {1: "a quarter to the left", 2: "upside down", 3: "a quarter to the right"}[quarters]
             return f"There is one when the picture is turned {how}: turn it and try again."
         if small := find_faces(picture, min_size=max(12.0, math.sqrt(picture.shape[0] * picture.shape[1]) / 28)):
-            return f"A closer look finds a tiny one, {small[0].box[2] - small[0].box[0]:.0f} pixels wide: cut the picture around it and try again."
+            return (
+                f"A closer look finds a tiny one, {small[0].box[2] - small[0].box[0]:.0f} pixels wide: cut the "
+                "picture around it and try again."
+            )
     return "A face helps that is upright, lit, and at least a tenth of the picture high."
 
 
@@ -107,8 +120,9 @@ def _detect(image: np.ndarray, min_size: float) -> tuple[Any, Any, Any]:
         try:
             return _detector(min_size * factor).detect(image, landmarks=True)
         except IndexError:
-            # facenet-pytorch 2.5.3 loses count when a candidate lies wholly outside the picture (timesler/facenet-pytorch
-            # #182: "The shape of the mask ... does not match"); other steps of the pyramid give other candidates.
+            # facenet-pytorch 2.5.3 loses count when a candidate lies wholly outside the picture
+            # (timesler/facenet-pytorch #182: "The shape of the mask ... does not match"); other steps of the pyramid
+            # give other candidates.
             continue
     return None, None, None
 

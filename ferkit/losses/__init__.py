@@ -52,7 +52,8 @@ def make_criterion(
         model: tells how long its features are.
         num_classes: K.
         class_weight, label_smoothing: of the cross entropies.
-        options: the loss's own; a loss on features also takes `weight`, its factor beside the cross entropy (default 1).
+        options: the loss's own; a loss on features also takes `weight`, its factor beside the cross entropy (default
+            1).
 
     Raises:
         ValueError: unknown name or option, listing the known ones.
@@ -72,8 +73,12 @@ def make_criterion(
     return FeatureTerm(built, name=name, weight=weight, **cross_entropy)
 
 
-def _refuse_unknown(name: str, options: dict[str, Any], kind: Any, own: tuple[str, ...], more: tuple[str, ...] = ()) -> None:
+def _refuse_unknown(
+    name: str, options: dict[str, Any], kind: Any, own: tuple[str, ...], more: tuple[str, ...] = ()
+) -> None:
     known = [k for k in inspect.signature(kind).parameters if k not in own] + list(more)
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(f"the loss {name} has no option {', '.join(map(repr, unknown))}; known: {', '.join(known) or 'none'}")
+        raise ValueError(
+            f"the loss {name} has no option {', '.join(map(repr, unknown))}; known: {', '.join(known) or 'none'}"
+        )

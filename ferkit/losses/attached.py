@@ -13,7 +13,8 @@ from ferkit.models.capture import capture
 def attached(model: nn.Module, names: str | Iterable[str]) -> AbstractContextManager[dict[str, list[Tensor]]]:
     """Return `ferkit.explain.capture` as a loss needs it: outputs of every run, as part of the graph.
 
-    ``with attached(model, names) as seen: logits = model(x)`` then ``term(spatial=[m for n in names for m in seen[n]])``.
+    ``with attached(model, names) as seen: logits = model(x)`` then ``term(spatial=[m for n in names for m in
+    seen[n]])``.
     """
     return capture(model, names, grad=True, every_run=True)
 
@@ -23,9 +24,9 @@ class AttachedDiversity(nn.Module):
 
     Args:
         term: weights and options.
-        spatial, channel: dotted names of the submodules whose outputs are compared, as spatial maps and as channel vectors.
-            Outputs are feature maps (N, C, H, W), pooled first, so that the spatial term compares maps with any number of
-            channels on the same grid, and the channel term maps of any size with the same channels.
+        spatial, channel: dotted names of the submodules whose outputs are compared, as spatial maps and as channel
+            vectors. Outputs are feature maps (N, C, H, W), pooled first, so that the spatial term compares maps with
+            any number of channels on the same grid, and the channel term maps of any size with the same channels.
 
     ``parts, losses = AttachedDiversity(term, spatial=[...])(model, images)``: no hook is left behind.
 
@@ -46,10 +47,12 @@ class AttachedDiversity(nn.Module):
             images: what it takes.
 
         Returns:
-            What `model.forward_parts` gives (or `model` itself, if it has no such method), and the losses of `DiversityTerm`.
+            What `model.forward_parts` gives (or `model` itself, if it has no such method), and the losses of
+            `DiversityTerm`.
 
         Raises:
-            ValueError: unknown names, a submodule that did not run, fewer than two maps, or maps that do not fit each other.
+            ValueError: unknown names, a submodule that did not run, fewer than two maps, or maps that do not fit each
+                other.
 
         """
         with attached(model, dict.fromkeys([*self.names["spatial"], *self.names["channel"]])) as seen:

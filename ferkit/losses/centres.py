@@ -1,4 +1,5 @@
-r"""Losses with one learned centre per class: center loss and its relatives, which the Cosine-Harmony loss set out to improve.
+r"""Losses with one learned centre per class: center loss and its relatives,
+which the Cosine-Harmony loss set out to improve.
 
 Their centres are parameters and learn by the gradient, with the network's optimiser. Wen et al. instead move $c_k$ by
 $-\eta\sum_{i: y_i = k}(c_k - x_i)/(1 + n_k)$, outside the optimiser.
@@ -45,7 +46,8 @@ class CenterLoss(FeatureLoss):
 
 
 class AffinityLoss(FeatureLoss):
-    r"""Affinity loss of DAN (Wen et al. 2023, arXiv 2109.07270): squared distance to the centre over the spread of centres.
+    r"""Affinity loss of DAN (Wen et al. 2023, arXiv 2109.07270):
+    squared distance to the centre over the spread of centres.
 
     $$L = \frac{\tfrac1N\sum_i\lVert x_i - c_{y_i}\rVert^2}{\sum_j \mathrm{Var}_k(c_{kj})}$$
 
@@ -68,12 +70,16 @@ class AffinityLoss(FeatureLoss):
         centres = self.centres.to(features.dtype)
         spread = centres.var(0).sum()
         if spread <= 0:
-            raise ValueError("all centres of the affinity loss are the same, and it divides by their variance: start from different ones")
+            raise ValueError(
+                "all centres of the affinity loss are the same, and it divides by their variance: start "
+                "from different ones"
+            )
         return ((features - centres[targets]) ** 2).sum(1).mean() / spread
 
 
 class SeparateLoss(FeatureLoss):
-    r"""A stand-in for Separate loss (Li et al., ACML 2019, PMLR 101:897-911), not its printed equations, which we could not read.
+    r"""A stand-in for Separate loss (Li et al., ACML 2019, PMLR 101:897-911), not its printed equations,
+    which we could not read.
 
     What its abstract says, in cosines: raise the similarity of samples to their class and lower that between classes,
 
@@ -107,7 +113,9 @@ class IslandLoss(CenterLoss):
 
     """
 
-    def __init__(self, *, num_classes: int, num_features: int, separation: float = 1.0, reduction: str = "mean") -> None:
+    def __init__(
+        self, *, num_classes: int, num_features: int, separation: float = 1.0, reduction: str = "mean"
+    ) -> None:
         super().__init__(num_classes=num_classes, num_features=num_features, reduction=reduction)
         if separation < 0:
             raise ValueError(f"expected separation at least 0, found {separation}")
@@ -115,4 +123,6 @@ class IslandLoss(CenterLoss):
 
     def compute(self, features: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of checked input."""
-        return super().compute(features, targets) + self.separation * _similarities(self.centres.to(features.dtype)).sum()
+        return (
+            super().compute(features, targets) + self.separation * _similarities(self.centres.to(features.dtype)).sum()
+        )

@@ -1,4 +1,6 @@
-r"""Cosine-Harmony loss of Chen and Huang (Computation 2024, 12(10), 201), as released, with a term of its words, and as the words ask."""
+r"""Cosine-Harmony loss of Chen and Huang (Computation 2024, 12(10), 201), as released, with a term of its words,
+and as the words ask.
+"""
 
 from typing import NamedTuple
 
@@ -38,19 +40,22 @@ class HarmonyTerms(NamedTuple):
 
 
 def adjusted_cosine_distance(x: Tensor, c: Tensor) -> Tensor:
-    r"""Return one minus Pearson's correlation, for all pairs: the cosine distance after each vector lost its own mean over features.
+    r"""Return one minus Pearson's correlation, for all pairs:
+    the cosine distance after each vector lost its own mean over features.
 
     $$d(x, c) = 1 - \frac{(x - \bar x)\cdot(c - \bar c)}{\lVert x - \bar x\rVert\,\lVert c - \bar c\rVert}, \qquad
       \bar x = \tfrac1D\sum_j x_j$$
 
-    So $d(ax + b, c) = d(x, c)$ for $a > 0$: neither length nor offset counts, which is less than the cosine sees, not more.
+    So $d(ax + b, c) = d(x, c)$ for $a > 0$: neither length nor offset counts, which is less than the cosine sees, not
+    more.
 
     Args:
         x: (N, D).
         c: (C, D).
 
     Returns:
-        (N, C) in [0, 2]. A vector whose entries are all equal has no correlation: distance 1 from everything, no gradient.
+        (N, C) in [0, 2]. A vector whose entries are all equal has no correlation: distance 1 from everything, no
+        gradient.
 
     """
     return cosine_distance(_centred(x), _centred(c))  # (N, C)
@@ -64,24 +69,26 @@ def _centred(x: Tensor) -> Tensor:
 
 
 class CosineHarmonyLoss(FeatureLoss):
-    r"""Pulls features to the centre of their class and (only in `ours`) away from the others, in adjusted cosine distance.
+    r"""Pulls features to the centre of their class and (only in `ours`) away from the others,
+    in adjusted cosine distance.
 
     With $d$ of `adjusted_cosine_distance`, N samples $x_i$ of classes $y_i$, and centres $c_k$,
 
     $$d_{intra} = \tfrac1N\sum_i d(x_i, c_{y_i}), \qquad d_{inter} = \tfrac1{N(C-1)}\sum_i\sum_{k \ne y_i} d(x_i, c_k)$$
 
-    - `released`: $\alpha\,d_{intra}/V + (1-\alpha)\,d_{intra}/(C-1)$, what losses.py of github.com/1chenchen22/LFNSB@caf8fad
-      computes: its inter-class term sums over the mask of the own class again, so it is $d_{intra}$ with a weight. V is the
-      unbiased variance over the batch, all classes mixed. Its centres are random and never reach an optimiser.
+    - `released`: $\alpha\,d_{intra}/V + (1-\alpha)\,d_{intra}/(C-1)$, what losses.py of
+      github.com/1chenchen22/LFNSB@caf8fad computes: its inter-class term sums over the mask of the own class again, so
+      it is $d_{intra}$ with a weight. V is the unbiased variance over the batch, all classes mixed. Its centres are
+      random and never reach an optimiser.
     - `code_sign`: $\alpha\,d_{intra}/V + (1-\alpha)\,d_{inter}$, a hybrid made here: the inter-class term that the text
-      describes in words, with the plus sign of the released code, and V as released, so that the two differ in $d_{inter}$
-      alone. It is not the paper's formula: that is missing from every copy we could read, and the words around it ask to
-      *maximise* the distance between classes. The plus sign makes training *reduce* it: with trained centres all classes
-      collapse into one direction. A counter-example, not for use.
-    - `ours` (default): $d_{intra} - \lambda\,d_{inter}$ with trained centres, what the text says the loss is for. Flipping
-      the sign in `code_sign` would not do: $\alpha/V$ starves the attraction, and features leave their own centre too. Without
-      the division it is bounded, in $[-2\lambda, 2]$, and at best the centres form a simplex. The default because it is
-      the only one of the three under which classes move apart.
+      describes in words, with the plus sign of the released code, and V as released, so that the two differ in
+      $d_{inter}$ alone. It is not the paper's formula: that is missing from every copy we could read, and the words
+      around it ask to *maximise* the distance between classes. The plus sign makes training *reduce* it: with trained
+      centres all classes collapse into one direction. A counter-example, not for use.
+    - `ours` (default): $d_{intra} - \lambda\,d_{inter}$ with trained centres, what the text says the loss is for.
+      Flipping the sign in `code_sign` would not do: $\alpha/V$ starves the attraction, and features leave their own
+      centre too. Without the division it is bounded, in $[-2\lambda, 2]$, and at best the centres form a simplex. The
+      default because it is the only one of the three under which classes move apart.
 
     Args:
         num_classes: C, at least 2.
@@ -89,11 +96,11 @@ class CosineHarmonyLoss(FeatureLoss):
         variant: "released", "code_sign" or "ours".
         alpha: $\alpha$ of `released` and `code_sign`, in [0, 1] (0.1 in the released code, and best by section 3.3.2).
         separation: $\lambda$ of `ours`, at least 0.
-        train_centres: None: only `ours` trains them, as the released code does not and the text does not say. Fixed ones are
-            a buffer; both are saved with the weights.
+        train_centres: None: only `ours` trains them, as the released code does not and the text does not say. Fixed
+            ones are a buffer; both are saved with the weights.
         eps: added to V in `released` and `code_sign` (0 in the released code).
-        variance: V of `released` and `code_sign`: "batch_total" around the mean of the batch, as in both; or "within_class"
-            around the mean of each class, which is what the text calls it. Both unbiased.
+        variance: V of `released` and `code_sign`: "batch_total" around the mean of the batch, as in both; or
+            "within_class" around the mean of each class, which is what the text calls it. Both unbiased.
 
     Raises:
         ValueError: options out of range; on a batch without variance, where `released` and `code_sign` divide by zero.
@@ -119,7 +126,9 @@ class CosineHarmonyLoss(FeatureLoss):
         if num_features < 2:
             raise ValueError(f"a correlation needs at least 2 features, found {num_features}")
         if not (0 <= alpha <= 1 and separation >= 0 and eps >= 0):
-            raise ValueError(f"expected alpha in [0, 1], separation and eps at least 0; found {alpha}, {separation} and {eps}")
+            raise ValueError(
+                f"expected alpha in [0, 1], separation and eps at least 0; found {alpha}, {separation} and {eps}"
+            )
         self.variant, self.alpha, self.separation, self.eps, self.variance = variant, alpha, separation, eps, variance
         self.make_centres(trained=variant == "ours" if train_centres is None else train_centres)
 
@@ -148,14 +157,16 @@ class CosineHarmonyLoss(FeatureLoss):
             divisor = variance + self.eps
             if divisor <= 0:
                 raise ValueError(
-                    f"the {self.variance} variance of this batch of {n} is 0, and the {self.variant} loss divides by it: "
-                    "use batches of different samples, eps > 0, or variant='ours'"
+                    f"the {self.variance} variance of this batch of {n} is 0, and the {self.variant} loss divides by "
+                    "it: use batches of different samples, eps > 0, or variant='ours'"
                 )
             released = self.variant == "released"
             intra_weight = self.alpha / divisor + ((1 - self.alpha) / others if released else 0)
             inter_weight = 0 * one if released else (1 - self.alpha) * one
         loss = intra_weight * d_intra + inter_weight * d_inter
-        return HarmonyTerms(distances, own, d_intra, d_inter, d_intra / others, variance, intra_weight, inter_weight, loss)
+        return HarmonyTerms(
+            distances, own, d_intra, d_inter, d_intra / others, variance, intra_weight, inter_weight, loss
+        )
 
     def _variance(self, x: Tensor, targets: Tensor) -> Tensor:
         """Sum over features of the unbiased variance over samples; 0 where there are too few samples for one."""
@@ -174,5 +185,9 @@ class CosineHarmonyLoss(FeatureLoss):
 
     def extra_repr(self) -> str:
         """Sizes and options, for print(loss)."""
-        own = f"separation={self.separation}" if self.variant == "ours" else f"alpha={self.alpha}, variance={self.variance!r}, eps={self.eps}"
+        own = (
+            f"separation={self.separation}"
+            if self.variant == "ours"
+            else f"alpha={self.alpha}, variance={self.variance!r}, eps={self.eps}"
+        )
         return f"{super().extra_repr()}, variant={self.variant!r}, {own}, train_centres={self.centres.requires_grad}"

@@ -1,6 +1,7 @@
 r"""What a network is trained to minimise, by name: cross entropy, alone or with a term on features, branches or maps.
 
-A criterion sees everything that `FerModel.forward_parts` gives, and returns mean losses by name; their sum is minimised.
+A criterion sees everything that `FerModel.forward_parts` gives, and returns mean losses by name; their sum is
+minimised.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +33,8 @@ class CrossEntropy(Criterion):
 
 
 class FeatureTerm(CrossEntropy):
-    """Cross entropy plus `weight` times a loss on the features, such as a center loss, whose centres are trained along."""
+    """Cross entropy plus `weight` times a loss on the features, such as a center loss, whose centres are trained along.
+    """
 
     def __init__(self, term: nn.Module, *, name: str, weight: float = 1.0, **cross_entropy: Any) -> None:
         super().__init__(**cross_entropy)
@@ -45,20 +47,26 @@ class FeatureTerm(CrossEntropy):
 
 
 class BranchCrossEntropy(Criterion):
-    r"""$\sum_b L_{ce}(f_b(X)) - (D_{ch} + D_{sp})$ over an ensemble's branches: equation 4 of the diversity paper (arXiv 2210.09381).
+    r"""$\sum_b L_{ce}(f_b(X)) - (D_{ch} + D_{sp})$ over an ensemble's branches:
+    equation 4 of the diversity paper (arXiv 2210.09381).
 
     Args:
         reduction: of the cross entropies, "sum" over branches (paper and released code) or "mean".
-        diversity: options of `DiversityTerm`, such as `{"spatial": 1.0, "channel": 1.0}`, for the branches' last attention
-            gates; None for no diversity term.
-        first: cross entropy of the first so many branches only, while diversity compares all: how the released fine-tuning
-            goes on, stage by stage (esr_ferplus.py@808a02a); None for all.
+        diversity: options of `DiversityTerm`, such as `{"spatial": 1.0, "channel": 1.0}`, for the branches' last
+            attention gates; None for no diversity term.
+        first: cross entropy of the first so many branches only, while diversity compares all: how the released
+            fine-tuning goes on, stage by stage (esr_ferplus.py@808a02a); None for all.
         cross_entropy: `class_weight` and `label_smoothing`.
 
     """
 
     def __init__(
-        self, *, reduction: str = "sum", diversity: dict[str, Any] | None = None, first: int | None = None, **cross_entropy: Any
+        self,
+        *,
+        reduction: str = "sum",
+        diversity: dict[str, Any] | None = None,
+        first: int | None = None,
+        **cross_entropy: Any,
     ) -> None:
         super().__init__()
         if reduction not in ("sum", "mean"):
@@ -77,12 +85,16 @@ class BranchCrossEntropy(Criterion):
         if self.diversity is None:
             return losses
         if parts.spatial_gates is None:
-            raise ValueError('diversity compares the branches\' attention gates, and this network has none; build it with attention="cbam"')
+            raise ValueError(
+                "diversity compares the branches' attention gates, and this network has none; build it "
+                'with attention="cbam"'
+            )
         return losses | self.diversity(spatial=parts.spatial_gates, channel=parts.channel_gates)
 
 
 class LocalGlobal(Criterion):
-    r"""$\lambda L_{local} + (1 - \lambda) L_{global} - (D_b + D_{sp} + D_{ch})$ of MA-Net: equation 5 of the diversity paper.
+    r"""$\lambda L_{local} + (1 - \lambda) L_{global} - (D_b + D_{sp} + D_{ch})$ of MA-Net:
+    equation 5 of the diversity paper.
 
     Args:
         local: $\lambda$, 0.6 in paper and code.
@@ -112,7 +124,8 @@ class LocalGlobal(Criterion):
 
 
 class Flooding(Criterion):
-    r"""$|J - b| + b$: below the flood level $b$ the gradient turns round (Ishida et al., ICML 2020, arXiv 2002.08709)."""
+    r"""$|J - b| + b$: below the flood level $b$ the gradient turns round (Ishida et al., ICML 2020, arXiv 2002.08709).
+    """
 
     def __init__(self, criterion: Criterion, *, level: float) -> None:
         super().__init__()

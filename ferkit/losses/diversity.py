@@ -1,13 +1,14 @@
 r"""Feature diversity: how different the maps of branches, patches or layers are, as a determinant to be maximised.
 
 Heidari and Iosifidis, arXiv 2210.09381, equations 1-3, and what their released code does instead
-(negarhdr/Diversified-Facial-Expression-Recognition@808a02a). With pooled maps $\varphi_l(x_i)$ of L members and N images
+(negarhdr/Diversified-Facial-Expression-Recognition@808a02a). With pooled maps $\varphi_l(x_i)$ of L members and N
+images
 
 $$S_{lk} = \tfrac1N\sum_i \exp(-\gamma\,\lVert\varphi_l(x_i)-\varphi_k(x_i)\rVert^2), \qquad D = \det S, \qquad
 \mathrm{loss} = L_{ce} - (D_{ch} + D_{sp})$$
 
-By equation 1 the diagonal is one, so $0 \le D \le 1$: 0 for identical members, 1 for members far apart. The released code
-leaves the diagonal at zero (`diagonal="zero"`), where the sign of D changes with the number of branches: equal
+By equation 1 the diagonal is one, so $0 \le D \le 1$: 0 for identical members, 1 for members far apart. The released
+code leaves the diagonal at zero (`diagonal="zero"`), where the sign of D changes with the number of branches: equal
 similarities s give $(-1)^{L-1}(L-1)s^L$.
 """
 
@@ -35,7 +36,8 @@ def pool_space(maps: Tensor) -> Tensor:
 
 @torch.no_grad()
 def squared_distances(maps: Tensor) -> Tensor:
-    """Return squared distances (L, L, N) in float64 between maps (L, N, ...) of L members, image by image: to choose a gamma by.
+    """Return squared distances (L, L, N) in float64 between maps (L, N, ...) of L members, image by image:
+    to choose a gamma by.
 
     Raises:
         ValueError: fewer than two members, or no image.
@@ -51,10 +53,10 @@ def similarity(
 
     Args:
         maps: (L, N, ...), L members and N images; (L, N, H, W) spatial maps or (L, N, C) channel vectors.
-        gamma: 10 in the released code. The kernel pulls hardest at a distance of $1/\sqrt{2\gamma}$ (0.22) and hardly at
-            all far from it.
-        gamma_mode: "fixed", or "median": $\gamma$ is one over the batch's median squared distance, whatever `gamma` says,
-            so that the term acts at any scale of the maps. The median is a constant to the gradient.
+        gamma: 10 in the released code. The kernel pulls hardest at a distance of $1/\sqrt{2\gamma}$ (0.22) and hardly
+            at all far from it.
+        gamma_mode: "fixed", or "median": $\gamma$ is one over the batch's median squared distance, whatever `gamma`
+            says, so that the term acts at any scale of the maps. The median is a constant to the gradient.
         distance: $d^2$ is the "sum" over the entries of a map (paper and released code) or their "mean".
         diagonal: "unit" (equation 1) or "zero" (released code).
 
@@ -80,7 +82,10 @@ def similarity(
 def _rows(maps: Tensor) -> Tensor:
     """(L, N, ...) to (L, N, D), at least float32, on a device that has float64."""
     if maps.ndim < 3 or maps.shape[0] < 2 or 0 in maps.shape:
-        raise ValueError(f"diversity needs maps of shape (L, N, ...) with at least two members and one image, found {tuple(maps.shape)}")
+        raise ValueError(
+            "diversity needs maps of shape (L, N, ...) with at least two members and one image, found "
+            f"{tuple(maps.shape)}"
+        )
     rows = maps.cpu() if maps.device.type == "mps" else maps  # Apple's GPUs have no float64
     return rows.to(torch.promote_types(rows.dtype, torch.float32)).flatten(2)
 
@@ -100,7 +105,8 @@ def _squared(x: Tensor) -> Tensor:
 
 
 class _Similarity(torch.autograd.Function):
-    """S from maps (L, N, D) by one matrix product forward and one backward; autograd of all differences is much slower."""
+    """S from maps (L, N, D) by one matrix product forward and one backward; autograd of all differences is much slower.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gamma: float | None) -> Tensor:
@@ -142,19 +148,24 @@ def diversity(
 
     Args:
         maps, gamma, gamma_mode, distance, diagonal: as in `similarity`.
-        objective: "det" (paper), or "logdet", which keeps pushing members apart where the determinant's gradient vanishes.
+        objective: "det" (paper), or "logdet", which keeps pushing members apart where the determinant's gradient
+            vanishes.
         jitter: for "logdet" only: $\log\det((S + jI)/(1 + j))$, at most 0. The determinant takes S as it is.
 
     Returns:
         D, a scalar, and S (L, L), both in float64. The mean is over similarities, so D depends on the batch.
 
     Raises:
-        ValueError: as `similarity`; jitter not above zero, or "logdet" with `diagonal="zero"`, whose determinant can be negative.
+        ValueError: as `similarity`; jitter not above zero, or "logdet" with `diagonal="zero"`, whose determinant can be
+            negative.
 
     """
     _known("objective", objective, ("det", "logdet"))
     if objective == "logdet" and diagonal == "zero":
-        raise ValueError('the determinant with diagonal="zero" can be negative and has no logarithm; use diagonal="unit" or objective="det"')
+        raise ValueError(
+            'the determinant with diagonal="zero" can be negative and has no logarithm; use diagonal="unit" '
+            'or objective="det"'
+        )
     if jitter <= 0:
         raise ValueError(f"jitter must be above zero, found {jitter}")
     s = similarity(maps, gamma=gamma, gamma_mode=gamma_mode, distance=distance, diagonal=diagonal)
@@ -165,12 +176,16 @@ def diversity(
 
 
 def determinant(matrix: Tensor) -> Tensor:
-    """Return the determinant of a square matrix (L, L), L small, with a gradient that is finite for singular matrices too."""
+    """Return the determinant of a square matrix (L, L), L small,
+    with a gradient that is finite for singular matrices too.
+    """
     return _Determinant.apply(matrix)
 
 
 class _Determinant(torch.autograd.Function):
-    """The derivative by each entry is that entry's cofactor: L^2 small determinants and no division where the inverse fails."""
+    """The derivative by each entry is that entry's cofactor:
+    L^2 small determinants and no division where the inverse fails.
+    """
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor) -> Tensor:
@@ -185,7 +200,8 @@ class _Determinant(torch.autograd.Function):
         size = len(matrix)
         lu, pivots, _ = torch.linalg.lu_factor_ex(matrix)
         sizes = lu.diagonal().abs()
-        if value.abs() > 1e-200 and sizes.min() > 1e-6 * sizes.max():  # far from singular: det times inverse, and quicker
+        # far from singular: det times inverse, and quicker
+        if value.abs() > 1e-200 and sizes.min() > 1e-6 * sizes.max():
             eye = torch.eye(size, dtype=matrix.dtype, device=matrix.device)
             return grad * value * torch.linalg.lu_solve(lu, pivots, eye).mT
         index = torch.arange(size, device=matrix.device)
@@ -197,7 +213,8 @@ class _Determinant(torch.autograd.Function):
 
 @torch.no_grad()
 def describe_similarity(similarities: Tensor) -> dict[str, Any]:
-    """Return what to log about a matrix S (L, L): its off-diagonal entries, both determinants, and whether the term can act.
+    """Return what to log about a matrix S (L, L): its off-diagonal entries, both determinants,
+    and whether the term can act.
 
     Returns:
         mean, max: of the off-diagonal; unit, zero: determinants with either diagonal; state: "inert" when no pair is
@@ -276,7 +293,9 @@ class DiversityTerm(nn.Module):
     def similarities(
         self, *, spatial: Tensor | Sequence[Tensor] | None = None, channel: Tensor | Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Return the matrices S (L, L) of the same maps by kind, "spatial" and "channel", for logs and figures; weights play no part."""
+        """Return the matrices S (L, L) of the same maps by kind, "spatial" and "channel", for logs and figures;
+        weights play no part.
+        """
         options = {k: v for k, v in self.options.items() if k not in ("objective", "jitter")}
         given = (("spatial", spatial), ("channel", channel))
         return {kind: similarity(_pooled(maps, kind), **options) for kind, maps in given if maps is not None}
@@ -292,13 +311,17 @@ def _pooled(maps: Tensor | Sequence[Tensor], kind: str) -> Tensor:
     rows = []
     for one in maps:
         if one.ndim not in (rank, 4):
-            raise ValueError(f"the {kind} term compares maps {wanted} or feature maps (N, C, H, W), found {tuple(one.shape)}")
+            raise ValueError(
+                f"the {kind} term compares maps {wanted} or feature maps (N, C, H, W), found {tuple(one.shape)}"
+            )
         one = one.to(torch.promote_types(one.dtype, torch.float32))  # half precision would round the means
         rows.append(pool(one) if one.ndim == 4 else one)
     shapes = sorted({tuple(row.shape) for row in rows})
     if len(shapes) != 1:
         advice = "take submodules on one grid" if kind == "spatial" else "take submodules with equally many channels"
-        raise ValueError(f"the {kind} term needs maps of one shape, found {' and '.join(map(str, shapes))} after pooling; {advice}")
+        raise ValueError(
+            f"the {kind} term needs maps of one shape, found {' and '.join(map(str, shapes))} after pooling; {advice}"
+        )
     return torch.stack(rows)
 
 

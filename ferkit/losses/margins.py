@@ -1,7 +1,7 @@
 r"""Softmax losses with a margin on the angle to one learned direction per class, from pytorch-metric-learning.
 
-Each is a cross entropy of its own, on logits that it makes from features, so it can stand beside the classifier or replace
-it: `logits(features)` are those of evaluation, without margin.
+Each is a cross entropy of its own, on logits that it makes from features, so it can stand beside the classifier or
+replace it: `logits(features)` are those of evaluation, without margin.
 """
 
 import inspect
@@ -17,7 +17,9 @@ from ferkit.losses.feature import FeatureLoss, unit_rows
 try:
     from pytorch_metric_learning import losses as pml
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("the margin losses need pytorch-metric-learning: pip install pytorch-metric-learning") from error
+    raise ModuleNotFoundError(
+        "the margin losses need pytorch-metric-learning: pip install pytorch-metric-learning"
+    ) from error
 
 
 class MarginLoss(FeatureLoss):
@@ -64,8 +66,8 @@ class _ArcFace(pml.ArcFaceLoss):
 class ArcFaceLoss(MarginLoss):
     r"""ArcFace (Deng et al., CVPR 2019, arXiv 1801.07698, equation 3).
 
-    Cross entropy of $s\cos\theta_k$, with $s\cos(\theta + m)$ for the own class; where $\theta > \pi - m$ the own logit goes
-    on as $s(\cos\theta - m\sin m)$, so that it keeps falling.
+    Cross entropy of $s\cos\theta_k$, with $s\cos(\theta + m)$ for the own class; where $\theta > \pi - m$ the own logit
+    goes on as $s(\cos\theta - m\sin m)$, so that it keeps falling.
 
     Args:
         num_classes, num_features: C and D.
@@ -80,7 +82,11 @@ class ArcFaceLoss(MarginLoss):
         # Degrees in version 2.9 (default 28.6); a default below pi would mean radians.
         degrees = inspect.signature(pml.ArcFaceLoss).parameters["margin"].default > math.pi
         angle = math.degrees(margin) if degrees else margin
-        super().__init__(_ArcFace(num_classes, num_features, margin=angle, scale=scale), num_classes=num_classes, num_features=num_features)
+        super().__init__(
+            _ArcFace(num_classes, num_features, margin=angle, scale=scale),
+            num_classes=num_classes,
+            num_features=num_features,
+        )
 
 
 class CosFaceLoss(MarginLoss):
@@ -98,7 +104,11 @@ class CosFaceLoss(MarginLoss):
     def __init__(self, *, num_classes: int, num_features: int, margin: float = 0.35, scale: float = 64.0) -> None:
         if margin < 0:
             raise ValueError(f"expected margin at least 0, found {margin}")
-        super().__init__(pml.CosFaceLoss(num_classes, num_features, margin=margin, scale=scale), num_classes=num_classes, num_features=num_features)
+        super().__init__(
+            pml.CosFaceLoss(num_classes, num_features, margin=margin, scale=scale),
+            num_classes=num_classes,
+            num_features=num_features,
+        )
 
 
 class SphereFaceLoss(MarginLoss):
@@ -119,7 +129,11 @@ class SphereFaceLoss(MarginLoss):
     def __init__(self, *, num_classes: int, num_features: int, margin: int = 4) -> None:
         if margin < 1 or margin != int(margin):
             raise ValueError(f"expected margin a whole number of at least 1, found {margin}")
-        super().__init__(pml.SphereFaceLoss(num_classes, num_features, margin=margin, scale=1), num_classes=num_classes, num_features=num_features)
+        super().__init__(
+            pml.SphereFaceLoss(num_classes, num_features, margin=margin, scale=1),
+            num_classes=num_classes,
+            num_features=num_features,
+        )
 
 
 class NormalisedSoftmaxLoss(MarginLoss):

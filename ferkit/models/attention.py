@@ -41,10 +41,12 @@ class SqueezeExcite(nn.Module):
 
 
 class ChannelGate(nn.Module):
-    r"""CBAM's gate over channels: $\sigma(\mathrm{MLP}(\mathrm{mean}_{ij} x) + \mathrm{MLP}(\max_{ij} x))$, one MLP for both.
+    r"""CBAM's gate over channels: $\sigma(\mathrm{MLP}(\mathrm{mean}_{ij} x) + \mathrm{MLP}(\max_{ij} x))$,
+    one MLP for both.
 
-    (B, C, H, W) to the gate (B, C, 1, 1), values in (0, 1). Both linear layers have biases. The hidden layer has C / reduction
-    units, at least 4 (what the narrowest released one has): in a narrow network a single ReLU would often be dead.
+    (B, C, H, W) to the gate (B, C, 1, 1), values in (0, 1). Both linear layers have biases. The hidden layer has C /
+    reduction units, at least 4 (what the narrowest released one has): in a narrow network a single ReLU would often be
+    dead.
     """
 
     def __init__(self, channels: int, *, reduction: int = 16) -> None:
@@ -54,13 +56,15 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, 1, 1)."""
-        # Both maxima keep one place each: the backward pass of amax, which shares among equals, is several times slower.
+        # Both maxima keep one place each: the backward pass of amax, which shares among equals, is several times
+        # slower.
         mean, largest = x.mean((2, 3)), nn.functional.adaptive_max_pool2d(x, 1).flatten(1)  # (B, C) each
         return torch.sigmoid(self.mlp(mean) + self.mlp(largest))[:, :, None, None]  # (B, C, 1, 1)
 
 
 class SpatialGate(nn.Module):
-    r"""CBAM's gate over places: a 7x7 convolution of the channels' maximum and mean (in this order), BatchNorm, sigmoid.
+    r"""CBAM's gate over places: a 7x7 convolution of the channels' maximum and mean (in this order), BatchNorm,
+    sigmoid.
 
     (B, C, H, W) to the gate (B, 1, H, W), values in (0, 1). The convolution has no bias; BatchNorm's momentum is 0.01.
     """
@@ -181,19 +185,21 @@ class SpatialBias(nn.Module):
 
 
 class BAM(nn.Module):
-    r"""Bottleneck attention (Park et al., BMVC 2018, arXiv 1807.06514): channels and places side by side, then added to the map.
+    r"""Bottleneck attention (Park et al., BMVC 2018, arXiv 1807.06514): channels and places side by side,
+    then added to the map.
 
-    $y = x \odot (1 + \sigma(M_c(x) \cdot M_s(x)))$: the factor lies in (1, 2), so nothing is erased. The 2018 paper adds the
-    two branches, $\sigma(M_c + M_s)$; the network that the Residual Masking paper compares with (`bam_resnet50` of
-    pytorchcv 0.0.74, osmr/imgclsmob@10e3ccac) multiplies them, and so do we.
+    $y = x \odot (1 + \sigma(M_c(x) \cdot M_s(x)))$: the factor lies in (1, 2), so nothing is erased. The 2018 paper
+    adds the two branches, $\sigma(M_c + M_s)$; the network that the Residual Masking paper compares with
+    (`bam_resnet50` of pytorchcv 0.0.74, osmr/imgclsmob@10e3ccac) multiplies them, and so do we.
 
     Args:
         channels: C, channels in and out.
-        reduction: both branches work on C / reduction channels, at least 4: in a narrow network a single ReLU would often be dead.
+        reduction: both branches work on C / reduction channels, at least 4: in a narrow network a single ReLU would
+            often be dead.
         dilation: of the two 3x3 convolutions of the spatial branch.
 
-    The submodules `channel_gate` (B, C, 1, 1) and `spatial_gate` (B, 1, H, W) return the branches before the sigmoid, `gate`
-    (B, C, H, W) what the map is multiplied with, less 1. All convolutions and linear layers have biases.
+    The submodules `channel_gate` (B, C, 1, 1) and `spatial_gate` (B, 1, H, W) return the branches before the sigmoid,
+    `gate` (B, C, H, W) what the map is multiplied with, less 1. All convolutions and linear layers have biases.
 
     """
 
@@ -211,7 +217,11 @@ class BAM(nn.Module):
         )
         layers: list[nn.Module] = [nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU()]
         for _ in range(2):
-            layers += [nn.Conv2d(hidden, hidden, 3, padding=dilation, dilation=dilation), nn.BatchNorm2d(hidden), nn.ReLU()]
+            layers += [
+                nn.Conv2d(hidden, hidden, 3, padding=dilation, dilation=dilation),
+                nn.BatchNorm2d(hidden),
+                nn.ReLU(),
+            ]
         self.spatial_gate = nn.Sequential(*layers, nn.Conv2d(hidden, 1, 1))
         self.gate = nn.Identity()
 
@@ -220,6 +230,8 @@ class BAM(nn.Module):
         # Several processes normalise over all their pictures, so one of them may have a single one.
         alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
         if self.training and len(x) == 1 and alone:
-            raise ValueError("BAM normalises its channel vector over the batch: expected 2 or more pictures in training, found 1")
+            raise ValueError(
+                "BAM normalises its channel vector over the batch: expected 2 or more pictures in training, found 1"
+            )
         gate = self.gate(torch.sigmoid(self.channel_gate(x) * self.spatial_gate(x)))  # (B, C, H, W)
         return x * (1 + gate)

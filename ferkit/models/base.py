@@ -10,7 +10,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Parts(NamedTuple):
-    """What a loss may look at: logits (B, K) of the decision, and vectors (B, num_loss_features), most often those that enter the head."""
+    """What a loss may look at: logits (B, K) of the decision, and vectors (B, num_loss_features),
+    most often those that enter the head.
+    """
 
     logits: Tensor
     features: Tensor
@@ -45,7 +47,9 @@ class FerModel(nn.Module):
 
     @property
     def num_loss_features(self) -> int:
-        """Length of `forward_parts(...).features`, which losses on features look at; most networks decide with the same vectors."""
+        """Length of `forward_parts(...).features`, which losses on features look at;
+        most networks decide with the same vectors.
+        """
         return self.num_features
 
     def forward_features(self, images: Tensor) -> Tensor:
@@ -61,7 +65,8 @@ class FerModel(nn.Module):
         return self.forward_head(self.forward_features(images))
 
     def forward_parts(self, images: Tensor) -> NamedTuple:
-        """Images (B, C, H, W), normalised, to a named tuple with at least `logits` (B, K) and `features` (B, num_loss_features).
+        """Images (B, C, H, W), normalised, to a named tuple with at least `logits` (B, K) and `features` (B,
+        num_loss_features).
 
         A network with several outputs returns more than `Parts`: logits of its branches, gates, local and global maps.
         """
@@ -69,7 +74,9 @@ class FerModel(nn.Module):
         return Parts(self.forward_head(features), features)
 
     def margins(self, side: int) -> tuple[int, int]:
-        """Return the pixels that the network itself adds before and after a side of this length; maps inside have them too."""
+        """Return the pixels that the network itself adds before and after a side of this length;
+        maps inside have them too.
+        """
         return 0, 0
 
     def cam_layer(self, input_size: int) -> str:

@@ -1,4 +1,5 @@
-"""Reading what a network computes inside: outputs of named submodules, caught by hooks that never outlive their block."""
+"""Reading what a network computes inside: outputs of named submodules, caught by hooks that never outlive their block.
+"""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -36,18 +37,19 @@ def capture(
 ) -> Iterator[dict[str, Any]]:
     """Catch the outputs of submodules during forward passes.
 
-    ``with capture(model, ["conv1", "se.gate"]) as seen: model(x)`` then ``seen["se.gate"]``. The dictionary is empty until
-    a forward has run and stays readable after the block; a second forward replaces its values. A submodule that runs
-    several times in one forward leaves its last output. The hooks are gone when the block is left, also by an exception,
-    which passes through.
+    ``with capture(model, ["conv1", "se.gate"]) as seen: model(x)`` then ``seen["se.gate"]``. The dictionary is empty
+    until a forward has run and stays readable after the block; a second forward replaces its values. A submodule that
+    runs several times in one forward leaves its last output. The hooks are gone when the block is left, also by an
+    exception, which passes through.
 
     Args:
         model: any module; its submodules are found by their dotted names (`model.named_modules()`).
         names: one name or several.
         grad: False (default) gives detached copies. True gives tensors that are still part of the graph, so that
-            `torch.autograd.grad(score, seen[name])` is the gradient at that place, and a loss on them trains the network.
-        every_run: leave a list of the outputs of all runs, in their order: a submodule that runs once per patch leaves one
-            map per patch. One that did not run leaves an empty list.
+            `torch.autograd.grad(score, seen[name])` is the gradient at that place, and a loss on them trains the
+            network.
+        every_run: leave a list of the outputs of all runs, in their order: a submodule that runs once per patch leaves
+            one map per patch. One that did not run leaves an empty list.
 
     Values are tensors as the module returns them, shape (B, ...); a module that returns a tuple leaves a tuple.
 

@@ -1,4 +1,6 @@
-"""Networks of the libraries as chains of named stages under the contract of `FerModel`, with the libraries' ImageNet weights."""
+"""Networks of the libraries as chains of named stages under the contract of `FerModel`,
+with the libraries' ImageNet weights.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +16,8 @@ class Chain(FerModel):
 
     Attributes:
         smallest_size: side in pixels below which some map has no places left.
-        imagenet: the library network whose ImageNet weights fit, torchvision's name or "timm:name.tag"; None if none does.
+        imagenet: the library network whose ImageNet weights fit, torchvision's name or "timm:name.tag"; None if none
+            does.
         cam_stages: stages worth explaining, shallow to deep, and the pixels from one place of their map to the next.
 
     """
@@ -41,7 +44,8 @@ class Chain(FerModel):
         height, width = images.shape[-2:]
         if min(height, width) < self.smallest_size:
             raise ValueError(
-                f"{type(self).__name__} needs pictures of at least {self.smallest_size} x {self.smallest_size} pixels, found {height} x {width}: resize them"
+                f"{type(self).__name__} needs pictures of at least {self.smallest_size} x {self.smallest_size} "
+                f"pixels, found {height} x {width}: resize them"
             )
         x = images
         for name in self._stages:
@@ -58,7 +62,8 @@ class Chain(FerModel):
         return fine[-1] if fine else self.cam_stages[0][0]
 
     def load_imagenet(self) -> list[str]:
-        """Fetch the library's ImageNet weights (torchvision: version 1) into all stages of the same name; the head stays random.
+        """Fetch the library's ImageNet weights (torchvision: version 1) into all stages of the same name;
+        the head stays random.
 
         Returns:
             Names of the tensors that stayed as they were: the head, and what the library's network does not have.
@@ -69,12 +74,17 @@ class Chain(FerModel):
 
         """
         if self.imagenet is None:
-            raise ValueError(f"{type(self).__name__} has no ImageNet weights in torchvision or timm; the paper's run started at random, too")
+            raise ValueError(
+                f"{type(self).__name__} has no ImageNet weights in torchvision or timm; the paper's run "
+                "started at random, too"
+            )
         width = self.spec["width"] if hasattr(self, "spec") else 1
         if width != 1:
             raise ValueError(f"ImageNet weights fit a network of width 1, found width {width:g}")
         own = self.state_dict()
-        state = {k: v for k, v in _released_state(self.imagenet).items() if k in own and k.split(".")[0] in self._stages}
+        state = {
+            k: v for k, v in _released_state(self.imagenet).items() if k in own and k.split(".")[0] in self._stages
+        }
         self.load_state_dict(state, strict=False)
         return sorted(own.keys() - state.keys())
 

@@ -1,15 +1,16 @@
 """The networks that the Residual Masking paper compares itself with (Tables II and IV, arXiv 2603.05937).
 
-Each is the library's own network, cut into a chain of named stages so that maps can be read and counted one by one; stages
-keep the library's names, so its ImageNet weights fit. What a library does not have is written here: BAM ResNet-50 (`BAM` on
-torchvision's body) and ResAttNet-56 (`ferkit.models.residual_attention`).
+Each is the library's own network, cut into a chain of named stages so that maps can be read and counted one by one;
+stages keep the library's names, so its ImageNet weights fit. What a library does not have is written here: BAM
+ResNet-50 (`BAM` on torchvision's body) and ResAttNet-56 (`ferkit.models.residual_attention`).
 
 As in the released code (phamquiluan/ResidualMaskingNetwork@9141618): 224 px, grey copied to three channels, values in
-[0, 1] and no normalisation, also with ImageNet weights. Where the released network insists on 224 px because of a fixed 7x7
-pooling (BAM, CBAM, ResAttNet-56), ours pools adaptively and takes 64 px as well; at 224 px both compute the same.
+[0, 1] and no normalisation, also with ImageNet weights. Where the released network insists on 224 px because of a fixed
+7x7 pooling (BAM, CBAM, ResAttNet-56), ours pools adaptively and takes 64 px as well; at 224 px both compute the same.
 
 Parameters with a 7-way head agree with the released networks (tests/unit/test_comparators.py). Table II's figures for
-ResAttNet-56 (29.0 million for 29.8) and CBAM ResNet-50 (28.5 for 26.1) do not; Inception's 25.1 counts an auxiliary head.
+ResAttNet-56 (29.0 million for 29.8) and CBAM ResNet-50 (28.5 for 26.1) do not; Inception's 25.1 counts an auxiliary
+head.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +41,9 @@ def _only_width_1(name: str, width: float, library: str) -> None:
 
 
 class _ScaledResNet(resnet.ResNet):
-    """torchvision's ResNet with every channel count scaled; its constructor fixes 64 after the stem and 64..512 in the stages."""
+    """torchvision's ResNet with every channel count scaled;
+    its constructor fixes 64 after the stem and 64..512 in the stages.
+    """
 
     def __init__(self, block: type[resnet.BasicBlock | resnet.Bottleneck], layers: Sequence[int], width: float) -> None:
         self._width = width
@@ -59,10 +62,12 @@ class _ScaledResNet(resnet.ResNet):
 
 
 class CbamBottleneck(resnet.Bottleneck):
-    """torchvision's bottleneck with timm's CBAM between its last BatchNorm and the shortcut (Woo et al., arXiv 1807.06521).
+    """torchvision's bottleneck with timm's CBAM between its last BatchNorm and the shortcut (Woo et al.,
+    arXiv 1807.06521).
 
-    With biases in the channel gate's layers, as the released network has (timm leaves them out unless told): 16,048 parameters
-    in the whole ResNet-50. timm stacks the mean before the maximum for the spatial gate, pytorchcv the other way round.
+    With biases in the channel gate's layers, as the released network has (timm leaves them out unless told): 16,048
+    parameters in the whole ResNet-50. timm stacks the mean before the maximum for the spatial gate, pytorchcv the other
+    way round.
     """
 
     def __init__(self, inplanes: int, planes: int, *others: Any, **options: Any) -> None:
@@ -101,7 +106,10 @@ class ResNet18(_ResNetChain):
 
 @register("resnet34")
 class ResNet34(_ResNetChain):
-    """torchvision's ResNet-34, 21,288,263 parameters: the Residual Masking Network without its masks. At any width and size."""
+    """torchvision's ResNet-34, 21,288,263 parameters: the Residual Masking Network without its masks.
+
+    At any width and size.
+    """
 
     imagenet = "resnet34"
     block, layers = resnet.BasicBlock, (3, 4, 6, 3)
@@ -109,7 +117,9 @@ class ResNet34(_ResNetChain):
 
 @register("resnet101")
 class ResNet101(_ResNetChain):
-    """torchvision's ResNet-101, 42,514,503 parameters: in no table, but in the paper's ensemble (script/gen_ensemble.py@9141618)."""
+    """torchvision's ResNet-101, 42,514,503 parameters: in no table, but in the paper's ensemble
+    (script/gen_ensemble.py@9141618).
+    """
 
     imagenet = "resnet101"
     block, layers = resnet.Bottleneck, (3, 4, 23, 3)
@@ -125,7 +135,8 @@ class ResNet152(_ResNetChain):
 
 @register("cbam_resnet50")
 class CbamResNet50(_ResNetChain):
-    """ResNet-50 with CBAM in each block, 26,054,967 parameters (Table II prints 28.5 million; 28,089,624 with 1000 classes).
+    """ResNet-50 with CBAM in each block, 26,054,967 parameters (Table II prints 28.5 million;
+    28,089,624 with 1000 classes).
 
     ImageNet weights are those of the plain ResNet-50; the attention starts at random (pytorchcv has weights for both).
     """
@@ -152,14 +163,17 @@ class BamResNet50(_ResNetChain):
 
 @register("vgg19")
 class Vgg19(Chain):
-    """VGG-19 without BatchNorm, 139,598,919 parameters, 86 % of them in its two hidden layers; from 32 px, at any width.
+    """VGG-19 without BatchNorm, 139,598,919 parameters, 86 % of them in its two hidden layers; from 32 px,
+    at any width.
 
-    The released code replaces torchvision's classifier by a new one of the same shape, so ImageNet weights fill only `features`.
+    The released code replaces torchvision's classifier by a new one of the same shape, so ImageNet weights fill only
+    `features`.
     """
 
     imagenet = "vgg19"
     smallest_size = 32
-    cam_stages = (("features.8", 2), ("features.17", 4), ("features.26", 8), ("features.35", 16))  # ReLUs before the poolings
+    # ReLUs before the poolings
+    cam_stages = (("features.8", 2), ("features.17", 4), ("features.26", 8), ("features.35", 16))
 
     def __init__(self, *, num_classes: int = 7, width: float = 1.0) -> None:
         config = [c if c == "M" else scaled(int(c), width) for c in vgg.cfgs["E"]]
@@ -183,21 +197,27 @@ class Vgg19(Chain):
 
 @register("densenet121")
 class DenseNet121(Chain):
-    """torchvision's DenseNet-121, 6,961,031 parameters; from 29 px. `width` scales growth rate and stem, and so all channels."""
+    """torchvision's DenseNet-121, 6,961,031 parameters; from 29 px.
+
+    `width` scales growth rate and stem, and so all channels.
+    """
 
     imagenet = "densenet121"
     smallest_size = 29
     cam_stages = tuple((f"features.denseblock{i}", 2 ** (i + 1)) for i in (1, 2, 3, 4))
 
     def __init__(self, *, num_classes: int = 7, width: float = 1.0) -> None:
-        net = torchvision.models.DenseNet(growth_rate=scaled(32, width), num_init_features=scaled(64, width), num_classes=1)
+        net = torchvision.models.DenseNet(
+            growth_rate=scaled(32, width), num_init_features=scaled(64, width), num_classes=1
+        )
         stages = {"features": net.features, "relu": nn.ReLU(), "avgpool": nn.AdaptiveAvgPool2d(1)}
         super().__init__(stages, num_features=net.classifier.in_features, num_classes=num_classes)
 
 
 @register("efficientnet_b2")
 class EfficientNetB2(Chain):
-    """timm's tf_efficientnet_b2 (TensorFlow's padding and BatchNorm), 7,710,857 parameters; at any size, of width 1 only.
+    """timm's tf_efficientnet_b2 (TensorFlow's padding and BatchNorm), 7,710,857 parameters; at any size,
+    of width 1 only.
 
     The paper's EfficientNet_b2b is pytorchcv's conversion of the same network.
     """
@@ -215,7 +235,8 @@ class EfficientNetB2(Chain):
 
 
 class Rescale(nn.Module):
-    """torchvision's `transform_input`: from ImageNet's mean and standard deviation to (v - 0.5) / 0.5, in which these weights were trained.
+    """torchvision's `transform_input`: from ImageNet's mean and standard deviation to (v - 0.5) / 0.5,
+    in which these weights were trained.
 
     The released code has it switched on although it does not normalise its pictures.
     """
@@ -263,8 +284,8 @@ class InceptionV3(_InceptionChain):
     """torchvision's Inception v3, 21,799,911 parameters; from 75 px, of width 1 only.
 
     Without its auxiliary head. The released network keeps it, with 1000 classes (25,126,607 parameters, Table II's 25.1
-    million), and drops what it says, so it never learns and the decisions are the same. There it makes training below 299 px
-    fail; the one released setting that names this network has 299, while the paper says 224 for all.
+    million), and drops what it says, so it never learns and the decisions are the same. There it makes training below
+    299 px fail; the one released setting that names this network has 299, while the paper says 224 for all.
     """
 
     input_size = 299
@@ -274,5 +295,8 @@ class InceptionV3(_InceptionChain):
     build = staticmethod(torchvision.models.Inception3)
 
     def cam_layer(self, input_size: int) -> str:
-        """Return the deepest stage with a grid of at least 6 x 6. Convolutions without padding make it smaller than the stride says."""
+        """Return the deepest stage with a grid of at least 6 x 6.
+
+        Convolutions without padding make it smaller than the stride says.
+        """
         return [name for name, stride in self.cam_stages if (input_size - 11) // stride - 1 >= 6 or stride == 4][-1]

@@ -1,9 +1,11 @@
-r"""ESR: an ensemble with shared representations (Siqueira, Magg, Wermter; AAAI 2020, arXiv 2001.06338), and its diversified form.
+r"""ESR: an ensemble with shared representations (Siqueira, Magg, Wermter; AAAI 2020, arXiv 2001.06338),
+and its diversified form.
 
-Released code: siqueira-hc/Efficient-Facial-Feature-Learning-with-Wide-Ensemble-based-Convolutional-Neural-Networks@5980cbf
-and, with CBAM (Heidari, Iosifidis 2022), negarhdr/Diversified-Facial-Expression-Recognition@808a02a. Written here from the
-facts of those files; `width=1` computes the same numbers (tests/parity). A base of four convolutions runs once; each
-branch of four more sees its map and decides alone; the branches vote.
+Released code:
+siqueira-hc/Efficient-Facial-Feature-Learning-with-Wide-Ensemble-based-Convolutional-Neural-Networks@5980cbf and, with
+CBAM (Heidari, Iosifidis 2022), negarhdr/Diversified-Facial-Expression-Recognition@808a02a. Written here from the facts
+of those files; `width=1` computes the same numbers (tests/parity). A base of four convolutions runs once; each branch
+of four more sees its map and decides alone; the branches vote.
 
 What we changed: the branches are registered (an `nn.ModuleList`). In the released code they lie in a Python list, so
 `eval()`, `parameters()` and `state_dict()` reach the base alone and the branches' BatchNorm never leaves training mode.
@@ -54,8 +56,8 @@ def _attention(channels: int, attention: str | None) -> nn.Module:
 class SharedBase(nn.Module):
     """Four convolutions without padding, all with BatchNorm and ReLU, pooled after the second and the fourth.
 
-    (B, 3, H, W) to (B, 128 * width, h, w): 20 x 20 places at 96 px. With CBAM the gates are `attention1` to `attention4`;
-    the second and the fourth come after the pooling.
+    (B, 3, H, W) to (B, 128 * width, h, w): 20 x 20 places at 96 px. With CBAM the gates are `attention1` to
+    `attention4`; the second and the fourth come after the pooling.
     """
 
     def __init__(self, *, width: float, attention: str | None) -> None:
@@ -79,8 +81,8 @@ class SharedBase(nn.Module):
 class Branch(nn.Module):
     """One member of the ensemble: four convolutions, global average pooling, one linear layer.
 
-    `map` is the last map (B, 512 * width, h, w), 6 x 6 places at 96 px. With `valence_arousal` a second linear layer maps
-    ReLU(logits) to (valence, arousal).
+    `map` is the last map (B, 512 * width, h, w), 6 x 6 places at 96 px. With `valence_arousal` a second linear layer
+    maps ReLU(logits) to (valence, arousal).
     """
 
     def __init__(self, *, num_classes: int, width: float, attention: str | None, valence_arousal: bool) -> None:
@@ -126,11 +128,11 @@ class ESR(FerModel):
         decision: "plurality" (released: one vote per branch, ties to the lowest class index) or "mean" (mean of the
             branches' probabilities).
 
-    Input (B, 3, H, W) in [0, 1], RGB, 96 px; any H, W >= 54 works. Smaller pictures raise ValueError. For grey data sets
-    such as FER+ set `model.colour = "grey3"`.
+    Input (B, 3, H, W) in [0, 1], RGB, 96 px; any H, W >= 54 works. Smaller pictures raise ValueError. For grey data
+    sets such as FER+ set `model.colour = "grey3"`.
 
-    `forward` gives logits whose softmax is the decision: the shares of the votes, or the mean probability. Votes have no
-    gradient; under "plurality" the gradient of a logit is that of the class's mean log-probability over the branches
+    `forward` gives logits whose softmax is the decision: the shares of the votes, or the mean probability. Votes have
+    no gradient; under "plurality" the gradient of a logit is that of the class's mean log-probability over the branches
     (straight-through), so that class activation maps show what makes the branches vote.
 
     Gates by name: `base.attention1.channel_gate`, `branches.3.attention4.spatial_gate`, and so on.
@@ -185,7 +187,8 @@ class ESR(FerModel):
         return branch
 
     def decide(self, branch_logits: Tensor, n: int | None = None) -> Tensor:
-        """Return the ensemble's logits (B, K) from those of its branches (L, B, K); with `n` an early exit: the first n decide.
+        """Return the ensemble's logits (B, K) from those of its branches (L, B, K); with `n` an early exit:
+        the first n decide.
 
         softmax gives the vote shares ("plurality"; a class without votes gets 1e-7) or the mean of the branches'
         probabilities ("mean"). Equal shares give equal logits, and argmax takes the first: ties go to the lowest index.
@@ -210,8 +213,8 @@ class ESR(FerModel):
         if min(images.shape[-2:]) < self.smallest_size:
             height, width = images.shape[-2:]
             raise ValueError(
-                f"esr needs pictures of at least {self.smallest_size} x {self.smallest_size} pixels (no convolution but the last is padded); "
-                f"found {height} x {width}: resize them, 96 is the network's own size"
+                f"esr needs pictures of at least {self.smallest_size} x {self.smallest_size} pixels (no convolution "
+                f"but the last is padded); found {height} x {width}: resize them, 96 is the network's own size"
             )
         n = len(self.branches) if n is None else n
         if not 1 <= n <= len(self.branches):
@@ -243,7 +246,8 @@ class ESR(FerModel):
         return self.decide(torch.stack([b.fc(v) for b, v in zip(branches, vectors, strict=True)]))
 
     def cam_layer(self, input_size: int) -> str:
-        """Return the shared base: the deepest map that every branch's vote depends on, 10 x 10 places or more at any size.
+        """Return the shared base: the deepest map that every branch's vote depends on,
+        10 x 10 places or more at any size.
 
         What a single branch sees: "branches.0.map" and so on.
         """

@@ -1,7 +1,7 @@
 """An optional fast path: layers that compute the same numbers in fewer and faster passes over memory on a CPU.
 
-`use_fast_path` changes the class of the layers it knows for a while; parameters, names and results stay. A training does so
-by itself, and `ferkit.models.fuse` for inference. benchmarks/lfnsb_speed.py measures what it is worth, and
+`use_fast_path` changes the class of the layers it knows for a while; parameters, names and results stay. A training
+does so by itself, and `ferkit.models.fuse` for inference. benchmarks/lfnsb_speed.py measures what it is worth, and
 tests/unit/test_fast.py that the gradients are those of the plain layers.
 """
 
@@ -91,7 +91,8 @@ def _means(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sum(x: Tensor, axis: int) -> Tensor:
-    """Sum over an axis of places, which stays with length 1: in channels_last as a product with ones, ten times faster."""
+    """Sum over an axis of places, which stays with length 1: in channels_last as a product with ones, ten times faster.
+    """
     if _contiguous(x):
         return x.sum(axis, keepdim=True)
     batch, channels, height, width = x.shape
@@ -99,7 +100,8 @@ def _sum(x: Tensor, axis: int) -> Tensor:
     places = x.permute(0, 2, 3, 1)  # (B, H, W, C)
     if axis == 3:
         return (ones @ places).permute(0, 3, 1, 2)  # (B, C, H, 1)
-    return (ones @ places.reshape(batch, height, -1)).view(batch, 1, width, channels).permute(0, 3, 1, 2)  # (B, C, 1, W)
+    # (B, C, 1, W)
+    return (ones @ places.reshape(batch, height, -1)).view(batch, 1, width, channels).permute(0, 3, 1, 2)
 
 
 def _contiguous(x: Tensor) -> bool:

@@ -1,8 +1,9 @@
 r"""Re-parameterisation: batch normalisations folded into the convolutions before them, for inference.
 
-With $s = \gamma / \sqrt{\sigma^2 + \epsilon}$ per output channel, $\mathrm{BN}(Wx + b) = (sW)x + \beta + (b - \mu)s$. This holds
-in evaluation mode only: in training the statistics are those of the batch. The two formulas of the LFNSB paper are the case
-b = 0 and RepVGGDW; its released code (LFN.py@caf8fad) computes them and throws the results away, so nothing is fused there.
+With $s = \gamma / \sqrt{\sigma^2 + \epsilon}$ per output channel, $\mathrm{BN}(Wx + b) = (sW)x + \beta + (b - \mu)s$.
+This holds in evaluation mode only: in training the statistics are those of the batch. The two formulas of the LFNSB
+paper are the case b = 0 and RepVGGDW; its released code (LFN.py@caf8fad) computes them and throws the results away, so
+nothing is fused there.
 """
 
 import copy
@@ -24,7 +25,9 @@ LEVELS = (1, 2)
 
 
 def fold(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
-    """Return one convolution, with a bias, that computes `bn(conv(x))` in evaluation mode; dtype and device are those of `conv`."""
+    """Return one convolution, with a bias, that computes `bn(conv(x))` in evaluation mode;
+    dtype and device are those of `conv`.
+    """
     fused = fuse_conv_bn_eval(conv, bn)
     assert fused.bias is not None
     fused.bias.requires_grad_(conv.weight.requires_grad)  # torch freezes the bias it adds, so it would not be counted
@@ -50,9 +53,10 @@ def fuse(model: M, *, level: int = 2) -> M:
 
     Args:
         model: any network of ferkit, in evaluation mode.
-        level: 1 is what the LFNSB paper fuses: ConvBN without an activation and RepVGGDW where they are direct submodules
-            of the network (in LFNSB the two of the stem and the one before the head). 2 folds every BatchNorm2d whose input is the output of one convolution and of
-            nothing else, also inside attention blocks and spatial bias.
+        level: 1 is what the LFNSB paper fuses: ConvBN without an activation and RepVGGDW where they are direct
+            submodules of the network (in LFNSB the two of the stem and the one before the head). 2 folds every
+            BatchNorm2d whose input is the output of one convolution and of nothing else, also inside attention blocks
+            and spatial bias.
 
     A folded BatchNorm becomes an Identity under the same name, so names of stages stay readable with `explain.capture`;
     a RepVGGDW becomes one Conv2d. Outputs agree to rounding: 1e-12 in float64, about 1e-6 in float32.
@@ -62,12 +66,14 @@ def fuse(model: M, *, level: int = 2) -> M:
 
     """
     if level not in LEVELS:
-        raise ValueError(f"fuse has no level {level!r}; known: 1 (stem and RepVGGDW), 2 (every convolution with BatchNorm)")
+        raise ValueError(
+            f"fuse has no level {level!r}; known: 1 (stem and RepVGGDW), 2 (every convolution with BatchNorm)"
+        )
     training = [name or "the network" for name, module in model.named_modules() if module.training]
     if training:
         raise ValueError(
-            f"fusing needs evaluation mode, where BatchNorm has fixed statistics, but {training[0]} is in training mode: "
-            "call model.eval() first"
+            f"fusing needs evaluation mode, where BatchNorm has fixed statistics, but {training[0]} is in training "
+            "mode: call model.eval() first"
         )
     fused = copy.deepcopy(model)
     use_fast_path(fused)
@@ -139,7 +145,9 @@ def _pairs(model: FerModel) -> list[tuple[str, str]]:
     like = next(model.parameters())
     try:
         with counter:
-            model.forward_parts(torch.zeros(1, channels, model.input_size, model.input_size, device=like.device, dtype=like.dtype))
+            model.forward_parts(
+                torch.zeros(1, channels, model.input_size, model.input_size, device=like.device, dtype=like.dtype)
+            )
     finally:
         for handle in handles:
             handle.remove()

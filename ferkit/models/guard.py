@@ -13,7 +13,8 @@ PREPARATION = ("input_size", "mean", "std", "colour")
 
 @contextmanager
 def evaluating(model: nn.Module, *, float32: bool = False) -> Iterator[nn.Module]:
-    """Give the network in evaluation mode; afterwards every submodule is in the mode it was in, also after an exception.
+    """Give the network in evaluation mode; afterwards every submodule is in the mode it was in,
+    also after an exception.
 
     A network that is trained with some of its layers kept in evaluation mode (frozen batch statistics, say) goes on so.
 
@@ -61,7 +62,7 @@ def refuse_unprepared(model: nn.Module) -> None:
     """Raise ValueError for a module that does not say how pictures are prepared for it, with what it lacks."""
     if lacking := [name for name in PREPARATION if not hasattr(model, name)]:
         raise ValueError(
-            f"{type(model).__name__} does not say how pictures are prepared for it: it lacks {', '.join(lacking)}. Set them on "
-            "it (model.input_size = 224; model.mean, model.std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225); "
-            "model.colour = 'rgb', 'grey3' or 'grey'), and model.labels = (...) to name its classes"
+            f"{type(model).__name__} does not say how pictures are prepared for it: it lacks {', '.join(lacking)}. "
+            "Set them on it (model.input_size = 224; model.mean, model.std = (0.485, 0.456, 0.406), (0.229, 0.224, "
+            "0.225); model.colour = 'rgb', 'grey3' or 'grey'), and model.labels = (...) to name its classes"
         )

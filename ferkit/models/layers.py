@@ -9,9 +9,10 @@ from torch import Tensor, nn
 class ProjectedResidual(nn.Module):
     r"""A residual block whose shortcut is a strided 1x1 convolution with batch normalisation.
 
-    $F(x) = \mathrm{ReLU}(H(x) + P(x))$ with $H$ = conv3x3(stride) - BN - ReLU - conv3x3 - BN and $P$ = conv1x1(stride) - BN.
-    Equation 7 of the ResEmoteNet paper prints $F(x) = H(x) + x$; since the width changes in each block, the released
-    code (approach/ResEmoteNet.py@fabbe680) projects. All convolutions have biases although a BatchNorm follows.
+    $F(x) = \mathrm{ReLU}(H(x) + P(x))$ with $H$ = conv3x3(stride) - BN - ReLU - conv3x3 - BN and $P$ = conv1x1(stride)
+    - BN. Equation 7 of the ResEmoteNet paper prints $F(x) = H(x) + x$; since the width changes in each block, the
+    released code (approach/ResEmoteNet.py@fabbe680) projects. All convolutions have biases although a BatchNorm
+    follows.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 2) -> None:
@@ -62,7 +63,8 @@ class BasicBlock(nn.Module):
 
 
 class ConvBN(nn.Module):
-    """A convolution without bias, batch normalisation, and a PReLU with one slope per channel (`activation=True`) or nothing.
+    """A convolution without bias, batch normalisation, and a PReLU with one slope per channel (`activation=True`)
+    or nothing.
 
     The blocks Conv_block (with PReLU), Linear_block and Conv2d_BN (without) of the MobileFaceNet family. `padding` is
     half the kernel unless stated. `ferkit.models.fuse` folds the normalisation into the convolution.
@@ -93,8 +95,8 @@ class ConvBN(nn.Module):
 class MixedDepthwise(nn.Module):
     """MixConv: channels are split into groups, and each group has a depthwise convolution with a kernel of its own.
 
-    Tan and Le, BMVC 2019 (arXiv 1907.09595), as used in DDAMFN's MixedFeatureNet: no bias, and neither normalisation nor
-    activation after it (the released code constructs both and never calls them).
+    Tan and Le, BMVC 2019 (arXiv 1907.09595), as used in DDAMFN's MixedFeatureNet: no bias, and neither normalisation
+    nor activation after it (the released code constructs both and never calls them).
 
     Args:
         splits: (kernel, channels) of each group in order; kernels are odd.
@@ -119,10 +121,11 @@ class MixedDepthwise(nn.Module):
 
 
 class RepVGGDW(nn.Module):
-    r"""RepViT's depthwise block: $y = \mathrm{BN}(\mathrm{BN}(\mathrm{DW}_{3\times3}(x)) + \mathrm{DW}_{1\times1}(x) + x)$.
+    r"""RepViT's depthwise block: $y = \mathrm{BN}(\mathrm{BN}(\mathrm{DW}_{3\times3}(x)) + \mathrm{DW}_{1\times1}(x)
+    + x)$.
 
-    Wang et al., CVPR 2024 (arXiv 2307.09283). The 1x1 convolution has a bias, the 3x3 none; no activation. In evaluation
-    all of it is one depthwise 3x3 convolution, which `fused` gives.
+    Wang et al., CVPR 2024 (arXiv 2307.09283). The 1x1 convolution has a bias, the 3x3 none; no activation. In
+    evaluation all of it is one depthwise 3x3 convolution, which `fused` gives.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,8 +1,8 @@
 """LFNSB (Chen and Huang, Computation 2024, 12(10), 201): LFN whose head reads a spatial bias.
 
-Released code: github.com/1chenchen22/LFNSB@caf8fad, LFNSB2.py. Written here from the facts of that file; `width=1` computes
-the same numbers (tests/parity). What we changed: every width can be scaled, a batch of one works, the head that the
-paper describes can be had, and layers that the released code never calls are left out.
+Released code: github.com/1chenchen22/LFNSB@caf8fad, LFNSB2.py. Written here from the facts of that file; `width=1`
+computes the same numbers (tests/parity). What we changed: every width can be scaled, a batch of one works, the head
+that the paper describes can be had, and layers that the released code never calls are left out.
 """
 
 from typing import NamedTuple
@@ -21,7 +21,9 @@ STEM_ACTIVATIONS = ("none", "prelu")
 
 
 class LfnsbParts(NamedTuple):
-    """Logits (B, K); features (B, 256 * width), the spatial mean of the feature map, which is what the loss sees; that map (B, 256 * width, h, w)."""
+    """Logits (B, K); features (B, 256 * width), the spatial mean of the feature map, which is what the loss sees;
+    that map (B, 256 * width, h, w).
+    """
 
     logits: Tensor
     features: Tensor
@@ -33,8 +35,8 @@ class LFNSB(_Family):
     r"""LFN, spatial bias, one linear layer.
 
     The last feature map F (B, 256, h, w) goes two ways: its spatial mean is what the Cosine-Harmony loss sees
-    (`forward_parts(...).features`, of length `num_loss_features`), and a head makes the logits from it. In the released code
-    the head sees *only* the spatial-bias maps Z (B, 64, 2, 2); the paper describes them enlarged and joined to F.
+    (`forward_parts(...).features`, of length `num_loss_features`), and a head makes the logits from it. In the released
+    code the head sees *only* the spatial-bias maps Z (B, 64, 2, 2); the paper describes them enlarged and joined to F.
     `forward_features` gives what enters the linear layer, of length `num_features`.
 
     Args:
@@ -44,7 +46,8 @@ class LFNSB(_Family):
             "concat_flat": Z enlarged to h x w, joined to F and flattened, 320 h w values (the paper's text, literally).
             "concat_gdc": joined, then DDAMFN's global depthwise convolution with BatchNorm, 320 values.
             "concat_gap": joined, then the spatial mean, 320 values.
-            "concat_sb1": 256 bias maps of 7 x 7 (the unused Spatial_bias1 of LFN.py), joined and flattened, 512 h w values.
+            "concat_sb1": 256 bias maps of 7 x 7 (the unused Spatial_bias1 of LFN.py), joined and flattened, 512 h w
+            values.
         stem_act: "none" (released: the stem is linear) or "prelu" after each of its two convolutions.
         input_size: side of the pictures in pixels. The heads "released" and "concat_gap" accept any size at any time;
             the others have weights for each place of the map and only accept sizes with the same map.
@@ -113,7 +116,9 @@ class LFNSB(_Family):
         return (self.conv_6_dw(joined) if self.head == "concat_gdc" else joined).flatten(1)  # (B, 320) or (B, 320 h w)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to what enters the linear layer (B, num_features): the flattened spatial bias, as released."""
+        """Images (B, 3, H, W) to what enters the linear layer (B, num_features): the flattened spatial bias,
+        as released.
+        """
         return self._entering(self.forward_map(images))
 
     def forward_parts(self, images: Tensor) -> LfnsbParts:

@@ -1,14 +1,15 @@
-r"""MA-Net: local patches with attention beside a global multi-scale path (Zhao, Liu, Wang; IEEE TIP 2021, 10.1109/TIP.2021.3093397).
+r"""MA-Net: local patches with attention beside a global multi-scale path (Zhao, Liu, Wang; IEEE TIP 2021,
+10.1109/TIP.2021.3093397).
 
 Released code: zengqunzhao/MA-Net@923fa6c (MIT); the diversified form (Heidari, Iosifidis 2022,
-negarhdr/Diversified-Facial-Expression-Recognition@808a02a) adds losses and no parameters. Written here from the facts of
-those files; `width=1` computes the same numbers (tests/parity).
+negarhdr/Diversified-Facial-Expression-Recognition@808a02a) adds losses and no parameters. Written here from the facts
+of those files; `width=1` computes the same numbers (tests/parity).
 
-Two stages of ResNet-18 make a shared map. The local path cuts it in four patches, each with its own residual blocks with
-CBAM; the global path sees the whole map through blocks that pass groups of channels along in a chain. Each path has its own
-classifier; the decision is 0.6 of the local and 0.4 of the global logits. What we changed: the patches are the quadrants
-of the actual map. The released code cuts at places 14 and 28, which fits 224 px alone (it fails at 96, 112 and 192 px and
-ignores the border at 256 px).
+Two stages of ResNet-18 make a shared map. The local path cuts it in four patches, each with its own residual blocks
+with CBAM; the global path sees the whole map through blocks that pass groups of channels along in a chain. Each path
+has its own classifier; the decision is 0.6 of the local and 0.4 of the global logits. What we changed: the patches are
+the quadrants of the actual map. The released code cuts at places 14 and 28, which fits 224 px alone (it fails at 96,
+112 and 192 px and ignores the border at 256 px).
 """
 
 from typing import NamedTuple
@@ -52,7 +53,8 @@ class AttentionBlock(BasicBlock):
 
 
 class _Chain(nn.Module):
-    """One path of a multi-scale block: each group of channels is convolved together with what the group before it gave."""
+    """One path of a multi-scale block: each group of channels is convolved together with what the group before it gave.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -72,9 +74,10 @@ class _Chain(nn.Module):
 class MultiScaleBlock(nn.Module):
     """A residual block whose second half is two chains over four groups of channels, added up.
 
-    The first chain runs from group 1 to 4. The second runs from 4 to 1 with `backward` (the paper, and the released code since
-    15 April 2023), else from 1 to 4 as well (the older code, which the author calls the wrong version in issue #11, and the
-    diversified release). The names of the weights are the same: files of one load into the other without an error.
+    The first chain runs from group 1 to 4. The second runs from 4 to 1 with `backward` (the paper, and the released
+    code since 15 April 2023), else from 1 to 4 as well (the older code, which the author calls the wrong version in
+    issue #11, and the diversified release). The names of the weights are the same: files of one load into the other
+    without an error.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, backward: bool) -> None:
@@ -147,12 +150,13 @@ class MANet(FerModel):
             multiples of four, because the global blocks split them in four groups.
         multi_scale: which way the second chain of the global blocks runs, see `MultiScaleBlock`: "backward" (the paper,
             released code of today) or "forward" (older code, diversified release).
-        fusion: $\lambda$, weight of the local logits in the decision (0.6 in paper and code), the global ones get the rest.
+        fusion: $\lambda$, weight of the local logits in the decision (0.6 in paper and code), the global ones get the
+            rest.
 
     Input (B, 3, H, W) in [0, 1], RGB, 224 px; any size works.
 
-    Modules worth reading: `layer1`, `layer2` (the shared map, a grid of 28 at 224 px), `local.patches.0` to `.3`, `local_map`
-    (the patches put back together, 14), `global_layer3`, `global_map` (7); gates such as
+    Modules worth reading: `layer1`, `layer2` (the shared map, a grid of 28 at 224 px), `local.patches.0` to `.3`,
+    `local_map` (the patches put back together, 14), `global_layer3`, `global_map` (7); gates such as
     `local.patches.2.layer4.1.cbam.spatial_gate`.
     """
 
@@ -232,7 +236,8 @@ class MANet(FerModel):
         return self.fusion * local_logits + (1 - self.fusion) * global_logits
 
     def cam_layer(self, input_size: int) -> str:
-        """Return `local_map`, what the larger share of the decision looks at, where it has 6 x 6 places (from 81 px); else `layer2`.
+        """Return `local_map`, what the larger share of the decision looks at, where it has 6 x 6 places (from 81 px);
+        else `layer2`.
 
         The global path's own map is `global_map`.
         """

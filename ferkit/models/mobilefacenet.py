@@ -1,10 +1,10 @@
 """MobileFaceNet, MixedFeatureNet and LFN: the backbones that LFNSB comes from, as classifiers and as face embeddings.
 
-MobileFaceNet (Chen et al., CCBR 2018, arXiv 1804.07573); MFN, the deeper one with mixed kernels and coordinate attention
-(Zhang et al., DDAMFN, Electronics 2023); LFN, the lighter one (Chen and Huang, Computation 2024, 12(10), 201). Written
-here from the facts of github.com/1chenchen22/LFNSB@caf8fad, LFN.py, and its predecessors. `width=1` computes the same numbers
-(tests/parity). What we changed: every width can be scaled, the picture may have another size than 112 px, and layers
-that the released code constructs and never calls are left out.
+MobileFaceNet (Chen et al., CCBR 2018, arXiv 1804.07573); MFN, the deeper one with mixed kernels and coordinate
+attention (Zhang et al., DDAMFN, Electronics 2023); LFN, the lighter one (Chen and Huang, Computation 2024, 12(10),
+201). Written here from the facts of github.com/1chenchen22/LFNSB@caf8fad, LFN.py, and its predecessors. `width=1`
+computes the same numbers (tests/parity). What we changed: every width can be scaled, the picture may have another size
+than 112 px, and layers that the released code constructs and never calls are left out.
 
 The released backbones end in an embedding of unit length, made for recognising faces: `FaceEmbedding`. The papers print
 accuracies of classifiers and do not say what their heads were. Here they follow DDAMFN: the embedding layer goes, the
@@ -75,7 +75,13 @@ class Bottleneck(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, splits: Sequence[tuple[int, int]], *, stride: int = 1, hidden: int | None
+        self,
+        in_channels: int,
+        out_channels: int,
+        splits: Sequence[tuple[int, int]],
+        *,
+        stride: int = 1,
+        hidden: int | None,
     ) -> None:
         super().__init__()
         expanded = sum(channels for _, channels in splits)
@@ -101,7 +107,9 @@ class Bottleneck(nn.Module):
 
 
 def make_stage(in_channels: int, stage: Stage, width: float, *, attention: bool = True) -> nn.Sequential:
-    """Return the bottlenecks of a stage; its channels, splits and the attention's hidden size are scaled, `in_channels` is not."""
+    """Return the bottlenecks of a stage; its channels, splits and the attention's hidden size are scaled,
+    `in_channels` is not.
+    """
     splits = [(kernel, scaled(channels, width)) for kernel, channels in stage.splits]
     full = sum(channels for _, channels in stage.splits)
     hidden = scaled(max(8, full // 32), width) if attention else None
@@ -118,7 +126,8 @@ def halved(side: int, times: int) -> int:
 
 
 class _Family(FerModel):
-    """What the networks share: stem, six stages, the last convolution, global depthwise convolution, one linear layer."""
+    """What the networks share: stem, six stages, the last convolution, global depthwise convolution, one linear layer.
+    """
 
     input_size = 112
     colour = "rgb"
@@ -137,7 +146,10 @@ class _Family(FerModel):
     def build_stages(self, stages: Sequence[Stage], width: float, *, attention: bool = True) -> int:
         """Add the six stages; return the channels that come out."""
         entering = [scaled(STEM, width), *(scaled(stage.channels, width) for stage in stages)]
-        built = [make_stage(channels, stage, width, attention=attention) for channels, stage in zip(entering, stages, strict=False)]
+        built = [
+            make_stage(channels, stage, width, attention=attention)
+            for channels, stage in zip(entering, stages, strict=False)
+        ]
         self.conv_23, self.conv_3, self.conv_34, self.conv_4, self.conv_45, self.conv_5 = built
         return entering[-1]
 
@@ -165,9 +177,9 @@ class _Family(FerModel):
         x = self.forward_map(images)
         if (x.shape[2], x.shape[3]) != (self.side, self.side):
             raise ValueError(
-                f"the head has weights for a map of {self.side} x {self.side} places (pictures up to {16 * self.side} px), "
-                f"found {x.shape[2]} x {x.shape[3]} from {images.shape[2]} x {images.shape[3]} px: "
-                f"resize the pictures or build the network with input_size={images.shape[3]}"
+                f"the head has weights for a map of {self.side} x {self.side} places (pictures up to "
+                f"{16 * self.side} px), found {x.shape[2]} x {x.shape[3]} from {images.shape[2]} x {images.shape[3]} "
+                f"px: resize the pictures or build the network with input_size={images.shape[3]}"
             )
         return self.conv_6_dw(x).flatten(1)  # (B, C)
 

@@ -22,7 +22,9 @@ _SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt", ".bin", ".t7", ".pk
 
 
 def register(name: str) -> Callable[[T], T]:
-    """Return a decorator that makes a class, or a function that builds a network, available to `create_model` under a name."""
+    """Return a decorator that makes a class, or a function that builds a network,
+    available to `create_model` under a name.
+    """
 
     def add(build: T) -> T:
         if name in _REGISTRY:
@@ -39,7 +41,10 @@ def list_models() -> list[str]:
 
 
 def model_options(name: str) -> dict[str, Any]:
-    """Return the options of a network beside `num_classes` and `width`, with their defaults. Unknown names raise ValueError."""
+    """Return the options of a network beside `num_classes` and `width`, with their defaults.
+
+    Unknown names raise ValueError.
+    """
     if name not in _REGISTRY:
         raise ValueError(f"no network named {name!r}; known: {', '.join(list_models())}")
     parameters = inspect.signature(_REGISTRY[name]).parameters
@@ -61,13 +66,13 @@ def create_model(
         name: one of `list_models()`.
         num_classes: K; default 7, or what the weights were trained with.
         width: factor on every channel count; default 1, or what the weights were trained with.
-        weights: a name of `list_weights()`, such as "fer2013-teach"; a .safetensors file written by a run; or a file of the
-            authors' code, as `ferkit.models.read_released` reads it. A file of a run states width, options, labels and input
-            size, of one of the authors width and number of classes are told by the shapes of its tensors. Stating another
-            value here is an error, not a guess.
+        weights: a name of `list_weights()`, such as "fer2013-teach"; a .safetensors file written by a run; or a file of
+            the authors' code, as `ferkit.models.read_released` reads it. A file of a run states width, options, labels
+            and input size, of one of the authors width and number of classes are told by the shapes of its tensors.
+            Stating another value here is an error, not a guess.
         labels: emotion names in logit order; default the network's own, or those of the weights.
-        options: the network's own, see `model_options(name)`. None is a value like any other: `attention=None` asks for a
-            network without attention.
+        options: the network's own, see `model_options(name)`. None is a value like any other: `attention=None` asks for
+            a network without attention.
 
     Raises:
         ValueError: unknown name or option, or weights of another network, width or options; one sentence says which.
@@ -101,7 +106,9 @@ def create_model(
         model.labels, model.input_size = tuple(saved["labels"]), saved["input_size"]
     if labels is not None:
         if saved.get("labels") and list(labels) != saved["labels"]:
-            raise ValueError(f"{file.name} was trained with labels {', '.join(saved['labels'])}, not {', '.join(labels)}")
+            raise ValueError(
+                f"{file.name} was trained with labels {', '.join(saved['labels'])}, not {', '.join(labels)}"
+            )
         if len(labels) != arguments["num_classes"]:
             raise ValueError(f"{len(labels)} labels for {arguments['num_classes']} classes")
         model.labels = tuple(labels)
@@ -129,7 +136,9 @@ def _as_json(value: Any) -> Any:
     return [_as_json(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def _of_a_run(name: str, file: Path, saved: Mapping[str, Any], stated: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _of_a_run(
+    name: str, file: Path, saved: Mapping[str, Any], stated: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Arguments and state dict of a file that `save_weights` wrote; what is stated must agree with its header."""
     if saved["model"] != name:
         raise ValueError(f"{file.name} holds weights of {saved['model']!r}, not of {name!r}")
@@ -141,12 +150,16 @@ def _of_a_run(name: str, file: Path, saved: Mapping[str, Any], stated: Mapping[s
             raise ValueError(f"{file.name} was trained with {key}={found!r}, not {value!r}")
     state = load_file(file)
     if problem := misfit(state, _shapes(name, arguments)):
-        raise ValueError(f"{file.name} says of itself what its tensors are not: {problem}; it is damaged, write it again")
+        raise ValueError(
+            f"{file.name} says of itself what its tensors are not: {problem}; it is damaged, write it again"
+        )
     return arguments, state
 
 
 def _of_the_authors(name: str, file: Path, stated: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Arguments and state dict of a file without our header: what is not stated is told by names and shapes of its tensors."""
+    """Arguments and state dict of a file without our header:
+    what is not stated is told by names and shapes of its tensors.
+    """
     state = read_released(name, file).tensors
     arguments = {"num_classes": 7, "width": 1.0, **told_by_names(name, state), **stated}
     width = width_of(name, state, arguments)
@@ -154,30 +167,41 @@ def _of_the_authors(name: str, file: Path, stated: Mapping[str, Any]) -> tuple[d
         arguments["width"] = width
     axes = class_axes(name, arguments)
     if "num_classes" not in stated:
-        arguments["num_classes"] = next((state[k].shape[axis] for k, axis in axes.items() if k in state and state[k].ndim > axis), 7)
+        arguments["num_classes"] = next(
+            (state[k].shape[axis] for k, axis in axes.items() if k in state and state[k].ndim > axis), 7
+        )
     own = _shapes(name, arguments)
     if not misfit(state, own):
         return arguments, state
     if width is not None and width != arguments["width"]:
         raise ValueError(f"{file.name} is of width {width:g}, not {arguments['width']:g}")
     if not any(k in state for k in axes) and not misfit(state, own, may_differ=list(axes)):
-        raise ValueError(f"{file.name} has no classifier ({', '.join(axes)}): start from it with initialise(model, {str(file)!r}) and train")
+        raise ValueError(
+            f"{file.name} has no classifier ({', '.join(axes)}): start from it with initialise(model, "
+            f"{str(file)!r}) and train"
+        )
     options = ", ".join(f"{k}={arguments.get(k, default)!r}" for k, default in model_options(name).items())
     raise ValueError(
-        f"{file.name} is not of this network: {misfit(state, own)}. The network was {name} of width {arguments['width']:g}"
-        f"{' with ' + options if options else ''}"
+        f"{file.name} is not of this network: {misfit(state, own)}. The network was {name} of width "
+        f"{arguments['width']:g}{' with ' + options if options else ''}"
     )
 
 
 def class_axes(name: str, arguments: Mapping[str, Any]) -> dict[str, int]:
-    """Return the axis that counts classes, of each tensor that has one: what changes if the network gets one class more."""
+    """Return the axis that counts classes, of each tensor that has one:
+    what changes if the network gets one class more.
+    """
     own, larger = (_shapes(name, {**arguments, "num_classes": arguments["num_classes"] + more}) for more in (0, 1))
-    changed = ((k, [i for i, (a, b) in enumerate(zip(v.shape, larger[k].shape, strict=True)) if a != b]) for k, v in own.items())
+    changed = (
+        (k, [i for i, (a, b) in enumerate(zip(v.shape, larger[k].shape, strict=True)) if a != b])
+        for k, v in own.items()
+    )
     return {k: axes[0] for k, axes in changed if axes}
 
 
 def width_of(name: str, state: Mapping[str, Tensor], arguments: Mapping[str, Any]) -> float | None:
-    """Return the width at which all convolutions of a state dict have their shapes, or None if there is no such width."""
+    """Return the width at which all convolutions of a state dict have their shapes, or None if there is no such width.
+    """
 
     def fits(width: float) -> bool:
         try:
@@ -192,11 +216,15 @@ def width_of(name: str, state: Mapping[str, Tensor], arguments: Mapping[str, Any
         return None
     widest = max(shared, key=lambda k: len(full[k]))
     ratio = len(state[widest]) / len(full[widest])
-    return next((w for w in (round(ratio * 64) / 64, round(ratio, 2), round(ratio, 3), ratio) if w > 0 and fits(w)), None)
+    return next(
+        (w for w in (round(ratio * 64) / 64, round(ratio, 2), round(ratio, 3), ratio) if w > 0 and fits(w)), None
+    )
 
 
 def weights_folder() -> Path:
-    """Return where published weights lie: FERKIT_WEIGHTS, data/weights of the checkout, or what was installed with the package."""
+    """Return where published weights lie: FERKIT_WEIGHTS, data/weights of the checkout,
+    or what was installed with the package.
+    """
     if "FERKIT_WEIGHTS" in os.environ:
         return Path(os.environ["FERKIT_WEIGHTS"])
     checkout = Path(__file__).parents[2] / "data" / "weights"
@@ -204,7 +232,9 @@ def weights_folder() -> Path:
 
 
 def list_weights() -> dict[str, list[str]]:
-    """Return for each network the names that `create_model(network, weights=...)` accepts; files that are none of ours are passed over."""
+    """Return for each network the names that `create_model(network, weights=...)` accepts;
+    files that are none of ours are passed over.
+    """
     found: dict[str, list[str]] = {}
     for header in _published()[0].values():
         if header["model"] in _REGISTRY:
@@ -224,14 +254,22 @@ def _published() -> tuple[dict[Path, dict[str, Any]], dict[Path, str]]:
 
 
 def save_weights(model: FerModel, file: Path, *, weights: str, half: bool = False) -> Path:
-    """Write a network's weights with everything needed to build it again; atomic. `half` stores float16. Return the file."""
+    """Write a network's weights with everything needed to build it again; atomic. `half` stores float16.
+
+    Return the file.
+    """
     if not hasattr(model, "spec"):
-        raise ValueError(f"{type(model).__name__} does not know how it was built, so its weights could not be read again; use create_model")
+        raise ValueError(
+            f"{type(model).__name__} does not know how it was built, so its weights could not be read "
+            "again; use create_model"
+        )
     header = {**model.spec, "weights": weights, "labels": list(model.labels), "input_size": model.input_size}
     return save_state(model, file, header=header, half=half)
 
 
-def save_state(module: torch.nn.Module, file: Path, *, header: dict[str, Any] | None = None, half: bool = False) -> Path:
+def save_state(
+    module: torch.nn.Module, file: Path, *, header: dict[str, Any] | None = None, half: bool = False
+) -> Path:
     """Write a module's state as safetensors, atomically; `header` becomes the file's metadata. Return the file."""
     state = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     if half:
@@ -251,14 +289,20 @@ def read_weights_header(file: Path) -> dict[str, Any]:
     except Exception as error:  # safetensors raises its own, undocumented kinds
         raise ValueError(f"{file} is not a readable .safetensors file ({error}); only safetensors are loaded") from None
     if header is None:
-        raise ValueError(f"{file} has no ferkit header (network, width, labels); write it with ferkit.models.save_weights")
+        raise ValueError(
+            f"{file} has no ferkit header (network, width, labels); write it with ferkit.models.save_weights"
+        )
     try:
         found = json.loads(header)
-        lacking = [k for k in ("model", "weights", "num_classes", "width", "options", "labels", "input_size") if k not in found]
+        lacking = [
+            k for k in ("model", "weights", "num_classes", "width", "options", "labels", "input_size") if k not in found
+        ]
     except (ValueError, TypeError):
         lacking = ["a readable form"]
     if lacking:
-        raise ValueError(f"{file} has a ferkit header without {', '.join(lacking)}; write it with ferkit.models.save_weights")
+        raise ValueError(
+            f"{file} has a ferkit header without {', '.join(lacking)}; write it with ferkit.models.save_weights"
+        )
     return found
 
 

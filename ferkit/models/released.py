@@ -1,8 +1,10 @@
-"""Weights in the layouts of the authors' files: read safely, renamed to our names, and checked before anything is copied.
+"""Weights in the layouts of the authors' files: read safely, renamed to our names,
+and checked before anything is copied.
 
-The workbook ships none of these files. `create_model(name, weights=FILE)` and `initialise(model, FILE)` take them. Names of
-tensors as in ArnabKumarRoy02/ResEmoteNet@fabbe680 (ours are the same), phamquiluan/ResidualMaskingNetwork@9141618,
-1chenchen22/LFNSB@caf8fad and the networks it comes from (SainingZhang/DDAMFN@351825e), zengqunzhao/MA-Net@923fa6c,
+The workbook ships none of these files. `create_model(name, weights=FILE)` and `initialise(model, FILE)` take them.
+Names of tensors as in ArnabKumarRoy02/ResEmoteNet@fabbe680 (ours are the same),
+phamquiluan/ResidualMaskingNetwork@9141618, 1chenchen22/LFNSB@caf8fad and the networks it comes from
+(SainingZhang/DDAMFN@351825e), zengqunzhao/MA-Net@923fa6c,
 siqueira-hc/Efficient-Facial-Feature-Learning-with-Wide-Ensemble-based-Convolutional-Neural-Networks@5980cbf and
 negarhdr/Diversified-Facial-Expression-Recognition@808a02a.
 """
@@ -77,7 +79,8 @@ def _masking(state: Mapping[str, Tensor]) -> State:
     """The Residual Masking Network: encoder and decoder of a masking block are counted through, up to twice its depth.
 
     `mask{s}.conv{k}` is `mask{s}.encode.{k-1}` for the first half of the k of that block and `decode` for the second;
-    `up_pool{k}` goes with decoder `conv{k}`. `mask{s}.downsample{k}.*` repeats `mask{s}.conv{k}.downsample.*` and is dropped.
+    `up_pool{k}` goes with decoder `conv{k}`. `mask{s}.downsample{k}.*` repeats `mask{s}.conv{k}.downsample.*` and is
+    dropped.
     """
     units: dict[str, int] = {}  # per block: the highest k, twice its depth
     for key in state:
@@ -119,7 +122,9 @@ _LAYOUTS: dict[str, Callable[[Mapping[str, Tensor]], State]] = {
 
 
 def in_our_names(network: str, state: Mapping[str, Tensor]) -> State:
-    """Return a state dict of the authors' code for `network` under our names; one that has our names already stays as it is."""
+    """Return a state dict of the authors' code for `network` under our names;
+    one that has our names already stays as it is.
+    """
     renamed = _LAYOUTS.get(network, dict)(state)
     unused = _UNUSED.get(network)
     return renamed if unused is None else {k: v for k, v in renamed.items() if not re.match(unused, k)}
@@ -150,7 +155,10 @@ def _esr_folder(folder: Path) -> State:
     while (file := folder / BRANCH_FILE.format(len(branches) + 1)).is_file():
         branches.append(file)
     if not (folder / BASE_FILE).is_file() or not branches:
-        raise FileNotFoundError(f"{folder} lacks {BASE_FILE} or {BRANCH_FILE.format(1)}: expected the base and one file per branch, counted from 1")
+        raise FileNotFoundError(
+            f"{folder} lacks {BASE_FILE} or {BRANCH_FILE.format(1)}: expected the base and one file per "
+            "branch, counted from 1"
+        )
     rename = _LAYOUTS["esr"]
     state = {f"base.{name}": v for name, v in rename(read_tensors(folder / BASE_FILE).tensors).items()}
     for i, file in enumerate(branches):
@@ -171,12 +179,18 @@ def misfit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], *, may_differ
     wanted = [k for k in own if not k.endswith("num_batches_tracked") and k not in may_differ]
     listed = [f"no {k}" for k in wanted if k not in state]
     listed += [f"{k} which the network lacks" for k in state if k not in own]
-    listed += [f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in wanted if k in state and state[k].shape != own[k].shape]
+    listed += [
+        f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in wanted
+        if k in state and state[k].shape != own[k].shape
+    ]
     return "; ".join(listed[:3]) + (f" and {len(listed) - 3} more" if len(listed) > 3 else "")
 
 
 def told_by_names(network: str, state: Mapping[str, Tensor]) -> dict[str, object]:
-    """Return the options of a network that the names of its tensors give away, such as the number of branches of an ESR."""
+    """Return the options of a network that the names of its tensors give away,
+    such as the number of branches of an ESR.
+    """
     if network == "esr":
         branches = {name.split(".")[1] for name in state if name.startswith("branches.")}
         return {

@@ -114,7 +114,8 @@ class ResEmoteNet(FerModel):
         return self.fc4(x)  # (B, K)
 
     def cam_layer(self, input_size: int) -> str:
-        """Return the deepest stage with a grid of at least 6 x 6: the gated map at 48 and 64 px, later blocks in larger pictures.
+        """Return the deepest stage with a grid of at least 6 x 6: the gated map at 48 and 64 px,
+        later blocks in larger pictures.
 
         In pictures too small for that, the first stage.
         """

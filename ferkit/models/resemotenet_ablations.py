@@ -1,4 +1,6 @@
-"""ResEmoteNet with parts left out, as in Table IV of the paper, and what "left out" can mean: neither paper nor code says."""
+"""ResEmoteNet with parts left out, as in Table IV of the paper, and what "left out" can mean:
+neither paper nor code says.
+"""
 
 from torch import Tensor, nn
 
@@ -34,10 +36,10 @@ def build_resemotenet(
         num_classes, width, head, reduction, stem_dropout, head_dropout: as of `ResEmoteNet`.
         ablation: "C1" (full) to "C6", Table IV.
         wiring: how a network with missing stages is joined.
-            "drop_and_rewire" (default, the least invention): a stage goes with its pooling, the next one accepts what arrives.
-            "keep_pool": the pooling of a missing convolution stage stays, so maps keep their size.
-            "adapter": a 1x1 convolution brings the channels to what the next residual block expected.
-            "out_names": blocks named by their *outputs* (256, 512, 1024), the literal reading of the paper.
+            "drop_and_rewire" (default, the least invention): a stage goes with its pooling, the next one accepts what
+            arrives. "keep_pool": the pooling of a missing convolution stage stays, so maps keep their size. "adapter":
+            a 1x1 convolution brings the channels to what the next residual block expected. "out_names": blocks named by
+            their *outputs* (256, 512, 1024), the literal reading of the paper.
 
     """
     for name, value, known in (("ablation", ablation, ABLATIONS), ("wiring", wiring, WIRINGS)):
@@ -71,7 +73,14 @@ class AblatedResEmoteNet(ResEmoteNet):
         stem_dropout: float,
         head_dropout: float,
     ) -> None:
-        super().__init__(num_classes=num_classes, width=width, head=head, reduction=reduction, stem_dropout=stem_dropout, head_dropout=head_dropout)
+        super().__init__(
+            num_classes=num_classes,
+            width=width,
+            head=head,
+            reduction=reduction,
+            stem_dropout=stem_dropout,
+            head_dropout=head_dropout,
+        )
         self.convs = [i for i in (1, 2, 3) if i not in REMOVED_CONVS.get(ablation, ())]
         self.blocks = [i for i in (1, 2, 3) if i not in REMOVED_BLOCKS.get(ablation, ())]
         self.extra_pools = 3 - len(self.convs) if wiring == "keep_pool" else 0

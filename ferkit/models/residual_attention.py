@@ -1,9 +1,11 @@
-r"""Residual Attention Network of 56 layers (Wang et al., CVPR 2017, arXiv 1704.06904), as the Residual Masking paper used it.
+r"""Residual Attention Network of 56 layers (Wang et al., CVPR 2017, arXiv 1704.06904),
+as the Residual Masking paper used it.
 
-Its released code takes `resattnet56` of pytorchcv with random weights (ResidualMaskingNetwork@9141618, models/); neither
-torchvision nor timm has the network. Written here from the facts of that structure: 31,810,728 parameters with a 1000-way
-head, 29,776,071 with a 7-way one. Table II of the Residual Masking paper prints 29.0 million. The adaptive pooling and
-the upsampling to the size of the partner free it from 224 px; there both compute what fixed 7x7 pooling and doubling do.
+Its released code takes `resattnet56` of pytorchcv with random weights (ResidualMaskingNetwork@9141618, models/);
+neither torchvision nor timm has the network. Written here from the facts of that structure: 31,810,728 parameters with
+a 1000-way head, 29,776,071 with a 7-way one. Table II of the Residual Masking paper prints 29.0 million. The adaptive
+pooling and the upsampling to the size of the partner free it from 224 px; there both compute what fixed 7x7 pooling and
+doubling do.
 """
 
 from torch import Tensor, nn
@@ -17,7 +19,8 @@ from ferkit.models.registry import register
 class PreActivationBottleneck(nn.Module):
     """BN - ReLU - 1x1 to a quarter, BN - ReLU - 3x3 (stride), BN - ReLU - 1x1, added to the shortcut; no biases.
 
-    The shortcut is the input, or a 1x1 convolution of the first activation where the stride is not 1 or the channels change.
+    The shortcut is the input, or a 1x1 convolution of the first activation where the stride is not 1 or the channels
+    change.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
@@ -46,8 +49,9 @@ class AttentionModule(nn.Module):
     r"""Trunk and mask of the Residual Attention Network: $R((1 + M(x)) \odot T(x))$, with p = 1, t = 2, r = 1.
 
     The trunk T is two residual units. The mask goes down `depth` times (3x3 max pooling of stride 2, unit) and up again
-    (unit, bilinear upsampling), with a unit on each skip; what comes up is added to the trunk, and two 1x1 convolutions and a
-    sigmoid make $M \in (0, 1)$ of it, one value per channel and place. R is a residual unit. The output of `gate` is M.
+    (unit, bilinear upsampling), with a unit on each skip; what comes up is added to the trunk, and two 1x1 convolutions
+    and a sigmoid make $M \in (0, 1)$ of it, one value per channel and place. R is a residual unit. The output of `gate`
+    is M.
 
     Args:
         channels: C, in and out.
@@ -91,14 +95,16 @@ class AttentionModule(nn.Module):
             partner = maps.pop()
             y = F.interpolate(unit(y), size=partner.shape[2:], mode="bilinear", align_corners=True)  # twice the side
             if i > 0:
-                y = y + partner + self.skip[i - 1](partner)  # the unit has its own shortcut: twice the partner plus its body
+                # the unit has its own shortcut: twice the partner plus its body
+                y = y + partner + self.skip[i - 1](partner)
         gate = self.gate(self.mask(y + trunk))  # (B, C, H, W)
         return self.leave((1 + gate) * trunk)
 
 
 @register("resattnet56")
 class ResAttNet56(Chain):
-    """Four residual stages, attention modules of depth 3, 2 and 1 after the first three: 29,776,071 parameters at width 1.
+    """Four residual stages, attention modules of depth 3, 2 and 1 after the first three:
+    29,776,071 parameters at width 1.
 
     There are no ImageNet weights: the paper's run, too, started at random.
     """

@@ -1,7 +1,8 @@
 r"""The Residual Masking Network (Pham, Vu, Tran; ICPR 2020, arXiv 2603.05937).
 
-Released code: github.com/phamquiluan/ResidualMaskingNetwork@9141618, models/{resnet,masking,resmasking}.py (MIT), network
-`resmasking_dropout1`. Written here from the facts of those files; `width=1` computes the same numbers (tests/parity).
+Released code: github.com/phamquiluan/ResidualMaskingNetwork@9141618, models/{resnet,masking,resmasking}.py (MIT),
+network `resmasking_dropout1`. Written here from the facts of those files; `width=1` computes the same numbers
+(tests/parity).
 
 A ResNet-34 with a small U-Net, the masking block, after each of its four residual stages. The block reads the output
 $F_R$ of the stage and gives a tensor $F_M$ of the same shape; what goes on is $F_N = F_R + F_R \odot F_M$ (equation 1).
@@ -9,8 +10,8 @@ $F_R$ of the stage and gives a tensor $F_M$ of the same shape; what goes on is $
 counting the shortcuts of the masking blocks twice (the released code registers each under two names).
 
 Figure 2b draws a 1x1 convolution and a sigmoid at the end of a masking block; the released code has a softmax over the
-channels there and no 1x1 convolution. Such a mask sums to 1 over the channels of every place, so its channel mean is the
-constant 1/C: it tells channels apart, not places.
+channels there and no 1x1 convolution. Such a mask sums to 1 over the channels of every place, so its channel mean is
+the constant 1/C: it tells channels apart, not places.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,10 @@ from ferkit.models.registry import register
 from ferkit.models.resmasking_sizes import DEPTHS, block_sides, grid, legal_size, nearest_legal_sizes, period
 from ferkit.models.resmasking_weights import load_imagenet_backbone
 
-__all__ = ["DEPTHS", "MASKS", "MaskingBlock", "ResMasking", "block_sides", "count_as_printed", "legal_size", "nearest_legal_sizes"]
+__all__ = [
+    "DEPTHS", "MASKS", "MaskingBlock", "ResMasking", "block_sides", "count_as_printed", "legal_size",
+    "nearest_legal_sizes",
+]
 
 MASKS = ("channel_softmax", "sigmoid", "spatial_softmax", "none")
 COMBINES = ("residual", "multiply")
@@ -46,20 +50,22 @@ HEADS: dict[str, tuple[tuple[int, ...], float]] = {  # hidden layers and dropout
 class MaskingBlock(nn.Module):
     r"""A U-Net from a map to weights of the same shape (Fig. 2b draws the one of depth 2).
 
-    With widths $w_i = C\,2^i$: `encode` has $d$ units $w_{i-1} \to w_i$ with 2x2 max pooling between them; for each pooling
-    there is an `up` step (transposed convolution 2x2 with bias, BN, ReLU) whose output is joined with the map of its size
-    (up first, skip second) and a unit of `decode` that halves the channels; the last unit of `decode` comes back to $C$.
-    All units are `BasicBlock`s. The last one ends in a ReLU, so the mask is computed from values $z \ge 0$.
+    With widths $w_i = C\,2^i$: `encode` has $d$ units $w_{i-1} \to w_i$ with 2x2 max pooling between them; for each
+    pooling there is an `up` step (transposed convolution 2x2 with bias, BN, ReLU) whose output is joined with the map
+    of its size (up first, skip second) and a unit of `decode` that halves the channels; the last unit of `decode` comes
+    back to $C$. All units are `BasicBlock`s. The last one ends in a ReLU, so the mask is computed from values $z \ge
+    0$.
 
     Args:
         channels: C, in and out.
         depth: d, 1 to 4. Depth 1 has neither pooling nor skip.
-        mask: "channel_softmax" (released: sums to 1 over the channels of each place), "sigmoid" (in [0.5, 1) since z >= 0;
-            commented out in the released code) or "spatial_softmax" (sums to 1 over the places of each channel).
-        resize: bring what comes up to the size of its skip (bilinear), so that odd grids work; at even ones nothing changes.
+        mask: "channel_softmax" (released: sums to 1 over the channels of each place), "sigmoid" (in [0.5, 1) since z >=
+            0; commented out in the released code) or "spatial_softmax" (sums to 1 over the places of each channel).
+        resize: bring what comes up to the size of its skip (bilinear), so that odd grids work; at even ones nothing
+            changes.
 
-    The weight of `bn2` starts at 0 in all units, as released. The output of the module is F_M; z is the output of its last
-    unit, `decode.{d-1}`.
+    The weight of `bn2` starts at 0 in all units, as released. The output of the module is F_M; z is the output of its
+    last unit, `decode.{d-1}`.
 
     """
 
@@ -116,14 +122,15 @@ class ResMasking(FerModel):
         num_classes: K.
         width: factor on every channel count; 1 is the released network.
         mask: see `MaskingBlock`; "none" builds no masking blocks, which leaves a ResNet-34.
-        combine: "residual" for F_R (1 + F_M), equation 1, or "multiply" for F_R F_M (commented out in the released code).
-        head: "dropout1" (dropout 0.4, one layer), "linear" (one layer: the released `resmasking`), or "dropout2", "dropout3",
-            "dropout4" (hidden layers 128; 512 and 128; 128 and 128, each with ReLU and dropout 0.5).
+        combine: "residual" for F_R (1 + F_M), equation 1, or "multiply" for F_R F_M (commented out in the released
+            code).
+        head: "dropout1" (dropout 0.4, one layer), "linear" (one layer: the released `resmasking`), or "dropout2",
+            "dropout3", "dropout4" (hidden layers 128; 512 and 128; 128 and 128, each with ReLU and dropout 0.5).
         depths: of the four masking blocks; 0 leaves one out.
-        size_policy: what happens to pictures of a side that the U-Nets cannot halve and double (see `legal_size`; 48 and 112
-            are such). "strict" refuses them. "pad" puts black margins around the picture, as equal as possible on opposite
-            sides, up to the next multiple of 32 (`margins`); masks and maps read inside then have them too. "resize"
-            interpolates inside the U-Nets and needs 29 px. On legal sides all three are the released network.
+        size_policy: what happens to pictures of a side that the U-Nets cannot halve and double (see `legal_size`; 48
+            and 112 are such). "strict" refuses them. "pad" puts black margins around the picture, as equal as possible
+            on opposite sides, up to the next multiple of 32 (`margins`); masks and maps read inside then have them too.
+            "resize" interpolates inside the U-Nets and needs 29 px. On legal sides all three are the released network.
 
     Input (B, 3, H, W), by default grey copied to three channels, 224 px, values in [0, 1]: the released code does not
     normalise, although it was meant to start from ImageNet weights. Outputs of stage k of 1..4: `layer{k}` is F_R,
@@ -150,7 +157,12 @@ class ResMasking(FerModel):
         size_policy: str = "strict",
     ) -> None:
         super().__init__()
-        checks = (("mask", mask, MASKS), ("combine", combine, COMBINES), ("head", head, tuple(HEADS)), ("size_policy", size_policy, SIZE_POLICIES))
+        checks = (
+            ("mask", mask, MASKS),
+            ("combine", combine, COMBINES),
+            ("head", head, tuple(HEADS)),
+            ("size_policy", size_policy, SIZE_POLICIES),
+        )
         for name, value, known in checks:
             if value not in known:
                 raise ValueError(f"resmasking has no {name}={value!r}; known: {', '.join(known)}")
@@ -220,9 +232,18 @@ class ResMasking(FerModel):
         smallest = min(n for n in range(1, period(self.depths) + 1) if self._poolable(n))
         if self.size_policy == "resize":
             if min(sides) < smallest:
-                raise ValueError(f"resmasking pools away pictures below {smallest} px, found {_by(sides)}; enlarge them or use size_policy='pad'")
+                raise ValueError(
+                    f"resmasking pools away pictures below {smallest} px, found {_by(sides)}; enlarge them or "
+                    "use size_policy='pad'"
+                )
             return images
-        wanted = " and ".join(dict.fromkeys(" or ".join(map(str, nearest_legal_sizes(n, self.depths))) for n in sides if not legal_size(n, self.depths)))
+        wanted = " and ".join(
+            dict.fromkeys(
+                " or ".join(map(str, nearest_legal_sizes(n, self.depths)))
+                for n in sides
+                if not legal_size(n, self.depths)
+            )
+        )
         raise ValueError(
             f"resmasking cannot take pictures of {_by(sides)} px: its masking blocks halve and double again, which must"
             f" come out even; nearest legal sides: {wanted}. Resize the pictures, or use size_policy='pad' or 'resize'"
@@ -239,7 +260,9 @@ class ResMasking(FerModel):
         return missing // 2, missing - missing // 2
 
     def cam_layer(self, input_size: int) -> str:
-        """Return the deepest masked stage with a grid of at least 6 x 6 (`masked4` at 224 px, `masked2` at 64), else `masked1`."""
+        """Return the deepest masked stage with a grid of at least 6 x 6 (`masked4` at 224 px, `masked2` at 64),
+        else `masked1`.
+        """
         input_size += sum(self.margins(input_size))
         return f"masked{max((k for k in (1, 2, 3, 4) if grid(input_size, k) >= 6), default=1)}"
 
@@ -261,7 +284,9 @@ def _head(features: int, num_classes: int, width: float, hidden: Sequence[int], 
 
 
 def count_as_printed(model: ResMasking) -> int:
-    """Return the parameters with the shortcuts of the masking blocks counted twice: 142,943,431 at width 1, the 142.9 M of Table II."""
+    """Return the parameters with the shortcuts of the masking blocks counted twice: 142,943,431 at width 1,
+    the 142.9 M of Table II.
+    """
     masks = [m for m in model.modules() if isinstance(m, MaskingBlock)]
     shortcuts = [unit.downsample for mask in masks for unit in (*mask.encode, *mask.decode)]
     return count_parameters(model) + sum(count_parameters(s) for s in shortcuts if isinstance(s, nn.Module))

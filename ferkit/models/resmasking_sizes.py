@@ -1,4 +1,6 @@
-"""Which pictures the Residual Masking Network takes: its masking blocks halve a map and double it again, which must come out even."""
+"""Which pictures the Residual Masking Network takes: its masking blocks halve a map and double it again,
+which must come out even.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,7 +26,9 @@ def nearest_legal_sizes(side: int, depths: Sequence[int] = DEPTHS) -> tuple[int,
 
 
 class BlockSides(NamedTuple):
-    """Sides of the maps in one masking block: those of the encoder, and (what comes up, the skip it must meet) from the bottom."""
+    """Sides of the maps in one masking block: those of the encoder, and (what comes up, the skip it must meet)
+    from the bottom.
+    """
 
     down: tuple[int, ...]
     up: tuple[tuple[int, int], ...]
@@ -38,7 +42,11 @@ def block_sides(side: int, depths: Sequence[int] = DEPTHS) -> list[BlockSides | 
     rows: list[BlockSides | None] = []
     for k, depth in enumerate(depths, 1):
         down = tuple(grid(side, k) // 2**i for i in range(depth))
-        rows.append(BlockSides(down, tuple((2 * below, here) for here, below in zip(down[-2::-1], down[::-1], strict=False))) if depth else None)
+        rows.append(
+            BlockSides(down, tuple((2 * below, here) for here, below in zip(down[-2::-1], down[::-1], strict=False)))
+            if depth
+            else None
+        )
     return rows
 
 

@@ -14,7 +14,8 @@ __all__ = ["load_imagenet_backbone", "load_released"]
 def load_imagenet_backbone(model: FerModel, state_dict: dict[str, Tensor] | None = None) -> list[str]:
     """Put torchvision's ResNet-34 into conv1, bn1 and layer1..4; masking blocks and head stay as they are.
 
-    This is what the first release did; it was switched off at commit 0e8e9ec (10 January 2020) and stays off in 9141618.
+    This is what the first release did; it was switched off at commit 0e8e9ec (10 January 2020) and stays off in
+    9141618.
 
     Args:
         model: a `ResMasking` of width 1.
@@ -30,14 +31,18 @@ def load_imagenet_backbone(model: FerModel, state_dict: dict[str, Tensor] | None
     """
     channels = len(model.get_parameter("conv1.weight"))
     if channels != 64 or model.num_features != 512:
-        raise ValueError(f"ImageNet weights fit a network of width 1, found one with {channels} channels after conv1 instead of 64")
+        raise ValueError(
+            f"ImageNet weights fit a network of width 1, found one with {channels} channels after conv1 instead of 64"
+        )
     if state_dict is None:
         from torchvision.models import ResNet34_Weights
 
         try:
             state_dict = dict(ResNet34_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True))
         except (URLError, OSError) as error:
-            raise FileNotFoundError(f"torchvision could not fetch its ImageNet weights of ResNet-34 ({error}); pass state_dict") from None
+            raise FileNotFoundError(
+                f"torchvision could not fetch its ImageNet weights of ResNet-34 ({error}); pass state_dict"
+            ) from None
     backbone = {k: v for k, v in state_dict.items() if not k.startswith("fc.")}
     own = {k: v for k, v in model.state_dict().items() if not k.startswith(("mask", "fc."))}
     if problem := misfit(backbone, own):

@@ -15,7 +15,8 @@ from ferkit.models.guard import evaluating, precision_of, refuse_unprepared
 class StageRow(NamedTuple):
     """One direct submodule of a network in one forward pass; `shape` is its output without the batch axis.
 
-    Members of a ModuleList count as direct submodules. Where a submodule has several outputs the shape is the first one's.
+    Members of a ModuleList count as direct submodules. Where a submodule has several outputs the shape is the first
+    one's.
     """
 
     name: str
@@ -26,7 +27,8 @@ class StageRow(NamedTuple):
 
 @torch.no_grad()
 def summarise(model: FerModel, size: int | None = None) -> list[StageRow]:
-    """Return rows of the direct submodules in the order they run, for one picture of `size` pixels (default: the model's own).
+    """Return rows of the direct submodules in the order they run, for one picture of `size` pixels (default:
+    the model's own).
 
     Multiply-adds are those of convolutions and linear layers (torch's FlopCounterMode, two operations each); sums over
     rows are those of the network. Submodules without parameters that

@@ -53,7 +53,10 @@ def read_tensors(file: str | Path) -> Contents:
     content = _unpickled(file)
     tensors = _state_dict(content)
     if not tensors:
-        raise ValueError(f"{file.name} holds no state dict: expected names and tensors, or a dictionary with them under 'state_dict' or the like")
+        raise ValueError(
+            f"{file.name} holds no state dict: expected names and tensors, or a dictionary with them under "
+            "'state_dict' or the like"
+        )
     beside = {k: v for k, v in content.items() if _plain(v)} if isinstance(content, dict) else {}
     return Contents(_without_wrapper(tensors), beside, {})
 
@@ -62,9 +65,13 @@ def _refuse_what_is_no_weights(file: Path, head: bytes) -> None:
     if not head:
         raise ValueError(f"{file.name} is empty (0 bytes); copy or download it again")
     if head.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{file.name} is a pointer of Git LFS, not the weights themselves; fetch them with: git lfs pull")
+        raise ValueError(
+            f"{file.name} is a pointer of Git LFS, not the weights themselves; fetch them with: git lfs pull"
+        )
     if head.lstrip()[:1] == b"<":
-        raise ValueError(f"{file.name} is a web page, not weights; the link leads to a page or a login: download the file itself")
+        raise ValueError(
+            f"{file.name} is a web page, not weights; the link leads to a page or a login: download the file itself"
+        )
 
 
 def _safetensors(file: Path) -> Contents:
@@ -73,7 +80,10 @@ def _safetensors(file: Path) -> Contents:
             metadata = dict(handle.metadata() or {})
             return Contents(_without_wrapper({name: handle.get_tensor(name) for name in handle.keys()}), {}, metadata)  # noqa: SIM118
     except Exception as error:  # safetensors raises its own, undocumented kinds
-        raise ValueError(f"{file.name} is not a readable .safetensors file ({error}); it is damaged or cut off: copy or download it again") from None
+        raise ValueError(
+            f"{file.name} is not a readable .safetensors file ({error}); it is damaged or cut off: copy "
+            "or download it again"
+        ) from None
 
 
 class _Skipped(list):
@@ -89,7 +99,8 @@ class _Skipped(list):
 
 
 class _SkippedMapping:
-    """The same for subclasses of dict, into which unpickling writes: a Counter is the only one that torch lets it fill."""
+    """The same for subclasses of dict, into which unpickling writes: a Counter is the only one that torch lets it fill.
+    """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return Counter()
@@ -142,7 +153,11 @@ def _plain(value: Any) -> bool:
         return False
     if isinstance(value, dict):
         return all(_plain(v) for v in value.values())
-    return all(map(_plain, value)) if isinstance(value, list | tuple) else isinstance(value, str | int | float | bool | None)
+    return (
+        all(map(_plain, value))
+        if isinstance(value, list | tuple)
+        else isinstance(value, str | int | float | bool | None)
+    )
 
 
 def _state_dict(content: Any) -> dict[str, Tensor]:

@@ -47,14 +47,15 @@ class Initialised(NamedTuple):
 def initialise(model: FerModel, source: str | Path) -> Initialised:
     """Copy into a network what fits of other weights; what does not fit stays random.
 
-    Rows of the head are copied class by class, by name, wherever both know the names: "happiness" goes on as "happiness",
-    in whatever order and with whatever other classes beside it. Where the names of the weights are not known, a head with as
-    many classes is copied as it is, and any other stays random.
+    Rows of the head are copied class by class, by name, wherever both know the names: "happiness" goes on as
+    "happiness", in whatever order and with whatever other classes beside it. Where the names of the weights are not
+    known, a head with as many classes is copied as it is, and any other stays random.
 
     Args:
         model: the network.
-        source: "imagenet" (the network's method `load_imagenet()` decides what that means for it); a published name such
-            as "fer2013-teach"; a .safetensors file of a run; or a file of the authors' code (`ferkit.models.read_released`).
+        source: "imagenet" (the network's method `load_imagenet()` decides what that means for it); a published name
+            such as "fer2013-teach"; a .safetensors file of a run; or a file of the authors' code
+            (`ferkit.models.read_released`).
 
     Raises:
         ValueError: the network has no ImageNet weights, or the weights are of another network, or of another width.
@@ -70,14 +71,23 @@ def initialise(model: FerModel, source: str | Path) -> Initialised:
     try:
         file = weights_file(spec["model"], source)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"no weights to start from: {error}; expected a published name, a file, or imagenet") from None
+        raise FileNotFoundError(
+            f"no weights to start from: {error}; expected a published name, a file, or imagenet"
+        ) from None
     own, found = model.state_dict(), read_released(spec["model"], file).tensors
     axes = class_axes(spec["model"], _arguments(spec))
     fitting = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape and k not in axes}
     if len(fitting) < len(own.keys() - axes.keys()) / 2:  # chance matches, such as counters of batches
         width = width_of(spec["model"], found, _arguments(spec))
-        other = f"of width {width:g}: build the network with width={width:g}" if width and width != spec["width"] else "of another network"
-        raise ValueError(f"{file.name} fits {type(model).__name__} of width {spec['width']:g} in {len(fitting)} of {len(own)} tensors only; it is {other}")
+        other = (
+            f"of width {width:g}: build the network with width={width:g}"
+            if width and width != spec["width"]
+            else "of another network"
+        )
+        raise ValueError(
+            f"{file.name} fits {type(model).__name__} of width {spec['width']:g} in {len(fitting)} of {len(own)} "
+            f"tensors only; it is {other}"
+        )
     theirs, ours = _labels_of(file, spec, found, axes), tuple(model.labels)
     rows = {k: _rows(own[k], found[k], axis, theirs, ours) for k, axis in axes.items() if k in found}
     heads = {k: v for k, v in rows.items() if v is not None}
@@ -101,8 +111,8 @@ def load_released(model: FerModel, path: str | Path, *, bgr: bool = False) -> li
     branches gets the first ones, and one without a valence-arousal layer leaves theirs out.
 
     Args:
-        model: the network, in the width and with the options of the file. The files of both directions of MA-Net's global
-            blocks have the same names: `multi_scale` has to be known from elsewhere.
+        model: the network, in the width and with the options of the file. The files of both directions of MA-Net's
+            global blocks have the same names: `multi_scale` has to be known from elsewhere.
         path: as `ferkit.models.read_released` takes it.
         bgr: the weights were trained on blue-green-red pictures, as OpenCV reads them and as the AffectNet scripts of
             ESR do. The first convolution's input channels are turned round, so that the network takes RGB.
@@ -137,8 +147,8 @@ def freeze(model: nn.Module, names: str | Iterable[str]) -> None:
 
     Args:
         model: any module.
-        names: dotted names of submodules ("conv1", "layer4.1", "branches.0") or of single parameters, or how the names of
-            several submodules begin ("layer" for layer1, layer2 ...).
+        names: dotted names of submodules ("conv1", "layer4.1", "branches.0") or of single parameters, or how the names
+            of several submodules begin ("layer" for layer1, layer2 ...).
 
     Raises:
         ValueError: an unknown name, listing close ones.
@@ -163,7 +173,10 @@ def _stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:
 
 def _spec(model: FerModel) -> dict:
     if not hasattr(model, "spec"):
-        raise ValueError(f"{type(model).__name__} does not know how it was built, so weights cannot be fitted to it; use create_model")
+        raise ValueError(
+            f"{type(model).__name__} does not know how it was built, so weights cannot be fitted to "
+            "it; use create_model"
+        )
     return model.spec
 
 
@@ -172,7 +185,8 @@ def _arguments(spec: Mapping) -> dict:
 
 
 def _labels_of(file: Path, spec: Mapping, found: Mapping[str, Tensor], axes: Mapping[str, int]) -> tuple[str, ...]:
-    """Classes of a file: from its header, or those that the authors' network has with so many; empty if nobody knows."""
+    """Classes of a file: from its header, or those that the authors' network has with so many; empty if nobody knows.
+    """
     try:
         return tuple(read_weights_header(file)["labels"])
     except (ValueError, OSError):  # a file of weights alone
@@ -180,12 +194,16 @@ def _labels_of(file: Path, spec: Mapping, found: Mapping[str, Tensor], axes: Map
         if not classes:
             return ()
         with torch.device("meta"):
-            return tuple(create_model(spec["model"], num_classes=classes, width=spec["width"], **spec["options"]).labels)
+            return tuple(
+                create_model(spec["model"], num_classes=classes, width=spec["width"], **spec["options"]).labels
+            )
 
 
 def _rows(own: Tensor, other: Tensor, axis: int, theirs: Sequence[str], ours: Sequence[str]) -> Tensor | None:
     """The network's own tensor with the rows of classes that both know; None if there is nothing to copy."""
-    if other.ndim != own.ndim or any(a != b for i, (a, b) in enumerate(zip(own.shape, other.shape, strict=True)) if i != axis):
+    if other.ndim != own.ndim or any(
+        a != b for i, (a, b) in enumerate(zip(own.shape, other.shape, strict=True)) if i != axis
+    ):
         return None
     if len(theirs) != other.shape[axis] or len(ours) != own.shape[axis]:
         return other if other.shape == own.shape else None
@@ -199,9 +217,14 @@ def _rows(own: Tensor, other: Tensor, axis: int, theirs: Sequence[str], ours: Se
 
 
 def _for_its_branches(model: FerModel, path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    there, wanted = ({k.split(".")[1] for k in names if k.startswith("branches.")} for names in (state, model.state_dict()))
+    there, wanted = (
+        {k.split(".")[1] for k in names if k.startswith("branches.")} for names in (state, model.state_dict())
+    )
     if len(there) < len(wanted):
-        raise FileNotFoundError(f"{path} lacks branches: found {len(there)}, the network has {len(wanted)} (create_model('esr', branches=...))")
+        raise FileNotFoundError(
+            f"{path} lacks branches: found {len(there)}, the network has {len(wanted)} "
+            "(create_model('esr', branches=...))"
+        )
     own = model.state_dict()
     extra = {k for k in state if k.startswith("branches.") and k.split(".")[1] not in wanted}
     extra |= {k for k in state if ".fc_dimensional." in k and k not in own}

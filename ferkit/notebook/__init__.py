@@ -1,8 +1,8 @@
 """What a notebook of this workbook needs besides its subject: profiles, records, figures, ledger tables, provenance.
 
-A notebook has one parameters cell of literals; the next cell turns `PROFILE` into settings with `profile`. Numbers that a
-test asserts or the text quotes go through `record`. Pictures and tables get number and caption from `figure` and `table`.
-What a paper says comes out of its ledger with `ledger_table`. `footer` ends it.
+A notebook has one parameters cell of literals; the next cell turns `PROFILE` into settings with `profile`. Numbers that
+a test asserts or the text quotes go through `record`. Pictures and tables get number and caption from `figure` and
+`table`. What a paper says comes out of its ledger with `ledger_table`. `footer` ends it.
 """
 
 from ferkit.notebook.exercises import check

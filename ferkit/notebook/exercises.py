@@ -8,7 +8,10 @@ import numpy as np
 
 
 class WrongAnswer(AssertionError):
-    """An answer that is not right. In a notebook it shows as its one sentence, without a traceback that quotes the check."""
+    """An answer that is not right.
+
+    In a notebook it shows as its one sentence, without a traceback that quotes the check.
+    """
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
@@ -25,8 +28,8 @@ def check(what: str, answer: Any, expected: Any, *, tolerance: float = 0.0, hint
         hint: said after a wrong answer.
 
     Raises:
-        WrongAnswer: an AssertionError that says of which kind the mistake is: another type, too few values, which value,
-            too large or too small. So the solutions of a notebook are tested whenever they run.
+        WrongAnswer: an AssertionError that says of which kind the mistake is: another type, too few values, which
+            value, too large or too small. So the solutions of a notebook are tested whenever they run.
     """
     if answer is None or answer is ...:
         print(f"… {what}: no answer yet. Replace the None above and run both cells again.")
@@ -58,8 +61,14 @@ def _fault(answer: np.ndarray, expected: np.ndarray, tolerance: float) -> str:
     if _kind(answer) != _kind(expected):
         return f"Expected {_kind(expected)}, found {_kind(answer)}."
     if answer.shape != expected.shape:
-        shapes = [f"{a.size} value{'s' * (a.size != 1)}" if a.ndim < 2 else f"the shape {a.shape}" for a in (expected, answer)]
-        return f"Expected {shapes[0]}, found {shapes[1]}." if shapes[0] != shapes[1] else "Expected a single value or a list: the other of the two."
+        shapes = [
+            f"{a.size} value{'s' * (a.size != 1)}" if a.ndim < 2 else f"the shape {a.shape}" for a in (expected, answer)
+        ]
+        return (
+            f"Expected {shapes[0]}, found {shapes[1]}."
+            if shapes[0] != shapes[1]
+            else "Expected a single value or a list: the other of the two."
+        )
     if _kind(expected) != "a number":
         wrong = answer != expected
         return "" if not np.any(wrong) else _which(np.atleast_1d(wrong)) or "That is not it."
@@ -71,7 +80,11 @@ def _fault(answer: np.ndarray, expected: np.ndarray, tolerance: float) -> str:
     found, right = float(answer), float(expected)
     if not np.isfinite(found):
         return "That is not a finite number."
-    for times, words in ((0.01, "A hundred times too small: a fraction where a percentage is asked for?"), (100, "A hundred times too large: a percentage where a fraction is asked for?"), (-1, "The sign is wrong.")):
+    for times, words in (
+        (0.01, "A hundred times too small: a fraction where a percentage is asked for?"),
+        (100, "A hundred times too large: a percentage where a fraction is asked for?"),
+        (-1, "The sign is wrong."),
+    ):
         if right and np.isclose(found, times * right, rtol=1e-6, atol=0):
             return words
     return f"That is too {'large' if found > right else 'small'}."

@@ -1,7 +1,7 @@
 """Figures and tables with number, caption and alt text, the same in JupyterLab, on GitHub and in the book.
 
-The number is the chapter's, "Figure 10.3", in the order in which names are first shown. Running a cell again keeps it. What
-the build and the tests need of a figure lies in the metadata of its output under "ferkit".
+The number is the chapter's, "Figure 10.3", in the order in which names are first shown. Running a cell again keeps it.
+What the build and the tests need of a figure lies in the metadata of its output under "ferkit".
 """
 
 from __future__ import annotations
@@ -28,15 +28,22 @@ def figure(picture: Any, name: str, caption: str, alt: str) -> None:
         picture: a matplotlib Figure, or anything else with an SVG, PNG or HTML representation, such as a `Diagram`.
         name: short and lower-case, such as "gates-by-branch"; the text refers to the figure as `{fig:gates-by-branch}`.
         caption: one or two sentences of Markdown that say what to see, not what was drawn.
-        alt: what the picture shows, for those who cannot see it. nbconvert, GitHub and the book hand it on; JupyterLab 4
-            shows it only where the picture cannot be drawn.
+        alt: what the picture shows, for those who cannot see it. nbconvert, GitHub and the book hand it on; JupyterLab
+            4 shows it only where the picture cannot be drawn.
 
     Raises:
         ValueError: no chapter is set (`profile(..., chapter=10)`), the name is no such name, or a text is missing.
     """
     _check_words(name, caption, alt=alt)
     data, problems = _drawn(picture, name)
-    note = {"kind": "figure", "name": name, "number": number_of("figure", name), "caption": caption, "alt": alt, "problems": problems}
+    note = {
+        "kind": "figure",
+        "name": name,
+        "number": number_of("figure", name),
+        "caption": caption,
+        "alt": alt,
+        "problems": problems,
+    }
     mime = next(iter(data))
     display({**data, "text/plain": alt}, raw=True, metadata={mime: {"alt": alt}, "ferkit": note})
     _caption(note)
@@ -69,7 +76,9 @@ def table(
     styled = styled.set_uuid(name).set_table_attributes('class="dataframe"')
     styled = styled.set_properties(subset=left, **{"text-align": "left"}).set_properties(**{"padding": "0.25em 0.8em"})
     styled = styled.set_table_styles([{"selector": "th", "props": "padding: 0.25em 0.8em; text-align: right"}])
-    styled = styled.set_table_styles({column: [{"selector": "th.col_heading", "props": "text-align: left"}] for column in left}, overwrite=False)
+    styled = styled.set_table_styles(
+        {column: [{"selector": "th.col_heading", "props": "text-align: left"}] for column in left}, overwrite=False
+    )
     if isinstance(frame.index, pandas.RangeIndex):
         styled = styled.hide(axis="index")
     note = {"kind": "table", "name": name, "number": number_of("table", name), "caption": caption}
@@ -122,7 +131,9 @@ def _caption(note: Mapping[str, Any]) -> None:
 
 def _check_words(name: str, caption: str, **others: str) -> None:
     if not NAME.fullmatch(name):
-        raise ValueError(f"expected a name of lower-case words joined by hyphens, such as 'gates-by-branch', found {name!r}")
+        raise ValueError(
+            f"expected a name of lower-case words joined by hyphens, such as 'gates-by-branch', found {name!r}"
+        )
     for what, text in {"caption": caption, **others}.items():
         if len(text.split()) < 3:
             raise ValueError(f"{name}: expected a sentence as {what}, found {text!r}; say what there is to see")

@@ -43,14 +43,25 @@ class LedgerTable:
         for row in self.rows:
             sign, colour = STATUS[row.status]
             page = f"../book/ledger/{self.ledger.key}.md#{self.ledger.anchor(row.id)}"
-            columns = [f'<b>{html.escape(row.what)}</b><br><small><a href="{page}">{html.escape(self.ledger.label(row.id))}</a></small>']
+            columns = [
+                (
+                    f"<b>{html.escape(row.what)}</b><br><small><a "
+                    f'href="{page}">{html.escape(self.ledger.label(row.id))}</a></small>'
+                )
+            ]
             for value, place in self._voices(row).values():
                 note = f"<br><small>{html.escape(place)}</small>" if place else ""
                 columns.append(html.escape(value) + note)
             notes = [html.escape(row.why)] if row.why else []
             notes += [f"<i>For the authors:</i> {html.escape(row.for_authors)}"] if row.for_authors else []
-            columns.append(f'<b style="color:{colour}">{sign}</b>' + "".join(f"<br><small>{note}</small>" for note in notes))
-            lines.append('<tr class="ledger-row">' + "".join(f'<td style="text-align:left;vertical-align:top">{c}</td>' for c in columns) + "</tr>")
+            columns.append(
+                f'<b style="color:{colour}">{sign}</b>' + "".join(f"<br><small>{note}</small>" for note in notes)
+            )
+            lines.append(
+                '<tr class="ledger-row">'
+                + "".join(f'<td style="text-align:left;vertical-align:top">{c}</td>' for c in columns)
+                + "</tr>"
+            )
         return "\n".join([*lines, "</tbody></table>"])
 
     def __repr__(self) -> str:
@@ -66,7 +77,9 @@ class LedgerTable:
         return "\n".join(blocks)
 
 
-def ledger_table(key: str | papers.Ledger, *ids: str, section: str | None = None, status: str | None = None) -> LedgerTable:
+def ledger_table(
+    key: str | papers.Ledger, *ids: str, section: str | None = None, status: str | None = None
+) -> LedgerTable:
     """Rows of a paper's ledger as a table: the paper says, the released code does, we do.
 
     Args:
@@ -81,5 +94,8 @@ def ledger_table(key: str | papers.Ledger, *ids: str, section: str | None = None
     ledger = papers.load(key) if isinstance(key, str) else key
     rows = ledger.select(*ids, section=section, status=status)
     if not rows:
-        raise ValueError(f"the ledger of {ledger.key} has no row in section {section!r} with status {status!r}; leave one of them out")
+        raise ValueError(
+            f"the ledger of {ledger.key} has no row in section {section!r} with status {status!r}; "
+            "leave one of them out"
+        )
     return LedgerTable(rows, ledger)

@@ -28,7 +28,9 @@ UNITS = {
 
 
 def record(name: str, value: float) -> None:
-    """Stores a number in the notebook: tests read it with `records`, the text quotes it as `{{name}}`. A reader sees nothing.
+    """Stores a number in the notebook: tests read it with `records`, the text quotes it as `{{name}}`.
+
+    A reader sees nothing.
 
     Args:
         name: a lower-case identifier ending in a unit of `UNITS`, such as `val_accuracy_frac` or `parameters_n`.
@@ -45,7 +47,9 @@ def record(name: str, value: float) -> None:
         raise ValueError(f"record {name} is {number}; a record must be a finite number")
     limit = 1 if name.endswith("_frac") else 100 if name.endswith(("_pct", "_points")) else math.inf
     if abs(number) > limit:
-        raise ValueError(f"record {name} is {number}; its unit allows -{limit} to {limit} (is it a fraction or a percentage?)")
+        raise ValueError(
+            f"record {name} is {number}; its unit allows -{limit} to {limit} (is it a fraction or a percentage?)"
+        )
     if name.endswith("_n"):
         if number != int(number):
             raise ValueError(f"record {name} is {number}; a count must be a whole number")

@@ -50,7 +50,9 @@ def profile(
         raise ValueError(f"unknown profile {name!r}; known: {', '.join(PROFILES)}")
     for other, settings in choices.items():
         if odd := set(settings) ^ set(teach):
-            raise ValueError(f"profiles `teach` and `{other}` must name the same settings; only one has {', '.join(sorted(odd))}")
+            raise ValueError(
+                f"profiles `teach` and `{other}` must name the same settings; only one has {', '.join(sorted(odd))}"
+            )
     _session["profile"], _session["chapter"] = name, chapter
     return SimpleNamespace(profile=name, **choices[name])
 
@@ -73,7 +75,11 @@ def parameters_given(names: Mapping[str, Any], *, own: Collection[str], known: C
     shell = get_ipython()
     hidden = set(own) | set(shell.user_ns_hidden if shell is not None else ())
     plain = str | int | float | list | dict | None
-    given = {name: value for name, value in names.items() if name not in hidden and not name.startswith("_") and isinstance(value, plain)}
+    given = {
+        name: value
+        for name, value in names.items()
+        if name not in hidden and not name.startswith("_") and isinstance(value, plain)
+    }
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, [*known, *own], n=1)
@@ -82,12 +88,15 @@ def parameters_given(names: Mapping[str, Any], *, own: Collection[str], known: C
 
 
 def number_of(kind: str, name: str) -> str:
-    """The number of a "figure" or "table", such as 10.3: the next one for a new name, and again the same for a known one.
+    """The number of a "figure" or "table", such as 10.3: the next one for a new name,
+    and again the same for a known one.
 
     Raises ValueError where no chapter is set.
     """
     if _session["chapter"] is None:
-        raise ValueError(f"{kind} {name} has no chapter; name it where the settings are chosen: profile(..., chapter=10)")
+        raise ValueError(
+            f"{kind} {name} has no chapter; name it where the settings are chosen: profile(..., chapter=10)"
+        )
     names = _session[kind]
     return f"{_session['chapter']}.{names.setdefault(name, len(names) + 1)}"
 

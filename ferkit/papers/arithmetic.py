@@ -45,8 +45,8 @@ def ways_to_print(percent: str, images: Sequence[int], runs: int = 10) -> list[s
     """Say every way in which `percent` can be the accuracy of one run, a mean of runs, or a sum of printed numbers.
 
     `images` are the sizes of all sets that can be meant; each number may be rounded or cut. Decimals are those of
-    `percent` as printed. Means are those of 2 to `runs` runs. A sum (a printed accuracy plus a printed gain) may be off by
-    one last digit downwards and two upwards. With three runs on 3,068 images every number of two decimals can be
+    `percent` as printed. Means are those of 2 to `runs` runs. A sum (a printed accuracy plus a printed gain) may be off
+    by one last digit downwards and two upwards. With three runs on 3,068 images every number of two decimals can be
     printed: counting images alone excludes little.
     """
     decimals = len(percent.partition(".")[2])
@@ -72,10 +72,11 @@ def exclusion(
 ) -> list[str]:
     """Check that printed numbers exclude each other; return the ways in which they do not, none if they do.
 
-    Three forms, numbers as printed: `total` with `parts`, counts that have to add up; `accuracy` in percent with the sizes
-    `images` of all sets that can be meant; and these with a `loss`, read as 100 times the mean cross entropy in nats of the
-    same images, as a mean over images or over batches of `batch`. Rounding, cutting and means of several runs are allowed
-    throughout: the bound on a loss is linear in the accuracy, so what holds for each run holds for their means.
+    Three forms, numbers as printed: `total` with `parts`, counts that have to add up; `accuracy` in percent with the
+    sizes `images` of all sets that can be meant; and these with a `loss`, read as 100 times the mean cross entropy in
+    nats of the same images, as a mean over images or over batches of `batch`. Rounding, cutting and means of several
+    runs are allowed throughout: the bound on a loss is linear in the accuracy, so what holds for each run holds for
+    their means.
 
     Raises ValueError if the numbers are of none of these forms.
     """
@@ -86,10 +87,12 @@ def exclusion(
     if not loss:
         return ways_to_print(accuracy, images)
     digit = [10.0 ** -len(text.partition(".")[2]) for text in (loss, accuracy)]
-    least = 100 * minimal_cross_entropy(min(1.0, (float(accuracy) + digit[1]) / 100))  # of the highest accuracy that prints so
+    # of the highest accuracy that prints so
+    least = 100 * minimal_cross_entropy(min(1.0, (float(accuracy) + digit[1]) / 100))
     found = []
     for n in images:
-        share = n / (batch * -(-n // batch)) if batch else 1.0  # all errors in full batches, the short one counting as much
+        # all errors in full batches, the short one counting as much
+        share = n / (batch * -(-n // batch)) if batch else 1.0
         if float(loss) + digit[0] > least * share:
             found.append(f"a loss of at least {least * share:.3f} on {n} images")
     return found
@@ -142,9 +145,10 @@ def confusion_implied_accuracy_by_prediction(
 ) -> tuple[float, float]:
     """Return the least and greatest accuracy if the rows of a printed confusion matrix are the *predicted* classes.
 
-    `cells` (K, K) are shares of the rows as printed, each off by `half_width` at most; `counts` the images per true class,
-    in the same order. How often each class was predicted is not known, so a linear programme looks for the numbers of
-    images that fit all cells and counts. Where rows are the true classes, `confusion_implied_accuracy` is the answer.
+    `cells` (K, K) are shares of the rows as printed, each off by `half_width` at most; `counts` the images per true
+    class, in the same order. How often each class was predicted is not known, so a linear programme looks for the
+    numbers of images that fit all cells and counts. Where rows are the true classes, `confusion_implied_accuracy` is
+    the answer.
 
     Raises ValueError if no numbers fit, or for shapes that do not belong together.
     """
@@ -164,12 +168,16 @@ def confusion_implied_accuracy_by_prediction(
     hits = np.concatenate([eye.ravel(), np.zeros(k)])
     ends = [linprog(sign * hits, limits, np.zeros(len(limits)), sums, totals) for sign in (1, -1)]
     if any(end.status for end in ends):
-        raise ValueError("No numbers of images fit these cells and counts with the predicted classes as rows; check both for misprints.")
+        raise ValueError(
+            "No numbers of images fit these cells and counts with the predicted classes as rows; check "
+            "both for misprints."
+        )
     return float(ends[0].fun) / sum(counts), float(-ends[1].fun) / sum(counts)
 
 
 def binomial_half_width(p: float, n: int) -> float:
-    r"""Return the half-width $1.96\sqrt{p(1-p)/n}$ of the normal 95 % interval of an accuracy `p` measured on n images."""
+    r"""Return the half-width $1.96\sqrt{p(1-p)/n}$ of the normal 95 % interval of an accuracy `p` measured on n images.
+    """
     _fraction(p)
     return 1.96 * math.sqrt(p * (1 - p) / n)
 

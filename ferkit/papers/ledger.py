@@ -3,9 +3,10 @@
 A ledger is a TOML file with the paper's particulars on top, `[tables.<key>]` for numbers that code needs, and one
 `[[rows]]` per claim or fact. The reader accepts nothing it does not know and says in one sentence what is wrong where.
 
-The authors are colleagues, so the two statuses that speak against a paper have to be earned: *conflicts* needs two named
-places that speak of the same thing, *impossible* an arithmetic check that is run on reading, and both a sentence on what
-speaks for the authors. What our copy of a source has lost (`lost`, on top of the file) can only be *unverified*.
+The authors are colleagues, so the two statuses that speak against a paper have to be earned: *conflicts* needs two
+named places that speak of the same thing, *impossible* an arithmetic check that is run on reading, and both a sentence
+on what speaks for the authors. What our copy of a source has lost (`lost`, on top of the file) can only be
+*unverified*.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ STATUSES = {
     "agrees": "paper, released code and arithmetic say the same wherever they speak",
     "conflicts": "two named places say different things about the same thing",
     "unstated": "needed to repeat the work, and the paper does not say it",
-    "impossible": "arithmetic excludes the printed value under the reading named, also if rounded, cut, averaged or added up",
+    "impossible": (
+        "arithmetic excludes the printed value under the reading named, also if rounded, cut, averaged or added up"
+    ),
     "unverified": "nothing public to check it against, not checked here, or lost in our copy of the source",
 }
 
@@ -33,7 +36,9 @@ STATUSES = {
 ADVERSE = ("conflicts", "impossible")
 
 #: How a paper voice begins that says nothing, and so can conflict with nothing.
-_SILENT = re.compile(r"not (stated|mentioned|named|described|discussed|printed)\b|could not be recovered|.*, not recovered")
+_SILENT = re.compile(
+    r"not (stated|mentioned|named|described|discussed|printed)\b|could not be recovered|.*, not recovered"
+)
 _TEST = re.compile(r"tests/[a-z]+/test_\w+\.py::test_\w+")
 _PREFIX = re.compile(r"[A-Z]{2,4}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -45,9 +50,9 @@ Value = float | int | str | None
 class Row:
     """One claim or fact, in three voices: what the paper says, what the released code does, what ferkit does.
 
-    Where the other source is no code (a data set's file, a cited paper, what people write in an issue), the second voice
-    names it. `for_authors` says what speaks for them, or "Nothing found."; `excluded` holds the printed numbers of a row
-    of status impossible, as `arithmetic.exclusion` reads them.
+    Where the other source is no code (a data set's file, a cited paper, what people write in an issue), the second
+    voice names it. `for_authors` says what speaks for them, or "Nothing found."; `excluded` holds the printed numbers
+    of a row of status impossible, as `arithmetic.exclusion` reads them.
     """
 
     id: str
@@ -172,7 +177,9 @@ def read(path: str | Path) -> Ledger:
     lists = {"authors": list, "year": int, "lost": list, "tables": dict, "rows": list}
     _check(data, path.name, top | lists, optional={"tables", "lost"})
     if not _PREFIX.fullmatch(data["prefix"]):
-        raise ValueError(f"{path.name}: the prefix must be two to four capital letters, found {data['prefix']!r}; change it.")
+        raise ValueError(
+            f"{path.name}: the prefix must be two to four capital letters, found {data['prefix']!r}; change it."
+        )
     lost = tuple(data.pop("lost", ()))
     tables = {key: _table(path.name, key, table) for key, table in data.pop("tables", {}).items()}
     rows = tuple(_row(path.name, number, row, lost) for number, row in enumerate(data.pop("rows"), 1))
@@ -181,7 +188,9 @@ def read(path: str | Path) -> Ledger:
         if row.id in seen:
             raise ValueError(f"{path.name}, row {row.id}: the id is used twice; give each row its own.")
         seen.add(row.id)
-    return Ledger(key=path.stem, authors=tuple(data.pop("authors")), lost=lost, tables=MappingProxyType(tables), rows=rows, **data)
+    return Ledger(
+        key=path.stem, authors=tuple(data.pop("authors")), lost=lost, tables=MappingProxyType(tables), rows=rows, **data
+    )
 
 
 def _check(found: Any, where: str, types: Mapping[str, type], optional: set[str]) -> None:
@@ -234,12 +243,18 @@ def _earned(row: Row, where: str, lost: tuple[str, ...]) -> None:
     """Whether the row may have its status."""
     for place in lost:
         if row.status != "unverified" and re.search(rf"{re.escape(place)}\b", row.paper_place):
-            raise ValueError(f"{where}: our copy lacks {place}, so the row can only be unverified; change status or place.")
+            raise ValueError(
+                f"{where}: our copy lacks {place}, so the row can only be unverified; change status or place."
+            )
     if row.status in ADVERSE and not row.for_authors:
-        raise ValueError(f"{where}: status {row.status} needs for_authors; say what speaks for them, or 'Nothing found.'")
+        raise ValueError(
+            f"{where}: status {row.status} needs for_authors; say what speaks for them, or 'Nothing found.'"
+        )
     if row.status == "conflicts" and len(found := _places(row)) < 2:
         shown = ", ".join(found) or "none"
-        raise ValueError(f"{where}: status conflicts needs two places that speak, found {shown}; name both, joined by '; '.")
+        raise ValueError(
+            f"{where}: status conflicts needs two places that speak, found {shown}; name both, joined by '; '."
+        )
     if (row.status == "impossible") != bool(row.excluded):
         raise ValueError(f"{where}: excluded belongs to status impossible and to no other; give both or neither.")
     for printed in row.excluded:

@@ -9,8 +9,14 @@ from ferkit.plots.house import COLOURS, Figure, check, new_figure, styled
 
 
 @styled
-def cost_scatter(networks: Mapping[str, tuple[float, float, float, float]], *, xlabel: str = "multiply-adds per picture", ylabel: str = "accuracy") -> Figure:
-    """Accuracy over cost, a point with its interval per network: {name: (cost, value, low, high)}; costs on a log scale.
+def cost_scatter(
+    networks: Mapping[str, tuple[float, float, float, float]],
+    *,
+    xlabel: str = "multiply-adds per picture",
+    ylabel: str = "accuracy",
+) -> Figure:
+    """Accuracy over cost, a point with its interval per network: {name: (cost, value, low, high)};
+    costs on a log scale.
 
     A line joins the networks that no other beats in both: nobody is better for less.
     """
@@ -26,7 +32,9 @@ def cost_scatter(networks: Mapping[str, tuple[float, float, float, float]], *, x
         if value > best:
             front.append((cost, value))
             best = value
-    ax.plot(*zip(*front, strict=True), color=COLOURS[1], linewidth=1, linestyle="--", zorder=0, label="best for its cost")
+    ax.plot(
+        *zip(*front, strict=True), color=COLOURS[1], linewidth=1, linestyle="--", zorder=0, label="best for its cost"
+    )
     ax.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
     ax.margins(x=0.22, y=0.12)
     ax.grid(axis="y")
@@ -36,7 +44,9 @@ def cost_scatter(networks: Mapping[str, tuple[float, float, float, float]], *, x
 
 @styled
 def reliability_diagram(panels: Mapping[str, Reliability]) -> Figure:
-    """For each panel the share of right answers over the probability given, and below it how many pictures got such a one."""
+    """For each panel the share of right answers over the probability given,
+    and below it how many pictures got such a one.
+    """
     figure, axes = new_figure(2, len(panels), (3.0 * len(panels), 3.9), sharex=True, heights=(3, 1))
     for column, (title, found) in enumerate(panels.items()):
         upper, lower = axes[0, column], axes[1, column]
@@ -47,7 +57,12 @@ def reliability_diagram(panels: Mapping[str, Reliability]) -> Figure:
         upper.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
         upper.plot(found.confidence[some], found.accuracy[some], "o", markersize=3, color=COLOURS[1])
         error = float((found.n * np.abs(np.nan_to_num(found.accuracy - found.confidence))).sum() / found.n.sum())
-        upper.set(xlim=(0, 1), ylim=(0, 1), title=f"{title}\nexpected calibration error {error:.3f}", ylabel="share right" if not column else "")
+        upper.set(
+            xlim=(0, 1),
+            ylim=(0, 1),
+            title=f"{title}\nexpected calibration error {error:.3f}",
+            ylabel="share right" if not column else "",
+        )
         lower.bar(middles, found.n, width=0.9 * width, color=COLOURS[2])
         lower.set(xlabel="largest probability", ylabel="pictures" if not column else "")
     return figure

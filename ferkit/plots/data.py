@@ -61,10 +61,17 @@ def word_columns(
 
 
 @styled
-def votes_below(images: Sequence[Any] | np.ndarray, votes: np.ndarray, names: Sequence[str], *, titles: Sequence[str]) -> Figure:
-    """Pictures in a row (as in `face_grid`), and below each the votes for it as bars; `votes` is (N, K) for K `names`."""
+def votes_below(
+    images: Sequence[Any] | np.ndarray, votes: np.ndarray, names: Sequence[str], *, titles: Sequence[str]
+) -> Figure:
+    """Pictures in a row (as in `face_grid`), and below each the votes for it as bars; `votes` is (N, K) for K `names`.
+    """
     v = np.asarray(votes)
-    check(v.shape == (len(images), len(names)) and len(titles) == len(v) > 0, f"{len(names)} votes and a title for each picture", v.shape)
+    check(
+        v.shape == (len(images), len(names)) and len(titles) == len(v) > 0,
+        f"{len(names)} votes and a title for each picture",
+        v.shape,
+    )
     figure, axes = new_figure(2, len(v), (1.6 * len(v) + 0.4, 3.3), heights=(1, 1.1))
     for j, (image, row, title) in enumerate(zip(images, v, titles, strict=True)):
         show(axes[0, j], image)
@@ -76,7 +83,9 @@ def votes_below(images: Sequence[Any] | np.ndarray, votes: np.ndarray, names: Se
 
 @styled
 def vote_rules(panels: Mapping[str, Mapping[str, float]], *, limits: Sequence[float]) -> Figure:
-    """What becomes of one picture's votes: {title: {word: value}}, a panel each, its axis up to its limit; no bar: "left out"."""
+    """What becomes of one picture's votes: {title: {word: value}}, a panel each, its axis up to its limit; no bar:
+    "left out".
+    """
     check(len(panels) == len(limits) > 0, "a limit for each panel", f"{len(panels)} and {len(limits)}")
     figure, axes = new_figure(1, len(panels), (2.25 * len(panels), 2.2))
     for i, (ax, (title, values), limit) in enumerate(zip(axes[0], panels.items(), limits, strict=True)):

@@ -59,7 +59,9 @@ def _text(x: float, y: float, text: str, *, size: float = TEXT, bold: bool = Fal
     lines = text.split("\n")
     first = y - LINE * (len(lines) - 1) / 2 + 0.36 * size
     style = f'font-size="{size:g}" text-anchor="{anchor}" fill="{INK}"' + (' font-weight="bold"' if bold else "")
-    return "".join(f'<text x="{x:.1f}" y="{first + LINE * i:.1f}" {style}>{escape(line)}</text>' for i, line in enumerate(lines))
+    return "".join(
+        f'<text x="{x:.1f}" y="{first + LINE * i:.1f}" {style}>{escape(line)}</text>' for i, line in enumerate(lines)
+    )
 
 
 def _line(*points: tuple[float, float], head: bool = False) -> str:
@@ -96,7 +98,10 @@ class Box(Part):
     def draw(self, x: float, y: float, width: float) -> str:
         """See Part; a box keeps its width and a line leads on."""
         inside, edge = KINDS[self.kind]
-        box = f'<rect x="{x:.1f}" y="{y - self.up:.1f}" width="{self.width:.1f}" height="{2 * self.up:.1f}" rx="5" fill="{inside}" stroke="{edge}" stroke-width="1.4"/>'
+        box = (
+            f'<rect x="{x:.1f}" y="{y - self.up:.1f}" width="{self.width:.1f}" height="{2 * self.up:.1f}" rx="5" '
+            f'fill="{inside}" stroke="{edge}" stroke-width="1.4"/>'
+        )
         note = _text(x + self.width / 2, y + (self.up + self.down) / 2 + 1, self.note, size=SMALL) if self.note else ""
         rest = _line((x + self.width, y), (x + width, y)) if width > self.width else ""
         return box + _text(x + self.width / 2, y, self.text) + note + rest
@@ -112,7 +117,9 @@ class Skip(Part):
 
     def draw(self, x: float, y: float, width: float) -> str:
         """See Part."""
-        return _line((x, y), (x + width, y)) + (_text(x + width / 2, y - 11, self.text, size=SMALL) if self.text else "")
+        return _line((x, y), (x + width, y)) + (
+            _text(x + width / 2, y - 11, self.text, size=SMALL) if self.text else ""
+        )
 
 
 class Series(Part):
@@ -167,9 +174,9 @@ class Series(Part):
 class Parallel(Part):
     """Branches from one point, one above the other, that meet in a sign ("+", "×", "max") or, without one, end apart.
 
-    With a skip among them, the middle line follows the skip where the branches are multiplied (a gate lies beside what it
-    scales), and the first other branch where they are added (a shortcut lies beside what it skips). Without one, it runs
-    through the middle.
+    With a skip among them, the middle line follows the skip where the branches are multiplied (a gate lies beside what
+    it scales), and the first other branch where they are added (a shortcut lies beside what it skips). Without one, it
+    runs through the middle.
     """
 
     def __init__(self, *branches: Part, join: str | None = None) -> None:
@@ -209,7 +216,8 @@ class Parallel(Part):
                 drawn.append(_line((end, level), *([(meet, level)] if side else []), target, head=True))
         if self.join:
             drawn.append(
-                f'<rect x="{meet - self.sign / 2:.1f}" y="{y - RADIUS}" width="{self.sign:.1f}" height="{2 * RADIUS}" rx="{RADIUS}" fill="{GROUND}" stroke="{INK}" stroke-width="1.4"/>'
+                f'<rect x="{meet - self.sign / 2:.1f}" y="{y - RADIUS}" width="{self.sign:.1f}" '
+                f'height="{2 * RADIUS}" rx="{RADIUS}" fill="{GROUND}" stroke="{INK}" stroke-width="1.4"/>'
             )
             drawn.append(_text(meet, y, self.join, size=16 if len(self.join) == 1 else TEXT))
             if width > self.width:
@@ -230,7 +238,10 @@ class Frame(Part):
     def draw(self, x: float, y: float, width: float) -> str:
         """See Part."""
         left, top = x + self.PAD / 2, y - self.up
-        border = f'<rect x="{left:.1f}" y="{top:.1f}" width="{self.width - self.PAD:.1f}" height="{self.up + self.down:.1f}" rx="8" fill="none" stroke="{FRAME}" stroke-dasharray="5 4"/>'
+        border = (
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{self.width - self.PAD:.1f}" '
+            f'height="{self.up + self.down:.1f}" rx="8" fill="none" stroke="{FRAME}" stroke-dasharray="5 4"/>'
+        )
         name = _text(left + 8, top + 13, self.title, size=SMALL, bold=True, anchor="start")
         inner = x + (self.width - self.part.width) / 2
         lines = _line((x, y), (inner, y), head=self.part.head) + _line((inner + self.part.width, y), (x + width, y))
@@ -258,7 +269,11 @@ class Diagram:
     def problems(self) -> list[str]:
         """What a reader cannot read; see `ferkit.plots.problems`."""
         most = 100 * PAGE_INCHES
-        return [f"the diagram is {self.width:.0f} px wide; the page has {most:.0f}: begin a new row with Diagram.BREAK"] if self.width > most else []
+        return (
+            [f"the diagram is {self.width:.0f} px wide; the page has {most:.0f}: begin a new row with Diagram.BREAK"]
+            if self.width > most
+            else []
+        )
 
     def _repr_svg_(self) -> str:
         turn = LEAD if len(self.rows) > 1 else 0
@@ -268,10 +283,30 @@ class Diagram:
             drawn.append(row.draw(left, y, row.width))
             if i < len(self.rows) - 1:
                 after = self.rows[i + 1]
-                bend, between, below = left + row.width + turn / 2, y + row.down + APART, y + row.down + 2 * APART + after.up
-                drawn.append(_line((left + row.width, y), (bend, y), (bend, between), (MARGIN, between), (MARGIN, below), (left, below), head=after.head))
+                bend, between, below = (
+                    left + row.width + turn / 2,
+                    y + row.down + APART,
+                    y + row.down + 2 * APART + after.up,
+                )
+                drawn.append(
+                    _line(
+                        (left + row.width, y),
+                        (bend, y),
+                        (bend, between),
+                        (MARGIN, between),
+                        (MARGIN, below),
+                        (left, below),
+                        head=after.head,
+                    )
+                )
             y += row.down + 2 * APART
         size = f'width="{self.width:.0f}" height="{self.height:.0f}" viewBox="0 0 {self.width:.1f} {self.height:.1f}"'
-        head = f'<defs><marker id="head" markerWidth="9" markerHeight="8" refX="7.6" refY="4" orient="auto" markerUnits="userSpaceOnUse"><path d="M0,0.6 L8,4 L0,7.4 z" fill="{INK}"/></marker></defs>'
+        head = (
+            '<defs><marker id="head" markerWidth="9" markerHeight="8" refX="7.6" refY="4" orient="auto" '
+            f'markerUnits="userSpaceOnUse"><path d="M0,0.6 L8,4 L0,7.4 z" fill="{INK}"/></marker></defs>'
+        )
         ground = f'<rect width="100%" height="100%" rx="6" fill="{GROUND}"/>'
-        return f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size} font-family="DejaVu Sans, Verdana, sans-serif">{head}{ground}{"".join(drawn)}</svg>'
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size} font-family="DejaVu Sans, Verdana, '
+            f'sans-serif">{head}{ground}{"".join(drawn)}</svg>'
+        )

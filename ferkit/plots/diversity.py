@@ -32,7 +32,11 @@ def lines(
 
     """
     x = np.asarray(x, dtype=float)
-    check(bool(curves) and all(np.shape(v) == x.shape for v in curves.values()), f"curves of {len(x)} points", {k: np.shape(v) for k, v in curves.items()})
+    check(
+        bool(curves) and all(np.shape(v) == x.shape for v in curves.values()),
+        f"curves of {len(x)} points",
+        {k: np.shape(v) for k, v in curves.items()},
+    )
     bands = bands or {}
     check(set(bands) <= set(curves), f"bands of {', '.join(curves)}", ", ".join(bands))
     figure, axes = new_figure(1, 1, (6.6, 3.0))
@@ -49,7 +53,15 @@ def lines(
     # Labels of marks stand on three levels, so that neighbours do not cover each other.
     for i, (what, place) in enumerate(sorted((marks or {}).items(), key=lambda item: item[1])):
         ax.axvline(place, color="0.4", linewidth=0.8, linestyle="--")
-        ax.annotate(what, (place, 1 - 0.14 * (i % 3)), xycoords=("data", "axes fraction"), xytext=(3, -2), textcoords="offset points", va="top", fontsize=9)
+        ax.annotate(
+            what,
+            (place, 1 - 0.14 * (i % 3)),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -2),
+            textcoords="offset points",
+            va="top",
+            fontsize=9,
+        )
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_title(title, fontsize=9.5)
     ax.grid(axis="y")
@@ -59,9 +71,14 @@ def lines(
 
 @styled
 def paths(moves: Mapping[str, np.ndarray], *, title: str = "") -> Figure:
-    """How points in a plane moved, a panel each: {name: (steps, points, 2)}; open circles are starts, full ones ends."""
+    """How points in a plane moved, a panel each: {name: (steps, points, 2)}; open circles are starts, full ones ends.
+    """
     arrays = {name: np.asarray(move, dtype=float) for name, move in moves.items()}
-    check(bool(arrays) and all(a.ndim == 3 and a.shape[2] == 2 for a in arrays.values()), "paths (steps, points, 2)", {n: a.shape for n, a in arrays.items()})
+    check(
+        bool(arrays) and all(a.ndim == 3 and a.shape[2] == 2 for a in arrays.values()),
+        "paths (steps, points, 2)",
+        {n: a.shape for n, a in arrays.items()},
+    )
     figure, axes = new_figure(1, len(arrays), (0.4 + 2.7 * len(arrays), 3.0))
     for ax, (name, a) in zip(axes[0], arrays.items(), strict=True):
         for point in range(a.shape[1]):

@@ -28,15 +28,15 @@ def mask_grid(
     As Fig. 1 of the Residual Masking paper (before and after a block), with the numbers beside the colours.
 
     Args:
-        maps: what `ferkit.explain.spatial_maps` gives, {"block: quantity" or "block.quantity": (N, h, w)}, or a part of it
-            with at most ten blocks.
+        maps: what `ferkit.explain.spatial_maps` gives, {"block: quantity" or "block.quantity": (N, h, w)}, or a part of
+            it with at most ten blocks.
         image: the picture, shown once beside the first row.
         index: which of the N pictures.
         shared: quantities of a block that have one scale, by default F_R and F_N.
         scale: "zero": colours begin at 0, or are even around 0 where a map has negative values, so that sizes can be
-            compared and a constant map looks constant. "range": from the least to the largest value, for gates that differ
-            little from place to place; only the colour bar says how little, and a constant map (to six digits) stays as
-            under "zero".
+            compared and a constant map looks constant. "range": from the least to the largest value, for gates that
+            differ little from place to place; only the colour bar says how little, and a constant map (to six digits)
+            stays as under "zero".
         title: of the figure.
 
     Raises ValueError for maps of another shape, none, or more blocks than fit.
@@ -46,7 +46,11 @@ def mask_grid(
     check(scale in ("zero", "range"), "scale 'zero' or 'range'", repr(scale))
     grid: dict[str, dict[str, np.ndarray]] = {}
     for name, stack in maps.items():
-        check(np.ndim(stack) == 3 and 0 <= index < len(stack), f"maps (N, h, w) with a picture {index} under {name!r}", np.shape(stack))
+        check(
+            np.ndim(stack) == 3 and 0 <= index < len(stack),
+            f"maps (N, h, w) with a picture {index} under {name!r}",
+            np.shape(stack),
+        )
         row, column = name.split(": ", 1) if ": " in name else name.rsplit(".", 1) if "." in name else ("", name)
         grid.setdefault(row, {})[column] = np.asarray(stack[index])
     check(len(grid) <= MOST_BLOCKS, f"maps of at most {MOST_BLOCKS} blocks, choose some", len(grid))
@@ -54,19 +58,33 @@ def mask_grid(
     first = int(image is not None)
     wide = min(1.9, 7.7 / (len(columns) + first))
     high = min(0.84 * wide, 6.3 / len(grid))
-    figure, axes = new_figure(len(grid), len(columns) + first, (wide * (len(columns) + first) + 0.25, high * len(grid) + (0.5 if title else 0.3)))
+    figure, axes = new_figure(
+        len(grid),
+        len(columns) + first,
+        (wide * (len(columns) + first) + 0.25, high * len(grid) + (0.5 if title else 0.3)),
+    )
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     if image is not None:
         show(axes[0, 0], image)
     for line, (row, quantities) in zip(axes, grid.items(), strict=True):
-        line[0].set_ylabel(_in_lines(row), fontsize=9, **({"rotation": 0, "ha": "right", "va": "center"} if len(grid) > 4 else {}))
+        line[0].set_ylabel(
+            _in_lines(row), fontsize=9, **({"rotation": 0, "ha": "right", "va": "center"} if len(grid) > 4 else {})
+        )
         for ax, column in zip(line[first:], columns, strict=True):
             if column not in quantities:
                 continue
-            low, highest = _bounds([v for c, v in quantities.items() if c == column or (column in shared and c in shared)], scale)
-            drawn = ax.imshow(quantities[column], cmap="RdBu_r" if low == -highest else "viridis", vmin=low, vmax=highest, aspect=_aspect(quantities[column]))
+            low, highest = _bounds(
+                [v for c, v in quantities.items() if c == column or (column in shared and c in shared)], scale
+            )
+            drawn = ax.imshow(
+                quantities[column],
+                cmap="RdBu_r" if low == -highest else "viridis",
+                vmin=low,
+                vmax=highest,
+                aspect=_aspect(quantities[column]),
+            )
             bar = figure.colorbar(drawn, ax=ax, fraction=0.05, pad=0.03, ticks=[low, highest])
             bar.ax.set_yticklabels(_apart(low, highest), fontsize=9)
             bar.outline.set_visible(False)  # type: ignore[operator]
@@ -112,17 +130,25 @@ def curve_with_band(
     ylabel: str = "probability of the class",
     title: str = "",
 ) -> Figure:
-    """Means of curves (N, S) over x (S,), each with a band, its 95 % interval (Student t) over N pictures, and its area."""
+    """Means of curves (N, S) over x (S,), each with a band, its 95 % interval (Student t) over N pictures,
+    and its area.
+    """
     figure, axes = new_figure(1, 1, (7.6, 3.0))
     ax = axes[0, 0]
     x = np.asarray(x, dtype=float)
     for i, (name, values) in enumerate(curves.items()):
         v = np.asarray(values, dtype=float)
-        check(v.ndim == 2 and v.shape[1] == len(x) and len(v) > 0, f"curves of {len(x)} points, (N, {len(x)}), under {name!r}", v.shape)
+        check(
+            v.ndim == 2 and v.shape[1] == len(x) and len(v) > 0,
+            f"curves of {len(x)} points, (N, {len(x)}), under {name!r}",
+            v.shape,
+        )
         mean, low, high = np.transpose([mean_interval(column) for column in v.T])
         ink = COLOURS[i % len(COLOURS)]
         ax.fill_between(x, low, high, color=ink, alpha=0.2, linewidth=0)
-        ax.plot(x, mean, color=ink, marker="osv^Dx"[i % 6], markersize=3, label=f"{name}: area {np.trapezoid(mean, x):.3f}")
+        ax.plot(
+            x, mean, color=ink, marker="osv^Dx"[i % 6], markersize=3, label=f"{name}: area {np.trapezoid(mean, x):.3f}"
+        )
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.grid(axis="y")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -135,15 +161,19 @@ def scores_bars(
 ) -> Figure:
     """Scores with intervals, a panel per score and a line per method: {method: {score: (value, low, high, ...)}}.
 
-    As `ferkit.explain.estimates` gives them; with `margins` set `reference=None`, and 0 is marked. `reference` is the method
-    at whose value a dashed line is drawn.
+    As `ferkit.explain.estimates` gives them; with `margins` set `reference=None`, and 0 is marked. `reference` is the
+    method at whose value a dashed line is drawn.
     """
     check(len(estimates) > 0, "at least one method", "none")
     check(reference is None or reference in estimates, f"the reference among {', '.join(estimates)}", reference)
     scores = list(next(iter(estimates.values())))
-    figure, axes = new_figure(1, len(scores), (min(8.0, 1.6 + 2.5 * len(scores)), 0.9 + 0.33 * len(estimates)), sharey=True)
+    figure, axes = new_figure(
+        1, len(scores), (min(8.0, 1.6 + 2.5 * len(scores)), 0.9 + 0.33 * len(estimates)), sharey=True
+    )
     for ax, score in zip(axes[0], scores, strict=True):
-        points = [(name, float(row[score][0]), float(row[score][1]), float(row[score][2])) for name, row in estimates.items()]
+        points = [
+            (name, float(row[score][0]), float(row[score][1]), float(row[score][2])) for name, row in estimates.items()
+        ]
         draw_intervals(ax, points, reference=0.0 if reference is None else float(estimates[reference][score][0]))
         ax.set_title(score)
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
@@ -172,10 +202,22 @@ def feature_map2d(
 
     """
     points, labels = np.asarray(points, dtype=float), np.asarray(labels)
-    check(points.ndim == 2 and points.shape[1] == 2 and len(points) == len(labels), f"points ({len(labels)}, 2), one per label", points.shape)
-    check(len(labels) > 0 and 0 <= labels.min() and labels.max() < len(names), f"labels of 0 to {len(names) - 1}", f"{labels.min(initial=0)} to {labels.max(initial=0)}")
+    check(
+        points.ndim == 2 and points.shape[1] == 2 and len(points) == len(labels),
+        f"points ({len(labels)}, 2), one per label",
+        points.shape,
+    )
+    check(
+        len(labels) > 0 and 0 <= labels.min() and labels.max() < len(names),
+        f"labels of 0 to {len(names) - 1}",
+        f"{labels.min(initial=0)} to {labels.max(initial=0)}",
+    )
     given = None if centres is None else np.asarray(centres, dtype=float)
-    check(given is None or given.shape == (len(names), 2), f"centres ({len(names)}, 2)", None if given is None else given.shape)
+    check(
+        given is None or given.shape == (len(names), 2),
+        f"centres ({len(names)}, 2)",
+        None if given is None else given.shape,
+    )
     figure, grid = new_figure(1, 1, (6.2, 4.4))
     ax = grid[0, 0]
     shuffled = np.random.default_rng(0).permutation(len(points))  # no class lies on top of all others
@@ -189,7 +231,11 @@ def feature_map2d(
         ax.plot(x, y, "o", markersize=11, color=colour(name), markeredgecolor="black", markeredgewidth=1.2)
         ax.plot(x, y, "x", markersize=5, color="white", markeredgewidth=1.6)
     ax.set(xlabel=axes[0], ylabel=axes[1], title=title, xticks=[], yticks=[])
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="ring: mean of the class" if given is None else "ring: given centre")
+    ax.legend(
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        title="ring: mean of the class" if given is None else "ring: given centre",
+    )
     return figure
 
 
@@ -216,8 +262,16 @@ def feature_neighbours(
 
     """
     points, labels = np.asarray(points, dtype=float), np.asarray(labels)
-    check(points.ndim == 2 and points.shape[1] == 2 and len(points) == len(labels) == len(images), "one point (2,), label and picture each", (points.shape, len(labels), len(images)))
-    check(0 < len(shown) <= 6 and 0 <= min(shown) and max(shown) < len(points), f"one to six positions of {len(points)}", list(shown))
+    check(
+        points.ndim == 2 and points.shape[1] == 2 and len(points) == len(labels) == len(images),
+        "one point (2,), label and picture each",
+        (points.shape, len(labels), len(images)),
+    )
+    check(
+        0 < len(shown) <= 6 and 0 <= min(shown) and max(shown) < len(points),
+        f"one to six positions of {len(points)}",
+        list(shown),
+    )
     figure, grid = new_figure(2, 4, (8.0, 3.6), widths=(3.4, 1, 1, 1))
     grid[1, 0].remove()
     ax = grid[0, 0]
@@ -235,5 +289,10 @@ def feature_neighbours(
         if number < len(shown):
             show(place, images[shown[number]])
             name = names[labels[shown[number]]]
-            place.set_title(f"{'chosen' if number == 0 else number}: {name}", fontsize=9, loc="center", color=colour(name) if name != "neutral" else "black")
+            place.set_title(
+                f"{'chosen' if number == 0 else number}: {name}",
+                fontsize=9,
+                loc="center",
+                color=colour(name) if name != "neutral" else "black",
+            )
     return figure

@@ -1,4 +1,5 @@
-"""The networks of the four papers and their blocks, drawn: each function returns a Diagram for `ferkit.notebook.figure`.
+"""The networks of the four papers and their blocks, drawn:
+each function returns a Diagram for `ferkit.notebook.figure`.
 
 Shapes are channels × height × width, as the released code has them; tests/unit/test_diagrams.py compares them with the
 networks of `ferkit.models`.
@@ -64,7 +65,9 @@ def projected_residual(*, channels: int = 256, side: int = 8) -> Diagram:
 
 
 def residual_masking_block() -> Diagram:
-    """Residual masking: a residual stage's map x, and a small U-Net whose mask M of the same shape multiplies it as 1 + M."""
+    """Residual masking: a residual stage's map x,
+    and a small U-Net whose mask M of the same shape multiplies it as 1 + M.
+    """
     return Diagram(
         Box("x", kind="data"),
         Parallel(
@@ -82,7 +85,10 @@ def residual_masking_block() -> Diagram:
 
 def esr(*, branches: int = 3) -> Diagram:
     """Ensembles with shared representations: one base, then branches that each answer; the vote is their answer."""
-    arms = [Series(Box(f"branch {i}\nconv ×4"), "512", Box("linear", kind="head"), f"y{_below(i)}") for i in range(1, branches + 1)]
+    arms = [
+        Series(Box(f"branch {i}\nconv ×4"), "512", Box("linear", kind="head"), f"y{_below(i)}")
+        for i in range(1, branches + 1)
+    ]
     return Diagram(
         Box("image", kind="data"), "3 × 96 × 96",
         Box("shared base\nconv ×4"), "128 × 20 × 20",

@@ -19,8 +19,8 @@ from ferkit.labels import EMOTIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: One fixed colour per emotion. Any two differ by at least 20 (CIEDE2000) for normal vision and for protan-, deuteran- and
-#: tritanopia (Machado et al. 2009); found by search, checked in tests.
+#: One fixed colour per emotion. Any two differ by at least 20 (CIEDE2000) for normal vision and for protan-, deuteran-
+#: and tritanopia (Machado et al. 2009); found by search, checked in tests.
 EMOTION_COLOURS = dict(
     zip(
         EMOTIONS,
@@ -28,8 +28,8 @@ EMOTION_COLOURS = dict(
         strict=True,
     )
 )
-#: Series that are not emotions, in this order. Each differs by at least 17 from the others (for any colour vision, as above)
-#: and from every colour of an emotion, so that those mean emotions and nothing else.
+#: Series that are not emotions, in this order. Each differs by at least 17 from the others (for any colour vision, as
+#: above) and from every colour of an emotion, so that those mean emotions and nothing else.
 COLOURS = ("#2D5AC3", "#C34B78", "#1EA52D", "#A587D2", "#4B2D00", "#2D2D3C")
 
 _own_colours: dict[str, str] = {}
@@ -74,7 +74,10 @@ def forget(figure: matplotlib.figure.Figure) -> None:
 
 
 def style() -> AbstractContextManager:
-    """House style for figures drawn by hand: ``with style(): ...``. The functions of this package use it by themselves."""
+    """House style for figures drawn by hand: ``with style(): ...``.
+
+    The functions of this package use it by themselves.
+    """
     return matplotlib.rc_context(STYLE)
 
 
@@ -86,8 +89,8 @@ def styled(function: F) -> F:
 def to_png(figure: matplotlib.figure.Figure, *, small: bool = True) -> bytes:
     """The figure as PNG, at 100 dots per inch; the same figure gives the same bytes.
 
-    `small`: in 256 colours, the figure's own: a notebook full of figures stays a third of its size, and nobody sees it. A
-    picture that only a live control shows need not be small, and is drawn in half the time.
+    `small`: in 256 colours, the figure's own: a notebook full of figures stays a third of its size, and nobody sees it.
+    A picture that only a live control shows need not be small, and is drawn in half the time.
     """
     drawn = io.BytesIO()
     with style():
@@ -112,7 +115,9 @@ def colour(name: str) -> str:
     if name not in _own_colours:
         n = len(_own_colours)
         # after the six, hues a golden section apart, which stay apart however many there are
-        _own_colours[name] = COLOURS[n] if n < len(COLOURS) else to_hex(tuple(hsv_to_rgb((n * 0.618034 % 1, 0.55, 0.75)).tolist()))
+        _own_colours[name] = (
+            COLOURS[n] if n < len(COLOURS) else to_hex(tuple(hsv_to_rgb((n * 0.618034 % 1, 0.55, 0.75)).tolist()))
+        )
     return _own_colours[name]
 
 
@@ -155,7 +160,9 @@ def barh(
     ax.barh(range(len(names)), values, color=colours, height=0.72)
     top = limit or max([*values, 1e-12])
     for i, (value, text) in enumerate(zip(values, texts, strict=True)):
-        ax.annotate(text, (top if at_end else value, i), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
+        ax.annotate(
+            text, (top if at_end else value, i), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
+        )
     ax.set_yticks(range(len(names)), names)
     ax.set(ylim=(len(names) - 0.4, -0.6), xlim=(0, top * (1 if at_end else 1.18 if limit else 1.6)))
     ax.tick_params(axis="y", length=0)
@@ -171,7 +178,11 @@ def picture(image: Any) -> np.ndarray:
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    check(array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3), "a picture (H, W), (C, H, W) or (H, W, 3)", array.shape)
+    check(
+        array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3),
+        "a picture (H, W), (C, H, W) or (H, W, 3)",
+        array.shape,
+    )
     return array
 
 
@@ -185,7 +196,11 @@ def show(ax: Axes, image: Any) -> None:
 
 def show_heat(ax: Axes, image: Any, heat: np.ndarray, opacity: float) -> Any:
     """A heat map (H, W) in [0, 1] over its picture, clearer where it is hotter."""
-    check(np.shape(heat) == picture(image).shape[:2], f"a heat map of the picture's size {picture(image).shape[:2]}", np.shape(heat))
+    check(
+        np.shape(heat) == picture(image).shape[:2],
+        f"a heat map of the picture's size {picture(image).shape[:2]}",
+        np.shape(heat),
+    )
     show(ax, image)
     return ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=np.clip(np.asarray(heat) * 1.5, 0.15, 1) * opacity)
 

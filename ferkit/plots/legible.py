@@ -23,8 +23,8 @@ TOUCH = 1.5  # px by which two texts must overlap in both directions: their boxe
 def problems(figure: matplotlib.figure.Figure) -> list[str]:
     """Sentences about what a reader cannot read: small text, texts over each other or cut off, emotion colours misused.
 
-    A figure wider than the page (8 inches) is shown smaller, and its text with it: at least 9 points must be left. A colour
-    of `EMOTION_COLOURS` may stand in a figure only where a text names its emotion.
+    A figure wider than the page (8 inches) is shown smaller, and its text with it: at least 9 points must be left. A
+    colour of `EMOTION_COLOURS` may stand in a figure only where a text names its emotion.
     """
     with style():
         FigureCanvasAgg(figure)  # one that can measure text
@@ -34,7 +34,9 @@ def problems(figure: matplotlib.figure.Figure) -> list[str]:
     found = []
     for text, box in texts:
         if (points := float(text.get_fontsize()) * shrunk) < SMALLEST_POINTS - 0.01:
-            found.append(f"{_quoted(text)} has {points:.1f} points at page width; at least {SMALLEST_POINTS:g} are needed")
+            found.append(
+                f"{_quoted(text)} has {points:.1f} points at page width; at least {SMALLEST_POINTS:g} are needed"
+            )
         edge = figure.bbox
         if box.x0 < edge.x0 - TOUCH or box.y0 < edge.y0 - TOUCH or box.x1 > edge.x1 + TOUCH or box.y1 > edge.y1 + TOUCH:
             found.append(f"{_quoted(text)} runs off the edge of the figure")
@@ -88,10 +90,18 @@ def _colours(figure: matplotlib.figure.Figure) -> set[str]:
 
     def values() -> Iterator[object]:
         for line in figure.findobj(Line2D):
-            yield from (line.get_color(), line.get_markerfacecolor(), line.get_markeredgecolor()) if _shown(line) else ()
+            yield from (
+                (line.get_color(), line.get_markerfacecolor(), line.get_markeredgecolor()) if _shown(line) else ()
+            )
         for patch in figure.findobj(Patch):
             yield from (patch.get_facecolor(), patch.get_edgecolor()) if _shown(patch) else ()
         for many in figure.findobj(Collection):
-            yield from [*many.get_facecolor(), *many.get_edgecolor()] if _shown(many) and many.get_array() is None else ()
+            yield from (
+                [*many.get_facecolor(), *many.get_edgecolor()] if _shown(many) and many.get_array() is None else ()
+            )
 
-    return {matplotlib.colors.to_hex(value).upper() for value in values() if not (isinstance(value, str) and value.lower() == "none")}  # type: ignore[arg-type]
+    return {
+        matplotlib.colors.to_hex(value).upper()
+        for value in values()
+        if not (isinstance(value, str) and value.lower() == "none")
+    }  # type: ignore[arg-type]

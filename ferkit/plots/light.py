@@ -1,4 +1,6 @@
-"""Figures of light networks: where a saving arises, what a mixed kernel reads, small matrices of weights beside each other."""
+"""Figures of light networks: where a saving arises, what a mixed kernel reads,
+small matrices of weights beside each other.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +15,9 @@ Cost = tuple[float, float]
 
 @styled
 def stacked_costs(networks: Mapping[str, Mapping[str, Cost]], *, title: str = "") -> Figure:
-    """One bar per network, cut into its stages: {network: {stage: (parameters, multiply-adds)}}, a panel for each of the two."""
+    """One bar per network, cut into its stages: {network: {stage: (parameters, multiply-adds)}},
+    a panel for each of the two.
+    """
     stages = list(dict.fromkeys(stage for costs in networks.values() for stage in costs))
     check(bool(stages), "at least one network with a stage", "none")
     shades = [colormaps["viridis"](i / max(1, len(stages) - 1)) for i in range(len(stages))]
@@ -37,10 +41,11 @@ def stacked_costs(networks: Mapping[str, Mapping[str, Cost]], *, title: str = ""
 
 @styled
 def cost_steps(steps: Sequence[tuple[str, Cost]], *, printed: Cost | None = None, title: str = "") -> Figure:
-    """A network that is changed step by step: (what was done, (parameters, multiply-adds)); the first row is what it began as.
+    """A network that is changed step by step: (what was done, (parameters, multiply-adds));
+    the first row is what it began as.
 
-    Each bar is what one step takes away (or adds), in percent of the first row, beginning where the last one ended. `printed`
-    are two changes in percent to compare with, drawn as lines.
+    Each bar is what one step takes away (or adds), in percent of the first row, beginning where the last one ended.
+    `printed` are two changes in percent to compare with, drawn as lines.
     """
     check(len(steps) > 1 and min(steps[0][1]) > 0, "a network and at least one step", steps)
     figure, axes = new_figure(1, 2, (8.0, 1.0 + 0.34 * (len(steps) - 1)), sharey=True)
@@ -50,10 +55,26 @@ def cost_steps(steps: Sequence[tuple[str, Cost]], *, printed: Cost | None = None
         for i, (before, after) in enumerate(zip(level, level[1:], strict=False)):
             ax.barh(i, after - before, left=before, color=COLOURS[k], height=0.66)
             end = min(before, after)
-            ax.annotate(f"{after - before:+.1f}", (end, i), xytext=(-4, 0), textcoords="offset points", ha="right", va="center", fontsize=9, bbox=dict(facecolor="white", edgecolor="none", pad=0.6))
+            ax.annotate(
+                f"{after - before:+.1f}",
+                (end, i),
+                xytext=(-4, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize=9,
+                bbox=dict(facecolor="white", edgecolor="none", pad=0.6),
+            )
         if printed is not None:
             ax.axvline(printed[k], color="0.35", linestyle=":", linewidth=1.2)
-            ax.annotate(f"printed {printed[k]:g}", (printed[k], -0.5), xytext=(3, 0), textcoords="offset points", fontsize=9, color="0.35")
+            ax.annotate(
+                f"printed {printed[k]:g}",
+                (printed[k], -0.5),
+                xytext=(3, 0),
+                textcoords="offset points",
+                fontsize=9,
+                color="0.35",
+            )
         low = min([*level, printed[k] if printed else 0])
         ax.axvline(0, color="0.6", linewidth=0.8)
         ax.set(xlim=(1.22 * low, 0.03 * abs(low)), ylim=(len(steps) - 1.5, -0.75), xlabel=f"% of {steps[0][0]}")
@@ -68,14 +89,25 @@ def cost_steps(steps: Sequence[tuple[str, Cost]], *, printed: Cost | None = None
 def matrices(
     grids: Mapping[str, np.ndarray], *, signs: str = "", form: str = "{:.2f}", numbers: bool = True, title: str = ""
 ) -> Figure:
-    """Small matrices in a row, each number in its cell, one colour scale around 0 for all; `signs[i]` stands behind matrix i."""
+    """Small matrices in a row, each number in its cell, one colour scale around 0 for all;
+    `signs[i]` stands behind matrix i.
+    """
     arrays = {name: np.asarray(grid, dtype=float) for name, grid in grids.items()}
-    check(bool(arrays) and all(a.ndim == 2 for a in arrays.values()), "matrices (rows, columns)", {n: a.shape for n, a in arrays.items()})
+    check(
+        bool(arrays) and all(a.ndim == 2 for a in arrays.values()),
+        "matrices (rows, columns)",
+        {n: a.shape for n, a in arrays.items()},
+    )
     limit = max(float(np.abs(a).max()) for a in arrays.values()) or 1.0
     cells = [max(2.2, a.shape[1]) for a in arrays.values()]
     unit = min(0.36, 8.6 / (sum(cells) + 0.9 * len(cells)))
     high = max(a.shape[0] for a in arrays.values())
-    figure, axes = new_figure(1, len(arrays), (unit * (sum(cells) + 1.1 * len(cells)) + 0.2, unit * high + (0.9 if title else 0.6)), widths=cells)
+    figure, axes = new_figure(
+        1,
+        len(arrays),
+        (unit * (sum(cells) + 1.1 * len(cells)) + 0.2, unit * high + (0.9 if title else 0.6)),
+        widths=cells,
+    )
     for i, (ax, (name, a)) in enumerate(zip(axes[0], arrays.items(), strict=True)):
         ax.imshow(a, cmap="RdBu_r", vmin=-limit, vmax=limit)
         for (row, column), value in np.ndenumerate(a) if numbers else ():
@@ -85,7 +117,16 @@ def matrices(
         ax.spines[:].set_visible(False)
         ax.set_title(name, fontsize=9, loc="center")
         if i < len(signs) and signs[i].strip():
-            ax.annotate(signs[i], (1, 0.5), xycoords="axes fraction", xytext=(8, 0), textcoords="offset points", ha="center", va="center", fontsize=13)
+            ax.annotate(
+                signs[i],
+                (1, 0.5),
+                xycoords="axes fraction",
+                xytext=(8, 0),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=13,
+            )
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure
 

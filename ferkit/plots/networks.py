@@ -26,7 +26,9 @@ def feature_maps(maps: Tensor | np.ndarray, *, maximum: int = 16, columns: int =
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < n:
-            shown = ax.imshow(array[i], cmap="RdBu_r" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit)
+            shown = ax.imshow(
+                array[i], cmap="RdBu_r" if signed else "viridis", vmin=-limit if signed else 0, vmax=limit
+            )
             ax.set_title(f"{i}", fontsize=9, loc="center", pad=2)
     figure.colorbar(shown, ax=axes, fraction=0.03, shrink=0.9).outline.set_visible(False)  # type: ignore[operator]
     figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
@@ -81,7 +83,15 @@ def chain(boxes: Sequence[tuple[str, str, str]], *, per_row: int = 6, title: str
     ax.set(xlim=(-0.55, columns - 0.45), ylim=(rows - 0.42, -0.5))
     for i, (what, where, shape) in enumerate(boxes):
         row, column = divmod(i, per_row)
-        ax.text(column, row - 0.06, what, ha="center", va="center", fontsize=9, bbox=dict(boxstyle="round,pad=0.45", facecolor="#eef3f8", edgecolor=COLOURS[0]))
+        ax.text(
+            column,
+            row - 0.06,
+            what,
+            ha="center",
+            va="center",
+            fontsize=9,
+            bbox=dict(boxstyle="round,pad=0.45", facecolor="#eef3f8", edgecolor=COLOURS[0]),
+        )
         ax.text(column, row - 0.42, where, ha="center", va="center", fontsize=9, color=COLOURS[1])
         ax.text(column, row + 0.33, shape, ha="center", va="center", fontsize=9, color="0.3")
         if i + 1 < len(boxes):
@@ -102,7 +112,13 @@ def stage_bars(rows: Sequence[StageRow], *, title: str = "") -> Figure:
         (axes[0, 1], "multiply-adds", [r.macs for r in rows]),
     ):
         total = max(1, sum(values))
-        barh(ax, labels, values, [f"{short(v)}  {_share(v / total)}" for v in values], [COLOURS[ax is axes[0, 1]]] * len(rows))
+        barh(
+            ax,
+            labels,
+            values,
+            [f"{short(v)}  {_share(v / total)}" for v in values],
+            [COLOURS[ax is axes[0, 1]]] * len(rows),
+        )
         ax.set_title(f"{what}: {short(sum(values))}")
     figure.suptitle(title, x=0.01, ha="left")
     return figure

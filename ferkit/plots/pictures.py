@@ -11,7 +11,11 @@ from ferkit.plots.house import PAGE_INCHES, Figure, barh, check, colour, new_fig
 
 @styled
 def face_grid(
-    images: Sequence[Any] | np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 8, size: float | None = None
+    images: Sequence[Any] | np.ndarray,
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 8,
+    size: float | None = None,
 ) -> Figure:
     """Pictures in rows: (N, H, W), (N, C, H, W) or a list of (H, W), (C, H, W) or (H, W, 3), uint8.
 
@@ -43,7 +47,8 @@ def error_gallery(
     maximum: int = 24,
     columns: int = 5,
 ) -> Figure:
-    """The faces a network got wrong, the surest mistake first: truth, answer and its probability (Residual Masking paper, Fig. 8).
+    """The faces a network got wrong, the surest mistake first: truth,
+    answer and its probability (Residual Masking paper, Fig. 8).
 
     Args:
         images: N pictures as in `face_grid`.
@@ -55,7 +60,11 @@ def error_gallery(
 
     """
     y, p = np.asarray(labels), np.asarray(probabilities, dtype=float)
-    check(len(images) == len(y) > 0 and p.shape == (len(y), len(names)), f"one label and {len(names)} probabilities for each of {len(images)} pictures", f"{y.shape} and {p.shape}")
+    check(
+        len(images) == len(y) > 0 and p.shape == (len(y), len(names)),
+        f"one label and {len(names)} probabilities for each of {len(images)} pictures",
+        f"{y.shape} and {p.shape}",
+    )
     check(0 <= y.min() and y.max() < len(names), f"labels of 0 to {len(names) - 1}", f"{y.min()} to {y.max()}")
     answer, sure = p.argmax(1), p.max(1)
     wrong = np.flatnonzero(answer != y)
@@ -67,7 +76,13 @@ def error_gallery(
         return figure
     titles = [f"{names[y[i]]}\n→ {names[answer[i]]} {sure[i]:.0%}" for i in worst]
     figure = face_grid([images[i] for i in worst], titles, columns=columns)
-    figure.suptitle(f"{len(wrong)} of {len(y)} wrong{f', the surest {len(worst)}' if len(wrong) > len(worst) else ''}: truth → answer", x=0.01, ha="left", fontsize=9.5)
+    figure.suptitle(
+        f"{len(wrong)} of {len(y)} "
+        f"wrong{f', the surest {len(worst)}' if len(wrong) > len(worst) else ''}: truth → answer",
+        x=0.01,
+        ha="left",
+        fontsize=9.5,
+    )
     return figure
 
 
@@ -79,7 +94,9 @@ def probability_bars(
     p = np.asarray(probabilities, dtype=float)
     check(p.shape == (len(names),), f"one probability per name ({len(names)})", p.shape)
     height = 0.5 + 0.27 * len(names)
-    figure, axes = new_figure(1, 1 if image is None else 2, (4.2 + (image is not None) * height, height), widths=(height, 4.2))
+    figure, axes = new_figure(
+        1, 1 if image is None else 2, (4.2 + (image is not None) * height, height), widths=(height, 4.2)
+    )
     if image is not None:
         show(axes[0, 0], image)
     ax = axes[0, -1]
@@ -94,7 +111,9 @@ def probability_bars(
 
 @styled
 def overlay(image: Any, heat: np.ndarray, *, opacity: float = 0.6, title: str = "") -> Figure:
-    """A picture, and the same with a heat map (H, W) in [0, 1] over it; `opacity` in [0, 1] is that of the hottest place."""
+    """A picture, and the same with a heat map (H, W) in [0, 1] over it; `opacity` in [0,
+    1] is that of the hottest place.
+    """
     figure, axes = new_figure(1, 2, (6.0, 2.95))
     show(axes[0, 0], image)
     shown = show_heat(axes[0, 1], image, heat, opacity)

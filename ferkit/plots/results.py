@@ -29,7 +29,9 @@ def class_counts(counts: Mapping[str, Mapping[str, int]] | Mapping[str, int]) ->
 
 @styled
 def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str], *, title: str = "") -> Figure:
-    """Confusion matrix (K, K) of counts, rows true, columns predicted: each cell says its count and its share of the row."""
+    """Confusion matrix (K, K) of counts, rows true, columns predicted:
+    each cell says its count and its share of the row.
+    """
     m = np.asarray(matrix)
     check(m.shape == (len(names), len(names)), f"a matrix with {len(names)} rows and columns", m.shape)
     totals = m.sum(1, keepdims=True)
@@ -51,12 +53,15 @@ def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]
 
 @styled
 def cross_matrix(record: Mapping[str, Any], *, score: str = "accuracy") -> Figure:
-    """Trained on the row, tested on the column, from a record of `ferkit.runs.cross.cross`: percent and 95 % interval; own data framed.
+    """Trained on the row, tested on the column, from a record of `ferkit.runs.cross.cross`: percent and 95 % interval;
+    own data framed.
 
     `score` is accuracy, macro_f1 or balanced_accuracy.
     """
     rows, columns, cells = record["runs"], record["sets"], record["cells"]
-    check(bool(cells) and score in cells[0][0]["intervals"], f"a score among {', '.join(cells[0][0]['intervals'])}", score)
+    check(
+        bool(cells) and score in cells[0][0]["intervals"], f"a score among {', '.join(cells[0][0]['intervals'])}", score
+    )
     values = np.array([[cell[score] for cell in line] for line in cells])
     figure, axes = new_figure(1, 1, (1.5 * len(columns) + 2.6, 0.75 * len(rows) + 1.3))
     ax = axes[0, 0]
@@ -71,7 +76,9 @@ def cross_matrix(record: Mapping[str, Any], *, score: str = "accuracy") -> Figur
     ax.set_xticks(range(len(columns)), [f"{name}\nn = {cells[0][j]['n']:,}" for j, name in enumerate(columns)])
     ax.set_yticks(range(len(rows)), rows)
     what = score.replace("_", " ").replace("f1", "F1")
-    ax.set(xlabel="tested on", ylabel="trained on", title=f"{what} in percent on {len(record['labels'])} shared emotions")
+    ax.set(
+        xlabel="tested on", ylabel="trained on", title=f"{what} in percent on {len(record['labels'])} shared emotions"
+    )
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     return figure
@@ -79,7 +86,9 @@ def cross_matrix(record: Mapping[str, Any], *, score: str = "accuracy") -> Figur
 
 @styled
 def recall_bars(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]) -> Figure:
-    """Share of each class that was recognised, with 95 % Wilson intervals, from a confusion matrix of counts (rows true)."""
+    """Share of each class that was recognised, with 95 % Wilson intervals,
+    from a confusion matrix of counts (rows true).
+    """
     m = np.asarray(matrix)
     check(m.shape == (len(names), len(names)), f"a matrix with {len(names)} rows and columns", m.shape)
     hits, totals = np.diag(m), m.sum(1)
@@ -152,7 +161,8 @@ def draw_landmarks(ax: Axes, landmarks: Mapping[str, float]) -> None:
 
 @styled
 def compare_curves(histories: Mapping[str, Any], *, metric: str = "val_accuracy") -> Figure:
-    """One figure of several trainings over their epochs, a line each; `histories` is {title: history as in `curves`}."""
+    """One figure of several trainings over their epochs, a line each; `histories` is {title: history as in `curves`}.
+    """
     figure, axes = new_figure(1, 1, (5.4, 2.8))
     ax = axes[0, 0]
     for i, (title, history) in enumerate(histories.items()):
@@ -171,14 +181,19 @@ def compare_curves(histories: Mapping[str, Any], *, metric: str = "val_accuracy"
 def intervals(
     points: Sequence[tuple[str, float, float, float]], *, reference: float | None = None, xlabel: str = "accuracy"
 ) -> Figure:
-    """Values with error bars, one line each: (label, value, low, high); an optional reference line. NaN bars are left out."""
+    """Values with error bars, one line each: (label, value, low, high); an optional reference line.
+
+    NaN bars are left out.
+    """
     figure, axes = new_figure(1, 1, (6.2, 0.75 + 0.3 * len(points)))
     draw_intervals(axes[0, 0], points, reference=reference)
     axes[0, 0].set_xlabel(xlabel)
     return figure
 
 
-def draw_intervals(ax: Axes, points: Sequence[tuple[str, float, float, float]], *, reference: float | None = None) -> None:
+def draw_intervals(
+    ax: Axes, points: Sequence[tuple[str, float, float, float]], *, reference: float | None = None
+) -> None:
     """What `intervals` draws, into given axes."""
     for i, (_, value, low, high) in enumerate(points):
         ax.plot([low, high], [i, i], color=COLOURS[0], linewidth=2.5, alpha=0.5, solid_capstyle="butt")
@@ -192,11 +207,18 @@ def draw_intervals(ax: Axes, points: Sequence[tuple[str, float, float, float]], 
 
 
 @styled
-def ablation(results: Mapping[str, Sequence[float]], macs: Mapping[str, float] | None = None, *, ylabel: str = "accuracy") -> Figure:
-    """One column per configuration: a dot per seed, mean and 95 % interval (Student t); multiply-adds below if given."""
+def ablation(
+    results: Mapping[str, Sequence[float]], macs: Mapping[str, float] | None = None, *, ylabel: str = "accuracy"
+) -> Figure:
+    """One column per configuration: a dot per seed, mean and 95 % interval (Student t); multiply-adds below if given.
+    """
     names = list(results)
     figure, axes = new_figure(
-        1 if macs is None else 2, 1, (max(5.2, 1.2 + 0.8 * len(names)), 2.8 if macs is None else 3.9), sharex=True, heights=(2.4, 1)
+        1 if macs is None else 2,
+        1,
+        (max(5.2, 1.2 + 0.8 * len(names)), 2.8 if macs is None else 3.9),
+        sharex=True,
+        heights=(2.4, 1),
     )
     ax = axes[0, 0]
     for i, name in enumerate(names):
@@ -205,7 +227,9 @@ def ablation(results: Mapping[str, Sequence[float]], macs: Mapping[str, float] |
         low, high = max(low, 0.0), min(high, 1.0)  # a t-interval of few seeds does not know where accuracies end
         ax.plot([i, i], [low, high], color=COLOURS[0], linewidth=7, alpha=0.3, solid_capstyle="butt")
         ax.plot([i - 0.22, i + 0.22], [mean, mean], color=COLOURS[0], linewidth=2)
-        ax.plot(i + np.linspace(-0.1, 0.1, len(values)) * (len(values) > 1), values, "o", color=COLOURS[1], markersize=3.5)
+        ax.plot(
+            i + np.linspace(-0.1, 0.1, len(values)) * (len(values) > 1), values, "o", color=COLOURS[1], markersize=3.5
+        )
     ax.set(ylabel=ylabel, title="dot: a seed · line: mean · band: 95 % interval")
     ax.grid(axis="y")
     if macs is not None:

@@ -10,7 +10,14 @@ from ferkit.plots.house import COLOURS, Figure, barh, check, colour, new_figure,
 
 
 @styled
-def faces_found(picture: np.ndarray, boxes: Sequence[Sequence[float]], landmarks: Sequence[np.ndarray], crops: Mapping[str, np.ndarray], *, chosen: int = 0) -> Figure:
+def faces_found(
+    picture: np.ndarray,
+    boxes: Sequence[Sequence[float]],
+    landmarks: Sequence[np.ndarray],
+    crops: Mapping[str, np.ndarray],
+    *,
+    chosen: int = 0,
+) -> Figure:
     """A picture with its faces numbered, and beside it crops of the chosen one by title.
 
     Args:
@@ -24,7 +31,12 @@ def faces_found(picture: np.ndarray, boxes: Sequence[Sequence[float]], landmarks
     check(len(boxes) == len(landmarks), "landmarks for each box", f"{len(landmarks)} for {len(boxes)}")
     height, width = picture.shape[:2]
     tall = 2.5
-    figure, axes = new_figure(1, 1 + len(crops), (tall * min(1.8, width / height) + tall * len(crops) + 0.3, tall + 0.3), widths=(min(1.8, width / height), *[1.0] * len(crops)))
+    figure, axes = new_figure(
+        1,
+        1 + len(crops),
+        (tall * min(1.8, width / height) + tall * len(crops) + 0.3, tall + 0.3),
+        widths=(min(1.8, width / height), *[1.0] * len(crops)),
+    )
     show(axes[0, 0], picture)
     axes[0, 0].set_title(f"{len(boxes)} face{'s' * (len(boxes) != 1)} found", fontsize=9, loc="center")
     for i, (box, points) in enumerate(zip(boxes, landmarks, strict=True)):
@@ -32,7 +44,9 @@ def faces_found(picture: np.ndarray, boxes: Sequence[Sequence[float]], landmarks
         left, top, right, bottom = box
         axes[0, 0].plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=ink, linewidth=1.6)
         label = dict(boxstyle="round,pad=0.15", facecolor="black", edgecolor="none", alpha=0.7)
-        axes[0, 0].text(left, top, f"{i}", color="white", fontsize=9, fontweight="bold", va="bottom", ha="left", bbox=label)
+        axes[0, 0].text(
+            left, top, f"{i}", color="white", fontsize=9, fontweight="bold", va="bottom", ha="left", bbox=label
+        )
         if i == chosen:
             axes[0, 0].plot(*np.asarray(points).T, ".", color=ink, markersize=4)
     for ax, (title, crop) in zip(axes[0, 1:], crops.items(), strict=True):
@@ -42,8 +56,11 @@ def faces_found(picture: np.ndarray, boxes: Sequence[Sequence[float]], landmarks
 
 
 @styled
-def opinion_bars(opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndarray | None = None, title: str = "") -> Figure:
-    """Probabilities of several networks, three in a row, one line per emotion, classes of the conformal set in full colour.
+def opinion_bars(
+    opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndarray | None = None, title: str = ""
+) -> Figure:
+    """Probabilities of several networks, three in a row, one line per emotion,
+    classes of the conformal set in full colour.
 
     Args:
         opinions: with `network`, `labels`, `probabilities`, `doubt` and `likely`, as of `ferkit.explain.opinions.ask`.
@@ -80,8 +97,14 @@ def opinion_bars(opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndar
 
 @styled
 def changes_grid(rows: Mapping[str, np.ndarray], names: Sequence[str], *, reference: str, title: str = "") -> Figure:
-    """Probabilities under changes: {change: (K,)}, a line each and a column per emotion; answers unlike the reference are framed."""
-    check(reference in rows and all(np.shape(p) == (len(names),) for p in rows.values()), f"{len(names)} probabilities for each change and for {reference!r}", {k: np.shape(v) for k, v in rows.items()})
+    """Probabilities under changes: {change: (K,)}, a line each and a column per emotion;
+    answers unlike the reference are framed.
+    """
+    check(
+        reference in rows and all(np.shape(p) == (len(names),) for p in rows.values()),
+        f"{len(names)} probabilities for each change and for {reference!r}",
+        {k: np.shape(v) for k, v in rows.items()},
+    )
     values = np.array(list(rows.values()), dtype=float)
     figure, axes = new_figure(1, 1, (1.6 + 0.72 * len(names), 0.8 + 0.27 * len(rows)))
     ax = axes[0, 0]
@@ -92,7 +115,12 @@ def changes_grid(rows: Mapping[str, np.ndarray], names: Sequence[str], *, refere
     for i, row in enumerate(values):
         k = int(row.argmax())
         if k != first:
-            ax.plot([k - 0.47, k + 0.47, k + 0.47, k - 0.47, k - 0.47], [i - 0.45, i - 0.45, i + 0.45, i + 0.45, i - 0.45], color=COLOURS[1], linewidth=1.8)
+            ax.plot(
+                [k - 0.47, k + 0.47, k + 0.47, k - 0.47, k - 0.47],
+                [i - 0.45, i - 0.45, i + 0.45, i + 0.45, i - 0.45],
+                color=COLOURS[1],
+                linewidth=1.8,
+            )
     ax.set_xticks(range(len(names)), names, fontsize=9)
     ax.set_yticks(range(len(rows)), list(rows), fontsize=9)
     ax.tick_params(length=0)

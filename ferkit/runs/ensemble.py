@@ -1,9 +1,10 @@
 """Ensembles from run folders: the mean of saved probabilities, chosen on validation, measured once on test.
 
-Nothing is trained or predicted here. A run (`ferkit.runs.experiment.run`) leaves its class probabilities on validation and test;
-averaging them is what the Residual Masking paper calls "a simple no-weighted sum average" (section III-C). How its seven
-members were found differs from the text: the paper says by validation accuracy, the first committed script tries all subsets
-on test results (gen_ensemble.py@f9e565a of its repository's history). Here `choose` sees validation only.
+Nothing is trained or predicted here. A run (`ferkit.runs.experiment.run`) leaves its class probabilities on validation
+and test; averaging them is what the Residual Masking paper calls "a simple no-weighted sum average" (section III-C).
+How its seven members were found differs from the text: the paper says by validation accuracy, the first committed
+script tries all subsets on test results (gen_ensemble.py@f9e565a of its repository's history). Here `choose` sees
+validation only.
 """
 
 import json
@@ -71,8 +72,14 @@ def read_member(folder: str | Path) -> Member:
     )
     for split in ("validation", "test"):
         labels = getattr(member, f"{split}_labels")
-        if getattr(member, split).shape != (len(labels), len(member.names)) or accuracy(getattr(member, split), labels) != run.result[split]["accuracy"]:
-            raise ValueError(f"{folder}: predictions.npz and result.json do not agree on {split}; run the recipe again with --no-resume")
+        if (
+            getattr(member, split).shape != (len(labels), len(member.names))
+            or accuracy(getattr(member, split), labels) != run.result[split]["accuracy"]
+        ):
+            raise ValueError(
+                f"{folder}: predictions.npz and result.json do not agree on {split}; run the recipe "
+                "again with --no-resume"
+            )
     return member
 
 
@@ -82,9 +89,11 @@ def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def refuse_unlike(members: Sequence[Member]) -> None:
-    """Raise ValueError unless all members answer the same pictures, in the same order, with the same classes, and none is there twice.
+    """Raise ValueError unless all members answer the same pictures, in the same order, with the same classes,
+    and none is there twice.
 
-    Classes in another order are refused, not sorted: equal data give an equal order, so the data are not what they seem.
+    Classes in another order are refused, not sorted: equal data give an equal order, so the data are not what they
+    seem.
     """
     if not members:
         raise ValueError("an ensemble needs members, found none")
@@ -96,7 +105,9 @@ def refuse_unlike(members: Sequence[Member]) -> None:
             data = "; ".join(f"{d['name']} {d['sha256'][:12]}" for d in (mine, its))
             raise ValueError(f"{pair} were trained on different data ({data})")
         if first.recipe.test_split != other.recipe.test_split:
-            raise ValueError(f"{pair} were tested on different splits: {first.recipe.test_split} and {other.recipe.test_split}")
+            raise ValueError(
+                f"{pair} were tested on different splits: {first.recipe.test_split} and {other.recipe.test_split}"
+            )
         if first.names != other.names:
             how = "in another order" if sorted(first.names) == sorted(other.names) else "of other names"
             raise ValueError(f"{pair} have classes {how}: {', '.join(first.names)}; {', '.join(other.names)}")
@@ -111,7 +122,9 @@ def refuse_unlike(members: Sequence[Member]) -> None:
     seen: dict[str, str] = {}
     for member in members:
         if member.sha256 in seen:
-            raise ValueError(f"{seen[member.sha256]} and {member.recipe.name} hold the same probabilities; name every run once")
+            raise ValueError(
+                f"{seen[member.sha256]} and {member.recipe.name} hold the same probabilities; name every run once"
+            )
         seen[member.sha256] = member.recipe.name
 
 
@@ -159,7 +172,10 @@ def choose(members: Sequence[Member], max_size: int | None = None) -> list[Membe
         raise ValueError(f"max_size must be 1 or more, found {max_size}")
     subsets = subsets_of(len(members), max_size)
     if len(subsets) > MOST_SUBSETS:
-        raise ValueError(f"{len(members)} candidates have {len(subsets):,} subsets, more than {MOST_SUBSETS:,}; name fewer runs, or set max_size")
+        raise ValueError(
+            f"{len(members)} candidates have {len(subsets):,} subsets, more than {MOST_SUBSETS:,}; name fewer "
+            "runs, or set max_size"
+        )
     p, labels = _stack(members, "validation"), members[0].validation_labels
     best = max(subsets, key=lambda subset: _worth(p[list(subset)].mean(0), labels, len(subset)))
     return [members[i] for i in best]
@@ -184,9 +200,9 @@ def diversity(members: Sequence[Member]) -> dict[str, Any]:
     """How different the members' test answers are, which is what an ensemble lives on; intervals over images.
 
     Returns:
-        oracle_accuracy: share of pictures that at least one member names rightly, an upper bound for any way of choosing
-        between them; disagreement: share of pictures on which two members answer differently, as a matrix by member;
-        mean_disagreement: over all pairs. The first alone for a single member.
+        oracle_accuracy: share of pictures that at least one member names rightly, an upper bound for any way of
+        choosing between them; disagreement: share of pictures on which two members answer differently, as a matrix by
+        member; mean_disagreement: over all pairs. The first alone for a single member.
 
     """
     p = _stack(members, "test")
@@ -195,10 +211,17 @@ def diversity(members: Sequence[Member]) -> dict[str, Any]:
     if len(members) == 1:
         return found
     pairs = disagreement(p)
-    return {**found, "mean_disagreement": pairs.mean, "mean_disagreement_interval": list(pairs.interval), "disagreement": pairs.matrix.tolist()}
+    return {
+        **found,
+        "mean_disagreement": pairs.mean,
+        "mean_disagreement_interval": list(pairs.interval),
+        "disagreement": pairs.matrix.tolist(),
+    }
 
 
-def assess(members: Sequence[Member], *, name: str, searched: Sequence[Member] | None = None, max_size: int | None = None) -> dict[str, Any]:
+def assess(
+    members: Sequence[Member], *, name: str, searched: Sequence[Member] | None = None, max_size: int | None = None
+) -> dict[str, Any]:
     """Everything a record says of an ensemble with equal weights; the one place that reads test results.
 
     If `members` were chosen on validation, `searched` are the candidates, in subsets of at most `max_size`.
@@ -213,7 +236,11 @@ def assess(members: Sequence[Member], *, name: str, searched: Sequence[Member] |
     gain = {"over": best.recipe.name, **paired_difference(ours, theirs)}
     if clean.any():
         gain["duplicate_clean"] = paired_difference(ours[clean], theirs[clean])
-    how = "all runs that were given" if searched is None else f"the subset of {len(candidates)} runs with the best validation accuracy"
+    how = (
+        "all runs that were given"
+        if searched is None
+        else f"the subset of {len(candidates)} runs with the best validation accuracy"
+    )
     return {
         "name": name,
         "members": [_entry(m) for m in members],
@@ -256,15 +283,25 @@ def _clean(member: Member) -> np.ndarray:
         return member.clean
     faces = load_faces(member.recipe)
     if split_digest(faces) != member.result["data"]["split_sha256"]:
-        raise ValueError(f"{member.recipe.name}: the data at {member.recipe.data_path} are no longer split as they were in training")
+        raise ValueError(
+            f"{member.recipe.name}: the data at {member.recipe.data_path} are no longer split as they were in training"
+        )
     return ~duplicate_mask(faces, member.recipe.test_split)
 
 
-def run(folders: Sequence[str | Path], *, name: str, out: str | Path = "runs", choosing: bool = False, max_size: int | None = None) -> dict[str, Any]:
-    """Read two finished runs or more, combine all of them or, `choosing`, the best subset on validation of at most `max_size`.
+def run(
+    folders: Sequence[str | Path],
+    *,
+    name: str,
+    out: str | Path = "runs",
+    choosing: bool = False,
+    max_size: int | None = None,
+) -> dict[str, Any]:
+    """Read two finished runs or more, combine all of them or, `choosing`,
+    the best subset on validation of at most `max_size`.
 
-    Writes `out/<name>/ensemble.json` and returns it, see `assess`. Raises FileNotFoundError or ValueError for runs that are
-    not finished or do not fit together, and for a folder that holds a training.
+    Writes `out/<name>/ensemble.json` and returns it, see `assess`. Raises FileNotFoundError or ValueError for runs that
+    are not finished or do not fit together, and for a folder that holds a training.
     """
     if len(folders) < 2:
         raise ValueError(f"an ensemble needs two runs or more, found {len(folders)}")
@@ -282,7 +319,9 @@ def run(folders: Sequence[str | Path], *, name: str, out: str | Path = "runs", c
 
 
 def publish(folder: str | Path, *, data_folder: Path) -> Path:
-    """Copy the record of an ensemble to `data_folder/results/<name>.json`, where `ferkit.runs.publish.read_record` finds it."""
+    """Copy the record of an ensemble to `data_folder/results/<name>.json`,
+    where `ferkit.runs.publish.read_record` finds it.
+    """
     file = Path(folder) / "ensemble.json"
     if not file.is_file():
         raise FileNotFoundError(f"{folder} has no ensemble.json; make one with ferkit.runs.ensemble.run")

@@ -58,8 +58,8 @@ def load_faces(recipe: Recipe) -> FaceSet:
     With `test_fold`, the test split is that fold and train are the others.
 
     Raises:
-        ValueError: the test split is absent, before anything is trained; a validation split that cannot be one; folds that
-            cannot be dealt.
+        ValueError: the test split is absent, before anything is trained; a validation split that cannot be one; folds
+            that cannot be dealt.
 
     """
     faces = data.load(recipe.data, recipe.data_path, **recipe.data_options)
@@ -69,7 +69,9 @@ def load_faces(recipe: Recipe) -> FaceSet:
     if recipe.validation_split is not None:
         faces.select(recipe.validation_split)
         if "validation" in faces.splits():
-            raise ValueError(f"validation_split={recipe.validation_split!r}, but {faces.name} brings a validation split of its own")
+            raise ValueError(
+                f"validation_split={recipe.validation_split!r}, but {faces.name} brings a validation split of its own"
+            )
         faces = replace(faces, split=np.where(faces.split == recipe.validation_split, "validation", faces.split))
     leaked = recipe.test_split if recipe.drop_leaked else None
     if "validation" not in faces.splits():
@@ -88,7 +90,9 @@ def _fold(faces: FaceSet, recipe: Recipe) -> FaceSet:
 
 
 def build_model(recipe: Recipe, names: tuple[str, ...], *, say: Callable[[str], None] | None = None) -> FerModel:
-    """The recipe's network, with the data's classes as logits, from the recipe's seed; `say` is told what `init` copied and dropped."""
+    """The recipe's network, with the data's classes as logits, from the recipe's seed;
+    `say` is told what `init` copied and dropped.
+    """
     set_seed(recipe.seed)
     options = dict(recipe.model_options)
     if recipe.image_size is not None and "input_size" in model_options(recipe.model):
@@ -105,24 +109,30 @@ def build_model(recipe: Recipe, names: tuple[str, ...], *, say: Callable[[str], 
     return model
 
 
-def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progress: bool = True, until: float | None = None) -> Run:
+def run(
+    recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progress: bool = True, until: float | None = None
+) -> Run:
     """Train by a recipe, test once, and write `out/<name>/`.
 
     The folder holds recipe.yaml, history.csv, checkpoint/, best.safetensors, result.json, and predictions.npz (class
     probabilities on validation and test, with labels, and `test_clean`, the test pictures without a copy in train or
-    validation). Epochs are selected on validation; the test split is read once, at the end: a finished run is loaded, not
-    tested again. A finished run whose recipe asks for more epochs now goes on; its result says that it was tested before.
-    With `until`, a training that would take longer stops between epochs, see `ferkit.training.fit`, and the same call goes on.
+    validation). Epochs are selected on validation; the test split is read once, at the end: a finished run is loaded,
+    not tested again. A finished run whose recipe asks for more epochs now goes on; its result says that it was tested
+    before. With `until`, a training that would take longer stops between epochs, see `ferkit.training.fit`, and the
+    same call goes on.
 
     Raises:
-        ValueError: the folder holds a run of another recipe or on other data, or something damaged; the recipe does not fit
-            the data, or asks for several runs.
+        ValueError: the folder holds a run of another recipe or on other data, or something damaged; the recipe does not
+            fit the data, or asks for several runs.
         OutOfTime: the training is not over by `until`.
 
     """
     if recipe.sweep or (recipe.folds and recipe.test_fold is None):
         asked = "sweep" if recipe.sweep else "kfold"
-        raise ValueError(f"{recipe.name} asks for several runs ({', '.join(recipe.sweep) or f'{recipe.folds} folds'}); start it with ferkit.runs.run_all or python -m ferkit {asked}")
+        raise ValueError(
+            f"{recipe.name} asks for several runs ({', '.join(recipe.sweep) or f'{recipe.folds} folds'}); start it "
+            f"with ferkit.runs.run_all or python -m ferkit {asked}"
+        )
     folder = Path(out) / recipe.name
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -145,7 +155,9 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     accelerator.wait_for_everyone()
     began = time.perf_counter()
     if recipe.stages:
-        history = fit_stages(model, train, validation, recipe, folder=folder, resume=resume, progress=progress, until=until)
+        history = fit_stages(
+            model, train, validation, recipe, folder=folder, resume=resume, progress=progress, until=until
+        )
         if accelerator.is_main_process:
             save_weights(model, folder / "best.safetensors", weights=recipe.name)
     else:
@@ -156,7 +168,10 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
     if accelerator.is_main_process:
         clean = ~data.duplicate_mask(faces, recipe.test_split)
         parts = {"validation": validation, "test": test}
-        predictions = {name: predict_probabilities(model, part.images, tta=recipe.tta, seed=recipe.seed) for name, part in parts.items()}
+        predictions = {
+            name: predict_probabilities(model, part.images, tta=recipe.tta, seed=recipe.seed)
+            for name, part in parts.items()
+        }
         last = [row.get("stage") for row in history.rows]
         of_the_last_stage = [i for i, stage in enumerate(last) if stage == last[-1]]
         best = history.best(recipe.select, rows=of_the_last_stage, last=recipe.equal_epochs == "last")
@@ -165,7 +180,9 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
             "source": recipe.source,
             "recipe": recipe.as_dict(),
             "protocol": {
-                "selection": f"epoch {best + 1} of {len(history.rows)}, largest {recipe.select}; {_how_often_tested(earlier)}",
+                "selection": (
+                    f"epoch {best + 1} of {len(history.rows)}, largest {recipe.select}; {_how_often_tested(earlier)}"
+                ),
                 "test_split": recipe.test_split,
                 "tested_before": earlier,
                 "tta": recipe.tta,
@@ -173,12 +190,30 @@ def run(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progre
             },
             "test": evaluate(predictions["test"], test.labels, faces.names, clean=clean),
             "validation": evaluate(predictions["validation"], validation.labels, faces.names),
-            "model": {"parameters": count_parameters(model), "macs": sum(row.macs for row in summarise(model)), "input_size": model.input_size},
-            "data": {"name": faces.name, "sha256": faces.sha256, "splits": faces.splits(), "split_sha256": split_digest(faces)},
-            "seconds": {"training": round(sum(history.column("seconds")), 1), "this_call": round(time.perf_counter() - began, 1)},
-            "environment": environment(accelerator.num_processes, accelerator.device) | {"precision": choose_precision(recipe.precision, model, accelerator.device)},
+            "model": {
+                "parameters": count_parameters(model),
+                "macs": sum(row.macs for row in summarise(model)),
+                "input_size": model.input_size,
+            },
+            "data": {
+                "name": faces.name,
+                "sha256": faces.sha256,
+                "splits": faces.splits(),
+                "split_sha256": split_digest(faces),
+            },
+            "seconds": {
+                "training": round(sum(history.column("seconds")), 1),
+                "this_call": round(time.perf_counter() - began, 1),
+            },
+            "environment": environment(accelerator.num_processes, accelerator.device)
+            | {"precision": choose_precision(recipe.precision, model, accelerator.device)},
         }
-        arrays = {**predictions, "test_labels": test.labels, "validation_labels": validation.labels, "test_clean": clean}
+        arrays = {
+            **predictions,
+            "test_labels": test.labels,
+            "validation_labels": validation.labels,
+            "test_clean": clean,
+        }
         with replacing(folder / "predictions.npz") as temporary, temporary.open("wb") as stream:
             np.savez(stream, **arrays)  # type: ignore[arg-type]
         write_json(folder / "result.json", result)
@@ -216,22 +251,34 @@ def _refuse_another(there: RunFolder, recipe: Recipe) -> None:
     if not there.is_begun:
         return
     if not (there.path / "recipe.yaml").is_file():
-        raise ValueError(f"{there.path} holds a run whose recipe.yaml is gone, so it cannot be told which; give this one another name, or begin anew ({ANEW})")
+        raise ValueError(
+            f"{there.path} holds a run whose recipe.yaml is gone, so it cannot be told which; give this one another "
+            f"name, or begin anew ({ANEW})"
+        )
     other = there.recipe.as_dict()
     differs = [k for k, v in recipe.as_dict().items() if other[k] != v and k not in NOT_THE_TRAINING]
     if "epochs" in differs and not recipe.stages:
         differs.remove("epochs")
         if recipe.epochs < there.recipe.epochs and not differs:
-            raise ValueError(f"{there.path} holds a run of {there.recipe.epochs} epochs, found epochs={recipe.epochs}; ask for {there.recipe.epochs} or more, or begin anew ({ANEW})")
+            raise ValueError(
+                f"{there.path} holds a run of {there.recipe.epochs} epochs, found epochs={recipe.epochs}; ask for "
+                f"{there.recipe.epochs} or more, or begin anew ({ANEW})"
+            )
     if differs:
-        raise ValueError(f"{there.path} holds a run with another {', '.join(differs)}; give this one another name, or begin anew ({ANEW})")
+        raise ValueError(
+            f"{there.path} holds a run with another {', '.join(differs)}; give this one another name, or "
+            f"begin anew ({ANEW})"
+        )
 
 
 def _refuse_other_data(there: RunFolder, faces: FaceSet) -> None:
     """Raise ValueError for a result that was made with other pictures, labels or splits than these."""
     found = there.result["data"]
     if (found["sha256"], found["split_sha256"]) != (faces.sha256, split_digest(faces)):
-        raise ValueError(f"{there.path} holds the result of a run on other data ({found['name']}, {found['sha256'][:12]}…); give this one another name, or begin anew ({ANEW})")
+        raise ValueError(
+            f"{there.path} holds the result of a run on other data ({found['name']}, {found['sha256'][:12]}…); give "
+            f"this one another name, or begin anew ({ANEW})"
+        )
 
 
 def _earlier_tests(there: RunFolder) -> list[dict[str, Any]]:
@@ -239,13 +286,19 @@ def _earlier_tests(there: RunFolder) -> list[dict[str, Any]]:
     if not there.is_finished:
         return []
     result = there.result
-    return [*result["protocol"].get("tested_before", []), {"epochs": there.recipe.epochs, "test_accuracy": result["test"]["accuracy"]}]
+    return [
+        *result["protocol"].get("tested_before", []),
+        {"epochs": there.recipe.epochs, "test_accuracy": result["test"]["accuracy"]},
+    ]
 
 
 def _how_often_tested(earlier: list[dict[str, Any]]) -> str:
     if not earlier:
         return "the test split was read once, afterwards"
-    return f"the test split was read {len(earlier) + 1} times, before after {', '.join(str(e['epochs']) for e in earlier)} epochs: whoever went on for its sake selected on it"
+    return (
+        f"the test split was read {len(earlier) + 1} times, before after "
+        f"{', '.join(str(e['epochs']) for e in earlier)} epochs: whoever went on for its sake selected on it"
+    )
 
 
 def _claim(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -265,7 +318,9 @@ def _commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
+        )
     except OSError:
         return None
     return done.stdout.strip() or None

@@ -21,8 +21,8 @@ PARTS = ("test", "validation", "data")
 class RunFolder:
     """The folder of one run. Each part is read when it is first asked for.
 
-    Every part raises FileNotFoundError where its file is absent (the run is not finished, or has lost it), and ValueError
-    with the file's name where it is damaged.
+    Every part raises FileNotFoundError where its file is absent (the run is not finished, or has lost it), and
+    ValueError with the file's name where it is damaged.
     """
 
     path: Path
@@ -64,7 +64,8 @@ class RunFolder:
 
     @cached_property
     def predictions(self) -> dict[str, np.ndarray]:
-        """Class probabilities (N, K) on `validation` and `test`, their `..._labels` (N,), and `test_clean` (N,) bool."""
+        """Class probabilities (N, K) on `validation` and `test`, their `..._labels` (N,), and `test_clean` (N,) bool.
+        """
         file = self._file("predictions.npz")
         try:
             with np.load(file) as kept:

@@ -19,18 +19,25 @@ from ferkit.training.recipe import Recipe
 
 # What every card says of the data; a set that is not here has to be added with its terms.
 TERMS = {
-    "fer2013": "FER2013 was gathered by web search for a 2013 contest (Goodfellow et al., ICONIP 2013). Its pictures carry no licence to "
-    "publish, and none is in this file. The people in them were not asked. Use the weights for teaching and research.",
-    "ferplus": "FER+ (Barsoum et al., ICMI 2016) gives ten raters' votes for the pictures of FER2013; the votes are published under the MIT "
-    "licence. FER2013's pictures were gathered by web search for a 2013 contest (Goodfellow et al., ICONIP 2013), carry no licence to "
-    "publish, and none is in this file. The people in them were not asked. Use the weights for teaching and research.",
+    "fer2013": (
+        "FER2013 was gathered by web search for a 2013 contest (Goodfellow et al., ICONIP 2013). Its "
+        "pictures carry no licence to publish, and none is in this file. The people in them were not asked. "
+        "Use the weights for teaching and research."
+    ),
+    "ferplus": (
+        "FER+ (Barsoum et al., ICMI 2016) gives ten raters' votes for the pictures of FER2013; the votes are "
+        "published under the MIT licence. FER2013's pictures were gathered by web search for a 2013 contest "
+        "(Goodfellow et al., ICONIP 2013), carry no licence to publish, and none is in this file. The people "
+        "in them were not asked. Use the weights for teaching and research."
+    ),
     "synthetic": "Drawn faces; no person is in them.",
 }
 LIMITS = (
-    "The network names the expression that most raters would have written under a 48-pixel grey picture. It does not know what a "
-    "person feels. Labels are noisy, classes are unequal, and who is in the pictures is not documented: expect it to be worse for "
-    "faces that web search did not show. Not for decisions about people; in the European Union emotion recognition at work and in "
-    "education is prohibited with few exceptions (Regulation (EU) 2024/1689, article 5)."
+    "The network names the expression that most raters would have written under a 48-pixel grey picture. It does not "
+    "know what a person feels. Labels are noisy, classes are unequal, and who is in the pictures is not documented: "
+    "expect it to be worse for faces that web search did not show. Not for decisions about people; in the European "
+    "Union emotion recognition at work and in education is prohibited with few exceptions (Regulation (EU) "
+    "2024/1689, article 5)."
 )
 
 
@@ -39,8 +46,8 @@ def publish(run: Path, *, weights: str | None, data_folder: Path) -> tuple[Path,
 
     Args:
         run: folder written by `ferkit.runs.experiment.run`.
-        weights: name for `create_model(..., weights=name)`, such as "fer2013-teach"; None writes the record alone, of a run
-            that is part of a comparison.
+        weights: name for `create_model(..., weights=name)`, such as "fer2013-teach"; None writes the record alone, of a
+            run that is part of a comparison.
         data_folder: the project's data/; gets weights/<run>.safetensors, weights/<run>.md and results/<run>.json.
 
     Returns:
@@ -56,10 +63,13 @@ def publish(run: Path, *, weights: str | None, data_folder: Path) -> tuple[Path,
     if recipe.data not in TERMS:
         raise ValueError(f"the terms of {recipe.data!r} are not written down; add them to ferkit.runs.publish.TERMS")
     model = folder.model()
-    if getattr(model, "decision", None) != "plurality":  # votes have no degrees: `calibrate` computes it from their probabilities
+    # votes have no degrees: `calibrate` computes it from their probabilities
+    if getattr(model, "decision", None) != "plurality":
         result["conformal"] = conformal_record(folder.predictions, tta=recipe.tta)
     result["recipe"]["data_path"] = None  # where one machine keeps its data is nobody's business
-    result["history"] = {name: [round(v, 4) for v in history.column(name)] for name in ("train_loss", "val_loss", "val_accuracy")}
+    result["history"] = {
+        name: [round(v, 4) for v in history.column(name)] for name in ("train_loss", "val_loss", "val_accuracy")
+    }
     record = data_folder / "results" / f"{recipe.name}.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     if weights is None:
@@ -73,10 +83,12 @@ def publish(run: Path, *, weights: str | None, data_folder: Path) -> tuple[Path,
 
 
 def conformal_record(predictions: Mapping[str, np.ndarray], *, tta: str | None, level: float = 0.9) -> dict[str, Any]:
-    """What sets of classes hold the label in `level` of the images: threshold from validation, coverage measured on test.
+    """What sets of classes hold the label in `level` of the images: threshold from validation,
+    coverage measured on test.
 
     Args:
-        predictions: as in a run's predictions.npz: `validation` and `test` (N, K) with `validation_labels` and `test_labels`.
+        predictions: as in a run's predictions.npz: `validation` and `test` (N, K) with `validation_labels` and
+            `test_labels`.
         tta: the test-time augmentation they were made with.
         level: see `ferkit.evaluation.calibration.conformal_threshold`.
 
@@ -96,7 +108,8 @@ def conformal_record(predictions: Mapping[str, np.ndarray], *, tta: str | None, 
 
 
 def calibrate(name: str, *, data_path: str | None = None) -> dict[str, Any]:
-    """Compute the conformal threshold of committed weights anew and put it into their record; gives the record's new part.
+    """Compute the conformal threshold of committed weights anew and put it into their record;
+    gives the record's new part.
 
     Networks that vote are asked for the mean of their branches' probabilities, see `graded`.
 
@@ -113,10 +126,16 @@ def calibrate(name: str, *, data_path: str | None = None) -> dict[str, Any]:
     recipe = Recipe(**record["recipe"]).overlay({"data_path": data_path})
     faces = load_faces(recipe)
     if faces.sha256 != record["data"]["sha256"]:
-        raise ValueError(f"expected the data of the record, sha256 {record['data']['sha256'][:16]}…, found {faces.sha256[:16]}…; give the copy it was trained on")
+        raise ValueError(
+            f"expected the data of the record, sha256 {record['data']['sha256'][:16]}…, found {faces.sha256[:16]}…; "
+            "give the copy it was trained on"
+        )
     model = graded(create_model(recipe.model, weights=weights_folder() / f"{name}.safetensors"))
     parts = {"validation": faces.select("validation"), "test": faces.select(recipe.test_split)}
-    found = {split: predict_probabilities(model, part.images, tta=recipe.tta, seed=recipe.seed) for split, part in parts.items()}
+    found = {
+        split: predict_probabilities(model, part.images, tta=recipe.tta, seed=recipe.seed)
+        for split, part in parts.items()
+    }
     found |= {f"{split}_labels": part.labels for split, part in parts.items()}
     record["conformal"] = conformal_record(found, tta=recipe.tta)
     write_json(weights_folder().parent / "results" / f"{name}.json", record)
@@ -126,11 +145,16 @@ def calibrate(name: str, *, data_path: str | None = None) -> dict[str, Any]:
 def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> str:
     place = recipe.name.replace("-", "/", 1)  # the folder of a recipe is the first word of its name
     test, protocol, data, seconds = result["test"], result["protocol"], result["data"], result["seconds"]
-    rows = [("all images", test)] + ([("without images that are also in training", test["duplicate_clean"])] if "duplicate_clean" in test else [])
+    rows = [("all images", test)] + (
+        [("without images that are also in training", test["duplicate_clean"])] if "duplicate_clean" in test else []
+    )
     lines = [
         f"# {recipe.name}",
         "",
-        f'`create_model("{recipe.model}", weights="{weights}")` · {result["model"]["parameters"]:,} parameters · float16, {size / 1e6:.1f} MB',
+        (
+            f'`create_model("{recipe.model}", weights="{weights}")` · {result["model"]["parameters"]:,} parameters · '
+            f"float16, {size / 1e6:.1f} MB"
+        ),
         "",
         recipe.source or "",
         "",
@@ -140,8 +164,11 @@ def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> st
         "|---|---|" + "---|" * len(SCORES),
         *(f"| {what} | {m['n']:,} | " + " | ".join(_figure(m, s) for s in SCORES) + " |" for what, m in rows),
         "",
-        f"Mean cross entropy {test['cross_entropy']:.3f} nats, expected calibration error {test['ece']:.3f} (15 bins). Validation accuracy "
-        f"{_figure(result['validation'], 'accuracy')}. Intervals are bootstrap over images; they do not hold the spread between seeds, of which there is one.",
+        (
+            f"Mean cross entropy {test['cross_entropy']:.3f} nats, expected calibration error {test['ece']:.3f} (15 "
+            f"bins). Validation accuracy {_figure(result['validation'], 'accuracy')}. Intervals are bootstrap over "
+            "images; they do not hold the spread between seeds, of which there is one."
+        ),
         "",
         "| emotion | recall | images |",
         "|---|---|---|",
@@ -152,13 +179,18 @@ def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> st
         "",
         "## How",
         "",
-        f"- Recipe: `notebooks/recipes/{place}.yaml`; seed {recipe.seed}; test-time augmentation: {protocol['tta'] or 'none'}.",
+        (
+            f"- Recipe: `notebooks/recipes/{place}.yaml`; seed {recipe.seed}; test-time augmentation: "
+            f"{protocol['tta'] or 'none'}."
+        ),
         f"- Selection: {protocol['selection']}.",
         f"- Data: {data['name']}, sha256 of the source `{data['sha256']}`; images per split: "
         + ", ".join(f"{k} {v:,}" for k, v in data["splits"].items())
         + f"; sha256 of the split `{data['split_sha256'][:16]}…`. {_validation(recipe)}",
-        f"- Cost: {seconds['training'] / 60:.0f} minutes of training on {result['environment']['device']}, {result['environment']['threads']} thread(s); "
-        f"torch {result['environment']['torch']}.",
+        (
+            f"- Cost: {seconds['training'] / 60:.0f} minutes of training on {result['environment']['device']}, "
+            f"{result['environment']['threads']} thread(s); torch {result['environment']['torch']}."
+        ),
         f"- The whole record, with the curve and the confusion matrix: `data/results/{recipe.name}.json`.",
         "",
         "## Limits",
@@ -175,7 +207,10 @@ def _card(recipe: Recipe, result: dict[str, Any], weights: str, size: int) -> st
 
 def _validation(recipe: Recipe) -> str:
     if recipe.validation_split is not None:
-        return f"Validation is the data's own {recipe.validation_split}, as the recipe asks; it may hold copies of training images."
+        return (
+            f"Validation is the data's own {recipe.validation_split}, as the recipe asks; it may hold copies "
+            "of training images."
+        )
     return "Validation is carved from the training images; copies of one image stay on one side."
 
 

@@ -7,7 +7,10 @@ from ferkit.models.registry import weights_file, weights_folder
 
 
 def read_record(name: str) -> dict[str, Any]:
-    """The committed record of a run, such as "resemotenet-teach-fer2013". Raises FileNotFoundError listing the known ones."""
+    """The committed record of a run, such as "resemotenet-teach-fer2013".
+
+    Raises FileNotFoundError listing the known ones.
+    """
     folder = weights_folder().parent / "results"
     file = folder / f"{name}.json"
     if not file.is_file():

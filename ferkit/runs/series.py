@@ -1,4 +1,6 @@
-"""Several runs of one recipe: a sweep over values, the folds of a cross-validation, or both; a folder for each, one summary."""
+"""Several runs of one recipe: a sweep over values, the folds of a cross-validation, or both; a folder for each,
+one summary.
+"""
 
 import csv
 import io
@@ -33,46 +35,59 @@ def asks_for_several(recipe: Recipe) -> bool:
 
 
 def recipes_of(recipe: Recipe) -> list[tuple[dict[str, Any], Recipe]]:
-    """What differs and the recipe, of each run: every combination of the values of `sweep` and of the folds, last key fastest.
+    """What differs and the recipe, of each run: every combination of the values of `sweep` and of the folds,
+    last key fastest.
 
     Raises:
         ValueError: nothing to vary, a value no recipe takes, or two runs with the same values.
 
     """
     if not asks_for_several(recipe):
-        raise ValueError(f"{recipe.name} is a single run: give its key sweep lists of values, such as {{seed: [0, 1, 2]}}, or folds")
+        raise ValueError(
+            f"{recipe.name} is a single run: give its key sweep lists of values, such as {{seed: [0, 1, 2]}}, or folds"
+        )
     values = dict(recipe.sweep)
     if recipe.folds is not None and recipe.test_fold is None and "test_fold" not in values:
         values["test_fold"] = list(range(1, recipe.folds + 1))
     made = []
     for combination in itertools.product(*values.values()):
         differs = dict(zip(values, combination, strict=True))
-        made.append((differs, recipe.overlay({"sweep": {}, **differs, "name": f"{recipe.name}-{_label(differs, recipe.folds)}"})))
+        made.append(
+            (
+                differs,
+                recipe.overlay({"sweep": {}, **differs, "name": f"{recipe.name}-{_label(differs, recipe.folds)}"}),
+            )
+        )
     names = [each.name for _, each in made]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two runs of {recipe.name} would be called {twice[0]}: give each value once")
     return made
 
 
-def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progress: bool = True, until: float | None = None) -> Series:
-    """Run every combination that the recipe asks for, one after the other, each in a folder of its own, and sum them up.
+def run_all(
+    recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, progress: bool = True, until: float | None = None
+) -> Series:
+    """Run every combination that the recipe asks for, one after the other, each in a folder of its own,
+    and sum them up.
 
     `out/<name>/` holds the run folders, of `ferkit.runs.experiment.run`, and is brought up to date after each of them:
 
     - summary.csv: a line per run, with what differs and its scores.
-    - summary.json: the same, with `failed`: the runs whose loss was no longer finite, and why. And `groups`: the runs that differ in nothing but a repetition (`REPETITIONS`), with mean and
-      standard deviation (n - 1) of each score. Folds share most of their training images, so that their standard deviation is
-      no standard error of the mean.
+    - summary.json: the same, with `failed`: the runs whose loss was no longer finite, and why. And `groups`: the runs
+      that differ in nothing but a repetition (`REPETITIONS`), with mean and standard deviation (n - 1) of each score.
+      Folds share most of their training images, so that their standard deviation is no standard error of the mean.
 
     Args:
         recipe: with `sweep`, or with `folds` and no `test_fold`.
         out, progress: as of `run`.
         resume: finished runs are read and the interrupted one goes on where it stopped; False begins all of them anew.
-        until: when to stop, as `time.monotonic()` counts: the summary then tells fewer runs as `finished` than as `planned`, and
-            the same call goes on from there. A training stops between two epochs, see `ferkit.training.fit`.
+        until: when to stop, as `time.monotonic()` counts: the summary then tells fewer runs as `finished` than as
+            `planned`, and the same call goes on from there. A training stops between two epochs, see
+            `ferkit.training.fit`.
 
     Raises:
-        ValueError: as `recipes_of` and `run`; or the folder holds a single run. Every recipe is checked before the first run.
+        ValueError: as `recipes_of` and `run`; or the folder holds a single run. Every recipe is checked before the
+            first run.
 
     """
     made = recipes_of(recipe)
@@ -97,14 +112,19 @@ def run_all(recipe: Recipe, *, out: str | Path = "runs", resume: bool = True, pr
                 print(f"{each.name} failed: {error}", flush=True)
             continue
         if main:  # the others have no result
-            rows.append({"name": each.name, "values": differs, "seconds": result["seconds"]["training"]} | {part: _scores(result[part]) for part in ("test", "validation")})
+            rows.append(
+                {"name": each.name, "values": differs, "seconds": result["seconds"]["training"]}
+                | {part: _scores(result[part]) for part in ("test", "validation")}
+            )
             _write(folder, _summary(recipe, made, rows, failed))
     if main and failed:
         _write(folder, _summary(recipe, made, rows, failed))
     return Series(folder, [each for _, each in made], _summary(recipe, made, rows, failed))
 
 
-def _summary(recipe: Recipe, made: list[tuple[dict[str, Any], Recipe]], rows: list[dict[str, Any]], failed: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(
+    recipe: Recipe, made: list[tuple[dict[str, Any], Recipe]], rows: list[dict[str, Any]], failed: list[dict[str, Any]]
+) -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(repr(_constant(row["values"])), []).append(row)
@@ -120,7 +140,10 @@ def _summary(recipe: Recipe, made: list[tuple[dict[str, Any], Recipe]], rows: li
             {
                 "values": _constant(group[0]["values"]),
                 "runs": len(group),
-                **{part: {score: _spread([row[part][score] for row in group]) for score in SCORES} for part in ("test", "validation")},
+                **{
+                    part: {score: _spread([row[part][score] for row in group]) for score in SCORES}
+                    for part in ("test", "validation")
+                },
             }
             for group in groups.values()
         ],
@@ -137,7 +160,11 @@ def _spread(values: list[float]) -> dict[str, float | None]:
 
 
 def _scores(result: dict[str, Any]) -> dict[str, Any]:
-    return {"n": result["n"], **{score: result[score] for score in SCORES}, "accuracy_interval": result["intervals"]["accuracy"]}
+    return {
+        "n": result["n"],
+        **{score: result[score] for score in SCORES},
+        "accuracy_interval": result["intervals"]["accuracy"],
+    }
 
 
 def _write(folder: Path, summary: dict[str, Any]) -> None:
@@ -147,15 +174,22 @@ def _write(folder: Path, summary: dict[str, Any]) -> None:
     parts = [f"{part}_{key}" for part in ("test", "validation") for key in ("n", *SCORES)]
     if not summary["runs"]:
         return
-    writer.writerow(["name", *summary["runs"][0]["values"], *parts, "test_accuracy_low", "test_accuracy_high", "seconds"])
+    writer.writerow(
+        ["name", *summary["runs"][0]["values"], *parts, "test_accuracy_low", "test_accuracy_high", "seconds"]
+    )
     for row in summary["runs"]:
         scores = [row[part][key] for part in ("test", "validation") for key in ("n", *SCORES)]
-        writer.writerow([row["name"], *row["values"].values(), *scores, *row["test"]["accuracy_interval"], row["seconds"]])
+        writer.writerow(
+            [row["name"], *row["values"].values(), *scores, *row["test"]["accuracy_interval"], row["seconds"]]
+        )
     write_text(folder / "summary.csv", text.getvalue())
 
 
 def _label(differs: dict[str, Any], folds: int | None) -> str:
     """Part of a folder's name: `alpha=0.1-seed=0`, `test_fold=03`."""
     width = len(str(folds))
-    texts = [f"{key.rpartition('.')[2]}={value:0{width}d}" if key == "test_fold" else f"{key.rpartition('.')[2]}={value}" for key, value in differs.items()]
+    texts = [
+        f"{key.rpartition('.')[2]}={value:0{width}d}" if key == "test_fold" else f"{key.rpartition('.')[2]}={value}"
+        for key, value in differs.items()
+    ]
     return "-".join(texts).replace("/", "_").replace("\\", "_")

@@ -1,7 +1,9 @@
-"""The shelf: series of long runs that are kept small enough to commit, compared image by image, and run again by one command.
+"""The shelf: series of long runs that are kept small enough to commit, compared image by image,
+and run again by one command.
 
-`data/results/shelf/NAME.json` is what the series of `notebooks/recipes/shelf/NAME.yaml` gave. Of every run it holds what differs
-from the others, its scores with intervals, its curves, and which test images it got right, one bit for each; no picture.
+`data/results/shelf/NAME.json` is what the series of `notebooks/recipes/shelf/NAME.yaml` gave. Of every run it holds
+what differs from the others, its scores with intervals, its curves, and which test images it got right, one bit for
+each; no picture.
 """
 
 import base64
@@ -44,11 +46,19 @@ class Shelf:
     clean: np.ndarray
 
     def select(self, values: Mapping[str, Any]) -> "Shelf":
-        """The runs with these values, such as `{"model_options.ablation": "C2"}`. Raises ValueError if there is none."""
+        """The runs with these values, such as `{"model_options.ablation": "C2"}`.
+
+        Raises ValueError if there is none.
+        """
         runs = self.record["runs"]
-        rows = [i for i, each in enumerate(runs) if all(each["values"].get(key) == value for key, value in values.items())]
+        rows = [
+            i for i, each in enumerate(runs) if all(each["values"].get(key) == value for key, value in values.items())
+        ]
         if not rows:
-            raise ValueError(f"{self.record['name']} has no run with {dict(values)}; its runs: {', '.join(each['name'] for each in runs)}")
+            raise ValueError(
+                f"{self.record['name']} has no run with {dict(values)}; its runs: "
+                f"{', '.join(each['name'] for each in runs)}"
+            )
         return Shelf({**self.record, "runs": [runs[i] for i in rows]}, self.right[rows], self.clean[rows])
 
 
@@ -65,7 +75,8 @@ def shelve(recipe: Recipe, *, out: str | Path = "runs", tries: int = 1) -> Path:
         out: where `ferkit.runs.series.run_all` put it.
         tries: recipes that were tried and looked at before this one was taken, itself included.
 
-    The record says how many runs were `planned` and how many are `finished`. Fractions are rounded to five decimals, curves to four.
+    The record says how many runs were `planned` and how many are `finished`. Fractions are rounded to five decimals,
+    curves to four.
 
     Raises:
         FileNotFoundError: no run of the series is finished.
@@ -76,11 +87,18 @@ def shelve(recipe: Recipe, *, out: str | Path = "runs", tries: int = 1) -> Path:
     made = [(differs, each, RunFolder(series / each.name)) for differs, each in recipes_of(recipe)]
     finished = [(differs, folder) for differs, each, folder in made if _is_finished(folder, each)]
     if not finished:
-        raise FileNotFoundError(f"{series} holds no finished run of {recipe.name}: run it first, with python -m ferkit sweep")
+        raise FileNotFoundError(
+            f"{series} holds no finished run of {recipe.name}: run it first, with python -m ferkit sweep"
+        )
     results = [folder.result for _, folder in finished]
-    labels = {hashlib.sha256(folder.predictions["test_labels"].astype(np.int64).tobytes()).hexdigest() for _, folder in finished}
+    labels = {
+        hashlib.sha256(folder.predictions["test_labels"].astype(np.int64).tobytes()).hexdigest()
+        for _, folder in finished
+    }
     if len(labels) > 1 or len({(r["data"]["sha256"], r["protocol"]["test_split"]) for r in results}) > 1:
-        raise ValueError(f"the runs of {recipe.name} were not tested on the same images, so that they cannot be compared in pairs")
+        raise ValueError(
+            f"the runs of {recipe.name} were not tested on the same images, so that they cannot be compared in pairs"
+        )
     runs = []
     for differs, folder in finished:
         result = folder.result
@@ -110,7 +128,8 @@ def shelve(recipe: Recipe, *, out: str | Path = "runs", tries: int = 1) -> Path:
         "finished": len(runs),
         "planned": len(made),
         "tries": tries,
-        "data": {key: results[0]["data"][key] for key in ("name", "sha256")} | {"test_split": recipe.test_split, "test_labels_sha256": labels.pop()},
+        "data": {key: results[0]["data"][key] for key in ("name", "sha256")}
+        | {"test_split": recipe.test_split, "test_labels_sha256": labels.pop()},
         "names": results[0]["test"]["names"],
         "environments": [each for i, each in enumerate(environments) if each not in environments[:i]],
         "runs": runs,
@@ -127,11 +146,15 @@ def read_shelf(name: str) -> Shelf:
         known = ", ".join(sorted(f.stem for f in shelf_folder().glob("*.json"))) or "none"
         raise FileNotFoundError(f"no series named {name!r} on the shelf {shelf_folder()}; known: {known}")
     record = read_json(file)
-    right, clean = (np.stack([unpack(each[key], each["test"]["n"]) for each in record["runs"]]) for key in ("right", "clean"))
+    right, clean = (
+        np.stack([unpack(each[key], each["test"]["n"]) for each in record["runs"]]) for key in ("right", "clean")
+    )
     return Shelf(record, right, clean)
 
 
-def compare(a: Shelf, b: Shelf, *, images: np.ndarray | None = None, n_bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
+def compare(
+    a: Shelf, b: Shelf, *, images: np.ndarray | None = None, n_bootstrap: int = 1000, seed: int = 0
+) -> dict[str, Any]:
     """How much more often runs of one kind are right than runs of another, on the same images and from the same seeds.
 
     Args:
@@ -154,13 +177,20 @@ def compare(a: Shelf, b: Shelf, *, images: np.ndarray | None = None, n_bootstrap
     """
     if a.record["data"] != b.record["data"]:
         raise ValueError(f"{a.record['name']} and {b.record['name']} were not tested on the same images")
-    rows = [{each["values"].get("seed", shelf.record["recipe"].get("seed")): i for i, each in enumerate(shelf.record["runs"])} for shelf in (a, b)]
+    rows = [
+        {each["values"].get("seed", shelf.record["recipe"].get("seed")): i for i, each in enumerate(shelf.record["runs"])}
+        for shelf in (a, b)
+    ]
     if any(len(found) != len(shelf.record["runs"]) for found, shelf in zip(rows, (a, b), strict=True)):
-        raise ValueError("expected one run of each seed in both, found several of one seed; choose them by their other values with `select`")
+        raise ValueError(
+            "expected one run of each seed in both, found several of one seed; choose them by their other values with `select`"
+        )
     seeds = sorted(rows[0].keys() & rows[1].keys())
     if not seeds:
         raise ValueError(f"runs are compared in pairs of one seed, found seeds {sorted(rows[0])} and {sorted(rows[1])}")
-    right = [shelf.right[[found[seed] for seed in seeds]].astype(np.int8) for found, shelf in zip(rows, (a, b), strict=True)]
+    right = [
+        shelf.right[[found[seed] for seed in seeds]].astype(np.int8) for found, shelf in zip(rows, (a, b), strict=True)
+    ]
     differences = right[0] - right[1]  # (R, N): 1, 0 or -1
     differences = differences if images is None else differences[:, images]
     per_image = differences.mean(0)  # (N,)
@@ -171,7 +201,12 @@ def compare(a: Shelf, b: Shelf, *, images: np.ndarray | None = None, n_bootstrap
 
 
 def reproduce(
-    name: str, *, data_path: str | None = None, only: str | None = None, out: str | Path = "runs/reproduced", progress: bool = True
+    name: str,
+    *,
+    data_path: str | None = None,
+    only: str | None = None,
+    out: str | Path = "runs/reproduced",
+    progress: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Run a series of the shelf again and hold each new result against the old one.
 
@@ -183,12 +218,14 @@ def reproduce(
         progress: report epochs.
 
     Yields:
-        For each run, once it is finished: name; old and new, the test accuracies; interval, the old one's, 95 %; within, whether
-        new lies in it; alike, the share of test images on which both runs are right or both wrong; seconds, old and new.
+        For each run, once it is finished: name; old and new, the test accuracies; interval, the old one's, 95 %;
+        within, whether new lies in it; alike, the share of test images on which both runs are right or both wrong;
+        seconds, old and new.
 
     Raises:
         FileNotFoundError: no such record.
-        ValueError: the record has no such run, or the data are not those of the record. Both before anything is trained.
+        ValueError: the record has no such run, or the data are not those of the record. Both before anything is
+            trained.
 
     """
     shelf = read_shelf(name)
@@ -199,7 +236,10 @@ def reproduce(
     made = {each.name.removeprefix(f"{recipe.name}-"): each for _, each in recipes_of(recipe)}
     found, expected = load_faces(made[known[0]]).sha256, shelf.record["data"]["sha256"]
     if found != expected:
-        raise ValueError(f"expected the data of the record, sha256 {expected[:16]}…, found {found[:16]}…; give the copy it was trained on")
+        raise ValueError(
+            f"expected the data of the record, sha256 {expected[:16]}…, found {found[:16]}…; give the "
+            "copy it was trained on"
+        )
     for old, right in zip(shelf.record["runs"], shelf.right, strict=True):
         if only not in (None, old["name"]):
             continue
@@ -239,7 +279,9 @@ def _is_finished(folder: RunFolder, recipe: Recipe) -> bool:
 
 def _what_was_chosen(recipe: Recipe) -> dict[str, Any]:
     """The values that are not the defaults, without the place where one machine keeps its data."""
-    return {key: value for key, value in recipe.as_dict().items() if value != Recipe.default(key) and key != "data_path"}
+    return {
+        key: value for key, value in recipe.as_dict().items() if value != Recipe.default(key) and key != "data_path"
+    }
 
 
 def _right(folder: RunFolder) -> np.ndarray:
@@ -253,8 +295,8 @@ def _refuse_chance(folder: RunFolder) -> None:
     largest, reached = counts.max() / counts.sum(), max(folder.history.column("train_accuracy"))
     if reached <= LEARNT * largest:
         raise ValueError(
-            f"{folder.path.name} did not learn: its training accuracy never passed {reached:.1%}, and the largest class alone is {largest:.1%}; "
-            "mend the recipe and run it again"
+            f"{folder.path.name} did not learn: its training accuracy never passed {reached:.1%}, and the largest "
+            f"class alone is {largest:.1%}; mend the recipe and run it again"
         )
 
 

@@ -1,10 +1,10 @@
 """Facial action units (AUs) and the emotions they are read as: the facts behind the synthetic faces.
 
 FACS describes a face by the muscles that moved, not by what the person felt: Ekman and Friesen, "Facial Action Coding
-System" (1978); Ekman, Friesen and Hager, "FACS: The Manual" and "Investigator's Guide" (2002). EMFACS (Friesen and Ekman,
-1983) and the table of emotion predictions in the Investigator's Guide list the combinations usually read as an emotion.
-The combinations below are from there; the weights, and how often an optional unit joins, are this project's choice.
-A combination is a convention about pictures. It is not proof of what anybody feels (notebook 31).
+System" (1978); Ekman, Friesen and Hager, "FACS: The Manual" and "Investigator's Guide" (2002). EMFACS (Friesen and
+Ekman, 1983) and the table of emotion predictions in the Investigator's Guide list the combinations usually read as an
+emotion. The combinations below are from there; the weights, and how often an optional unit joins, are this project's
+choice. A combination is a convention about pictures. It is not proof of what anybody feels (notebook 31).
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ AU_REGIONS: dict[str, tuple[str, ...]] = {
     "AU43": ("eyes",),
 }
 
-#: Training images per class of real sets, to imitate their imbalance. FER2013: fer2013.csv, Usage "Training". FER+: majority
-#: rule on fer2013new.csv, training rows. RAF-DB: basic set. AffectNet: manually annotated set (contempt is left out for
-#: seven classes). ExpW: whole set, which has no official split.
+#: Training images per class of real sets, to imitate their imbalance. FER2013: fer2013.csv, Usage "Training". FER+:
+#: majority rule on fer2013new.csv, training rows. RAF-DB: basic set. AffectNet: manually annotated set (contempt is
+#: left out for seven classes). ExpW: whole set, which has no official split.
 IMBALANCES: dict[str, dict[str, float]] = {
     "fer2013": dict(zip(EMOTIONS[:7], (4965, 7215, 4830, 3171, 4097, 436, 3995), strict=True)),
     "ferplus": dict(zip(EMOTIONS, (8740, 7287, 3014, 3149, 532, 119, 2100, 119), strict=True)),

@@ -106,7 +106,8 @@ class Head:
 
     Attributes:
         cover: coverage of the head in [0, 1], (B, H, W); shade: brightness of its skin.
-        hair: coverage of the hair behind the head; front: of the hair before it, or of stubble where the head is shaved.
+        hair: coverage of the hair behind the head; front: of the hair before it, or of stubble where the head is
+            shaved.
         strands: brightness of single hairs.
     """
 

@@ -1,8 +1,9 @@
 r"""Synthetic faces: the data set every notebook runs on when there is no other.
 
-A face is a set of facial action units (`action_units`: FACS, Ekman and Friesen 1978; EMFACS prototypes of seven emotions
-and neutral) on a drawn head (`face_drawing`) with an identity, a pose, a light and a camera (`face_parameters`). Nobody is
-shown, nothing is downloaded, and what defines the label of each picture is known to the pixel.
+A face is a set of facial action units (`action_units`: FACS, Ekman and Friesen 1978; EMFACS prototypes of seven
+emotions and neutral) on a drawn head (`face_drawing`) with an identity, a pose, a light and a camera
+(`face_parameters`). Nobody is shown, nothing is downloaded, and what defines the label of each picture is known to the
+pixel.
 
 Everything about picture i depends on (seed, i) alone: not on the batch, the order, the chunk or the device.
 """
@@ -55,9 +56,9 @@ class SyntheticBatch:
         parameters: identity, view and the rest of each picture, float64 (N,) each; see `face_parameters`.
         person: int64 (N,), whose face it is.
         cue: int64 (N,), the class that the planted shortcut points at, or -1.
-        masks: bool (N, H, W) each, or None: the five `REGIONS`; "evidence", the union of the regions of the active units,
-            which defines the label (all five for neutral, which is every region at rest); "face"; "background", all but
-            head, hair and occluder; "occluder"; and "shortcut", the planted cue.
+        masks: bool (N, H, W) each, or None: the five `REGIONS`; "evidence", the union of the regions of the active
+            units, which defines the label (all five for neutral, which is every region at rest); "face"; "background",
+            all but head, hair and occluder; "occluder"; and "shortcut", the planted cue.
     """
 
     images: np.ndarray
@@ -194,12 +195,12 @@ def make_faces(
         persons: number of different people, who then have several pictures each; None makes every picture a new person.
         yaw, pitch, roll, light, blur, noise: a number or (low, high), units in `face_parameters.VIEW`; None leaves the
             range to the difficulty.
-        occluders: "none", one of `face_parameters.OCCLUDERS` (on every face), probabilities such as {"mask": 0.3}, or None
-            for the difficulty's.
+        occluders: "none", one of `face_parameters.OCCLUDERS` (on every face), probabilities such as {"mask": 0.3}, or
+            None for the difficulty's.
         label_noise: probability that the given label is another class, chosen evenly.
         imbalance: a key of `action_units.IMBALANCES` ("fer2013", ...) or weights by emotion; None for equal classes.
-        shortcut: None, "mark" (a white square whose place on the upper edge tells a class), or "tint" (brightness and hue
-            of the backdrop tell it). It is added to the finished picture, so no blur or noise hides a mark.
+        shortcut: None, "mark" (a white square whose place on the upper edge tells a class), or "tint" (brightness and
+            hue of the backdrop tell it). It is added to the finished picture, so no blur or noise hides a mark.
         shortcut_strength: probability that the cue tells the given label; otherwise it tells one of the other classes.
         device: where to draw; pictures agree between devices (random numbers are made on the CPU).
         masks: also return the masks.
@@ -295,8 +296,8 @@ def load_synthetic(
     """Return synthetic faces as a data set with the splits "train" and "test"; the knobs are those of `make_faces`.
 
     Label noise is for the training labels only: test labels are true. `test` changes knobs for the test pictures, e.g.
-    ``shortcut="mark", test={"shortcut_strength": 1 / 7}`` plants a cue that stops working. Nobody in the test pictures is
-    in the training pictures, and the test pictures do not depend on `n_train`.
+    ``shortcut="mark", test={"shortcut_strength": 1 / 7}`` plants a cue that stops working. Nobody in the test pictures
+    is in the training pictures, and the test pictures do not depend on `n_train`.
 
     Raises:
         ValueError: as `make_faces`, and for an unknown knob in `test`.

@@ -1,13 +1,13 @@
 """Where the parts of a face lie in the picture: a rotated ellipsoid, seen from far away, with a flat map at each part.
 
-Head coordinates: X to the right of the picture, Y down, Z to the viewer; the head is about 1.3 wide and 1.65 high and the
-picture spans [-1, 1]. Each part (an eye, the mouth ...) is drawn in its own coordinates u, v: the tangent plane of the
-ellipsoid at the part, so that turning the head shifts parts by their depth and foreshortens them. For the paired parts,
-u points outwards, away from the nose.
+Head coordinates: X to the right of the picture, Y down, Z to the viewer; the head is about 1.3 wide and 1.65 high and
+the picture spans [-1, 1]. Each part (an eye, the mouth ...) is drawn in its own coordinates u, v: the tangent plane of
+the ellipsoid at the part, so that turning the head shifts parts by their depth and foreshortens them. For the paired
+parts, u points outwards, away from the nose.
 
 Per-image numbers are made in float64 on the CPU and rounded once. Per-pixel numbers are float32 and only ever added,
-multiplied, compared, or rooted, one operation at a time: each of these is exact to the last bit under IEEE 754, so a pixel
-does not depend on the size of its batch or on the device.
+multiplied, compared, or rooted, one operation at a time: each of these is exact to the last bit under IEEE 754, so a
+pixel does not depend on the size of its batch or on the device.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Patch:
         return distance.mul(-self.pixel).add_(0.5).clamp_(0, 1)
 
     def apply(self, canvas: Tensor, layers: list[tuple[Tensor, Tensor | None]]) -> None:
-        """Draw on `canvas` (B, C, H, W), in order: (factor, None) multiplies, (coverage, colour (S, B, C, 1, 1)) paints."""
+        """Draw on `canvas` (B, C, H, W), in order: (factor, None) multiplies, (coverage, colour (S, B, C, 1, 1))
+        paints.
+        """
         flat = canvas.flatten(2)  # (B, C, H*W)
         for side in range(len(self.u)):
             index = self._index[side].flatten(1).unsqueeze(1).expand(-1, canvas.shape[1], -1)  # (B, C, h*w)
@@ -113,7 +115,8 @@ class View:
         return (self._edges[1][0] * factor + offset) + self._edges[1][1] * factor
 
     def _affine(self, matrix: np.ndarray, centre: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> list[list[Tensor]]:
-        # matrix (..., 2, 2), centre (..., 2), xs (..., w), ys (..., h) -> both coordinates' edges (..., 1, w), (..., h, 1).
+        # matrix (..., 2, 2), centre (..., 2), xs (..., w), ys (..., h) -> both coordinates' edges (..., 1, w), (..., h,
+        # 1).
         dx, dy = xs - centre[..., 0, None], ys - centre[..., 1, None]
         return [
             [

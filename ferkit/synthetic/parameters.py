@@ -1,7 +1,7 @@
 """Random numbers, difficulty, and the parameters of synthetic faces; no drawing here.
 
-Every number belongs to (seed, index, name) and to nothing else: it is a hash of the three, so image 17 is the same alone,
-in a batch of 1,000, and on any device, and a parameter added later does not change the others.
+Every number belongs to (seed, index, name) and to nothing else: it is a hash of the three, so image 17 is the same
+alone, in a batch of 1,000, and on any device, and a parameter added later does not change the others.
 """
 
 from __future__ import annotations
@@ -168,15 +168,17 @@ def difficulty_of(difficulty: str | Difficulty) -> Difficulty:
 
 
 def occluder_shares(occluders: str | Mapping[str, float] | None, level: Difficulty) -> list[float]:
-    """Return the probability of each of `OCCLUDERS` from a name (always), "none", a mapping, or None (the difficulty's)."""
+    """Return the probability of each of `OCCLUDERS` from a name (always), "none", a mapping,
+    or None (the difficulty's).
+    """
     shares = level.occluders if occluders is None else occluders
     if isinstance(shares, str):
         shares = {} if shares == "none" else {shares: 1.0}
     unknown = [name for name in shares if name not in OCCLUDERS]
     if unknown or sum(shares.values()) > 1 + 1e-9 or any(share < 0 for share in shares.values()):
         raise ValueError(
-            f"Expected occluders as 'none', one of {', '.join(OCCLUDERS)}, or probabilities of them that sum to at most 1, "
-            f"found {occluders!r}."
+            f"Expected occluders as 'none', one of {', '.join(OCCLUDERS)}, or probabilities of them that sum to at "
+            f"most 1, found {occluders!r}."
         )
     return [float(shares.get(name, 0.0)) for name in OCCLUDERS]
 
@@ -193,8 +195,8 @@ def sample_parameters(
 ) -> FaceParameters:
     """Draw the parameters of faces `index` (N,): those of `IDENTITY` and `VIEW`, and the rest of the picture.
 
-    `identity` and `view` fix a knob or give its range; `person` (N,) gives the index that identity is drawn from, so that
-    one person can have many pictures.
+    `identity` and `view` fix a knob or give its range; `person` (N,) gives the index that identity is drawn from, so
+    that one person can have many pictures.
 
     Raises:
         ValueError: for an unknown knob or a value outside its limits, listing what there is.
@@ -224,8 +226,8 @@ def sample_parameters(
 def sample_labels(seed: int, index: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     """Draw int64 labels (N,) with class shares `weights`.
 
-    The golden-ratio sequence spreads the draws evenly, so that any run of n neighbouring indices has each share to within
-    a few images instead of the usual sqrt(n).
+    The golden-ratio sequence spreads the draws evenly, so that any run of n neighbouring indices has each share to
+    within a few images instead of the usual sqrt(n).
     """
     start = uniform(seed, np.zeros(1, np.int64), "labels")
     u = (start + index * 0.6180339887498949) % 1.0

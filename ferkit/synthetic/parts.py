@@ -1,9 +1,9 @@
 """The parts of a synthetic face that action units move: forehead, cheeks, nose, eyes, brows, mouth.
 
-Each function takes the `View` of a chunk of B faces, its parameters `p` and its action units `a` as (B, 1, 1) tensors, and
-the colours `c`, and draws its part on the canvas (B, C, H, W). Shapes are signed distances in the part's own u, v; a fold
-of the skin is a soft dark line whose strength is the intensity of the unit that folds it. What each unit does follows the
-appearance changes of the FACS manual (Ekman, Friesen and Hager, 2002), in few strokes.
+Each function takes the `View` of a chunk of B faces, its parameters `p` and its action units `a` as (B, 1, 1) tensors,
+and the colours `c`, and draws its part on the canvas (B, C, H, W). Shapes are signed distances in the part's own u, v;
+a fold of the skin is a soft dark line whose strength is the intensity of the unit that folds it. What each unit does
+follows the appearance changes of the FACS manual (Ekman, Friesen and Hager, 2002), in few strokes.
 """
 
 from __future__ import annotations
@@ -166,7 +166,9 @@ def draw_eyes(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) ->
 
 
 def draw_brows(canvas: Tensor, view: View, p: Numbers, a: Numbers, c: Colours) -> None:
-    """Draw the brows: AU1 lifts the inner end, AU2 the outer, AU4 lowers them and draws them together; AU9 too, a little."""
+    """Draw the brows: AU1 lifts the inner end, AU2 the outer, AU4 lowers them and draws them together; AU9 too,
+    a little.
+    """
     patch = view.patch(per_face(eye_x(p)), BROW_Y, (-0.36, 0.3, -0.26, 0.24), paired=True)
     inner = 0.12 * a["AU1"] - 0.1 * a["AU4"] - 0.015 * a["AU9"]
     outer = 0.11 * a["AU2"] - 0.03 * a["AU4"] - 0.015 * a["AU1"]

@@ -7,4 +7,7 @@ from ferkit.training.session import OutOfTime, make_accelerator
 from ferkit.training.stages import fit_stages
 from ferkit.training.task import Task, make_task
 
-__all__ = ["PROFILES", "History", "OutOfTime", "Recipe", "Task", "fit", "fit_stages", "make_accelerator", "make_task", "resolve", "validate"]
+__all__ = [
+    "PROFILES", "History", "OutOfTime", "Recipe", "Task", "fit", "fit_stages", "make_accelerator", "make_task",
+    "resolve", "validate",
+]

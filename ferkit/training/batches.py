@@ -45,12 +45,20 @@ class EpochBatches:
         weights: Tensor | None = None,
     ) -> None:
         if batch_size < 2 * world:
-            raise ValueError(f"a batch of {batch_size} is too small for {world} processes; it needs two images for each")
+            raise ValueError(
+                f"a batch of {batch_size} is too small for {world} processes; it needs two images for each"
+            )
         generator = torch.Generator().manual_seed(stream(seed, epoch))
-        order = torch.randperm(n, generator=generator) if weights is None else torch.multinomial(weights, n, replacement=True, generator=generator)
+        order = (
+            torch.randperm(n, generator=generator)
+            if weights is None
+            else torch.multinomial(weights, n, replacement=True, generator=generator)
+        )
         batches = [b.tolist() for b in order.split(batch_size) if len(b) >= max(2, world)]
         if not batches:
-            raise ValueError(f"{n} training images are too few for {world} processes; a batch needs two, and one for each process")
+            raise ValueError(
+                f"{n} training images are too few for {world} processes; a batch needs two, and one for each process"
+            )
         self.steps, self.start, self.rank, self.world = len(batches), start, rank, world
         self.whole = batches  # every global batch of the epoch, in order, also those before `start`
 
@@ -67,7 +75,9 @@ def class_balance(labels: Tensor) -> Tensor:
 
 
 class Draw(NamedTuple):
-    """One picture of a batch: in which epoch it is drawn, which picture it is, and how often it was drawn in this epoch before."""
+    """One picture of a batch: in which epoch it is drawn, which picture it is,
+    and how often it was drawn in this epoch before.
+    """
 
     epoch: int
     picture: int
@@ -77,8 +87,8 @@ class Draw(NamedTuple):
 class Draws:
     """A batch sampler that lives as long as its training, so that a loader's worker processes can, too.
 
-    `deal` gives it the batches of the next epoch. A picture that is drawn several times in an epoch, as balanced sampling
-    does, is told apart by its repetition, counted over all processes.
+    `deal` gives it the batches of the next epoch. A picture that is drawn several times in an epoch, as balanced
+    sampling does, is told apart by its repetition, counted over all processes.
     """
 
     def __init__(self) -> None:
@@ -128,7 +138,10 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
         return pictures[0], targets[0]
 
     def __getitems__(self, draws: Sequence[Draw]) -> tuple[Tensor, Tensor]:
-        """Return a batch: pictures (B, C, H, W) uint8 and their targets. The loader asks for whole batches where it can."""
+        """Return a batch: pictures (B, C, H, W) uint8 and their targets.
+
+        The loader asks for whole batches where it can.
+        """
         indices = [draw.picture for draw in draws]
         pictures = torch.tensor(self.faces.images[indices])  # a copy: memory maps are read-only
         pictures = pictures if pictures.ndim == 4 else pictures[:, None]  # (B, C, H, W)
@@ -138,7 +151,9 @@ class TrainingImages(Dataset[tuple[Tensor, Tensor]]):
         disturbed = []
         try:
             for picture, (epoch, index, repetition) in zip(pictures, draws, strict=True):
-                generator.manual_seed(stream(self.seed, epoch, index, repetition) if repetition else stream(self.seed, epoch, index))
+                generator.manual_seed(
+                    stream(self.seed, epoch, index, repetition) if repetition else stream(self.seed, epoch, index)
+                )
                 disturbed.append(self.augment(picture))
         finally:
             generator.set_state(before)

@@ -15,14 +15,17 @@ class Best:
 
     def __init__(self, folder: Path | None, recipe: Recipe, history: History, criterion: nn.Module) -> None:
         self._file = None if folder is None else folder / "best.safetensors"
-        # Centres, trained or fixed, of the same epoch: what the loss itself holds, so that a run can be looked at afterwards.
+        # Centres, trained or fixed, of the same epoch: what the loss itself holds, so that a run can be looked at
+        # afterwards.
         self._criterion = criterion if criterion.state_dict() else None
         self._select, self._last = recipe.select, recipe.equal_epochs == "last"
         self.value = max(history.column(self._select)) if history.rows else float("-inf")
         self._state: dict[str, Tensor] = {}
 
     def consider(self, model: FerModel, row: dict[str, float], is_main: bool) -> bool:
-        """Keep the weights if no epoch before was better, or, of equals, as the recipe says; return whether this one is better than all before."""
+        """Keep the weights if no epoch before was better, or, of equals, as the recipe says;
+        return whether this one is better than all before.
+        """
         better = row[self._select] > self.value
         if better or (self._last and row[self._select] == self.value):
             self._keep(model, is_main)

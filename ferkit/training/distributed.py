@@ -81,7 +81,8 @@ class GlobalBatchNorm(_BatchNorm):
     """Mixed into the class of a batch normalisation: what it normalises with in training comes from all processes.
 
     The layer runs its own `forward`, so whatever a subclass does before and after normalising (timm's applies an
-    activation) stays. `torch.nn.SyncBatchNorm` knows no such layers, and works on GPUs only; there its kernels are used.
+    activation) stays. `torch.nn.SyncBatchNorm` knows no such layers, and works on GPUs only; there its kernels are
+    used.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,7 +105,11 @@ def synchronised_batch_norm(module: nn.Module) -> Callable[[], None]:
     """
     if not dist.is_initialized():
         return lambda: None
-    alone = (m for m in module.modules() if isinstance(m, _BatchNorm) and not isinstance(m, nn.SyncBatchNorm | GlobalBatchNorm))
+    alone = (
+        m
+        for m in module.modules()
+        if isinstance(m, _BatchNorm) and not isinstance(m, nn.SyncBatchNorm | GlobalBatchNorm)
+    )
     changed = [(m, type(m)) for m in alone]
     for layer, kind in changed:
         layer.__class__ = _over_all(kind)  # type: ignore[arg-type]

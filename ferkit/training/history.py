@@ -15,7 +15,10 @@ class History:
         self.rows: list[dict[str, float]] = []
 
     def column(self, name: str) -> list[float]:
-        """One figure over the epochs, nan where an epoch has none. Raises KeyError, listing the columns, for an unknown one."""
+        """One figure over the epochs, nan where an epoch has none.
+
+        Raises KeyError, listing the columns, for an unknown one.
+        """
         if self.rows and name not in self.columns():
             raise KeyError(f"no column {name!r}; known: {', '.join(self.columns())}")
         return [row.get(name, float("nan")) for row in self.rows]
@@ -45,9 +48,15 @@ class History:
         with file.open(newline="", encoding="utf-8") as handle:
             reader = csv.DictReader(handle)
             if "epoch" not in (reader.fieldnames or []):
-                raise ValueError(f"{file} is no history of a training: expected a comma-separated column epoch, found {reader.fieldnames or 'nothing'}")
+                raise ValueError(
+                    f"{file} is no history of a training: expected a comma-separated column epoch, found "
+                    f"{reader.fieldnames or 'nothing'}"
+                )
             try:
-                history.rows = [{k: int(v) if k in ("epoch", "stage") else float(v) for k, v in row.items() if v != ""} for row in reader]
+                history.rows = [
+                    {k: int(v) if k in ("epoch", "stage") else float(v) for k, v in row.items() if v != ""}
+                    for row in reader
+                ]
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{file}, line {reader.line_num}, is no row of a history ({error})") from None
         return history

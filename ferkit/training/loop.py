@@ -40,11 +40,12 @@ def fit(
             of threads and processes, the result is bit for bit that of a training that was never interrupted. False
             removes the checkpoints of an earlier training.
         progress: report epochs.
-        until: when to stop, as `time.monotonic()` counts: no epoch begins that would end later, as long as the last one was.
+        until: when to stop, as `time.monotonic()` counts: no epoch begins that would end later, as long as the last one
+            was.
 
     Returns:
-        The history: epoch, lr, train_loss (what is minimised), train_accuracy (while learning, augmented), val_loss (mean
-        cross entropy in nats), val_accuracy, val_macro_f1, val_balanced_accuracy, seconds.
+        The history: epoch, lr, train_loss (what is minimised), train_accuracy (while learning, augmented), val_loss
+        (mean cross entropy in nats), val_accuracy, val_macro_f1, val_balanced_accuracy, seconds.
 
     Raises:
         ValueError: a recipe or a network that does not fit the data.
@@ -56,7 +57,8 @@ def fit(
     accelerator, model, optimizer = session.accelerator, session.model, session.optimizer
     while not session.is_over():
         session.begin_epoch()
-        for x, targets, share in session.batches():  # (B, C, S, S), (B,) or (B, K); share: of the global batch's mean loss
+        # (B, C, S, S), (B,) or (B, K); share: of the global batch's mean loss
+        for x, targets, share in session.batches():
             session.schedule.before_step(session.epochs_done)
             losses, logits = model(x, targets)  # by name, (B, K)
             loss = torch.stack(list(losses.values())).sum()

@@ -1,4 +1,6 @@
-"""Optimisers, schedules, class weights and averaged weights that the papers' recipes need; torch's own wherever it has them."""
+"""Optimisers, schedules, class weights and averaged weights that the papers' recipes need;
+torch's own wherever it has them.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -19,8 +21,8 @@ SCHEDULES = ("constant", "cosine", "plateau", "step")
 class SAM(Optimizer):
     r"""Sharpness-aware minimisation (Foret et al., ICLR 2021, arXiv 2010.01412) around any torch optimiser.
 
-    Takes the step of `base` with the gradient found at $w + \rho\, g / \lVert g \rVert_2$ instead of at $w$ (equations 2-3).
-    A training step is: backward, `ascend()`, zero_grad, backward on the same batch, `step()`.
+    Takes the step of `base` with the gradient found at $w + \rho\, g / \lVert g \rVert_2$ instead of at $w$ (equations
+    2-3). A training step is: backward, `ascend()`, zero_grad, backward on the same batch, `step()`.
 
     Args:
         base: the optimiser that takes the step; its parameter groups (and their learning rates) are shared.
@@ -72,12 +74,15 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def parameter_groups(module: nn.Module, lr: float, factors: dict[str, float]) -> list[dict[str, Any]]:
-    """Parameters grouped by the factor on their learning rate; the first group is that of the plain rate, if it has any.
+    """Parameters grouped by the factor on their learning rate; the first group is that of the plain rate,
+    if it has any.
 
-    A loss's own parameters, centres for the most part, get no weight decay: they are places, and zero is not a better one.
+    A loss's own parameters, centres for the most part, get no weight decay: they are places, and zero is not a better
+    one.
 
     Args:
-        module: a `ferkit.training.task.Task`; names are those inside its network, and "criterion..." for the loss's own.
+        module: a `ferkit.training.task.Task`; names are those inside its network, and "criterion..." for the loss's
+            own.
         lr: the plain rate.
         factors: beginning of a dotted name to factor; the longest that fits counts.
 
@@ -98,8 +103,15 @@ def parameter_groups(module: nn.Module, lr: float, factors: dict[str, float]) ->
     idle = sorted(set(factors) - used)
     if idle:
         parts = sorted({name.removeprefix("model.").split(".")[0] for name, _ in module.named_parameters()})
-        raise ValueError(f"part_lr names {', '.join(idle)}, which no parameter's name begins with; the network has {', '.join(parts)}")
-    return [{"params": params, "lr": lr * factor, **({"weight_decay": 0.0} if own else {})} for (factor, own), params in groups.items() if params]
+        raise ValueError(
+            f"part_lr names {', '.join(idle)}, which no parameter's name begins with; the network has "
+            f"{', '.join(parts)}"
+        )
+    return [
+        {"params": params, "lr": lr * factor, **({"weight_decay": 0.0} if own else {})}
+        for (factor, own), params in groups.items()
+        if params
+    ]
 
 
 def make_optimizer(
@@ -152,7 +164,12 @@ class Schedule:
         inner = optimizer.base if isinstance(optimizer, SAM) else optimizer
         self.plateau = (
             schedules.ReduceLROnPlateau(
-                inner, mode="max", factor=drop, patience=patience, threshold=0.0, min_lr=[floor * lr for lr in self.base_lrs]
+                inner,
+                mode="max",
+                factor=drop,
+                patience=patience,
+                threshold=0.0,
+                min_lr=[floor * lr for lr in self.base_lrs],
             )
             if name == "plateau"
             else None
@@ -193,8 +210,8 @@ class Schedule:
 def class_weights(counts: np.ndarray, kind: str, *, beta: float = 0.9999) -> Tensor | None:
     r"""Weights of the classes from their training counts $n_c$, N in all, K classes; None for "none".
 
-    balanced: $N / (K n_c)$. one_minus_frequency: $1 - n_c / N$. effective_number: $(1-\beta) / (1-\beta^{n_c})$, scaled to
-    mean 1 (Cui et al., CVPR 2019, arXiv 1901.05555). A class without images gets weight 0.
+    balanced: $N / (K n_c)$. one_minus_frequency: $1 - n_c / N$. effective_number: $(1-\beta) / (1-\beta^{n_c})$, scaled
+    to mean 1 (Cui et al., CVPR 2019, arXiv 1901.05555). A class without images gets weight 0.
     """
     if kind not in CLASS_WEIGHTS:
         raise ValueError(f"no class weighting {kind!r}; known: {', '.join(CLASS_WEIGHTS)}")
@@ -215,10 +232,11 @@ def class_weights(counts: np.ndarray, kind: str, *, beta: float = 0.9999) -> Ten
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Let batch normalisation use the batch's statistics without remembering them: for a second pass over the same batch.
+    """Let batch normalisation use the batch's statistics without remembering them:
+    for a second pass over the same batch.
 
-    SAM's gradient at the worst place nearby is taken at weights that are not kept (davda54/sam's `disable_running_stats`
-    does the same).
+    SAM's gradient at the worst place nearby is taken at weights that are not kept (davda54/sam's
+    `disable_running_stats` does the same).
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     counts = [m.num_batches_tracked for m in norms if m.num_batches_tracked is not None]
@@ -237,7 +255,8 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of weights and batch-norm statistics, updated with `update_parameters(model)`.
 
-    The decay rises to `decay` as (1 + n) / (10 + n) over the first n updates, so that random first weights are soon gone.
+    The decay rises to `decay` as (1 + n) / (10 + n) over the first n updates, so that random first weights are soon
+    gone.
     """
 
     def average(old: Any, new: Any, updates: Tensor | int) -> None:

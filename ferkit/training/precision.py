@@ -8,7 +8,8 @@ from ferkit.models.guard import evaluating
 
 
 def choose_precision(asked: str, model: FerModel, device: torch.device) -> str:
-    """Return the precision that is used: the one asked for, or, for "auto", bf16 where the machine has units for it, else "no".
+    """Return the precision that is used: the one asked for, or, for "auto", bf16 where the machine has units for it,
+    else "no".
 
     A CPU without such units computes bfloat16 with those of float32, which takes longer than float32 itself. The choice
     depends on machine and network alone, so that an interrupted training goes on in the same precision.
@@ -33,7 +34,9 @@ def choose_precision(asked: str, model: FerModel, device: torch.device) -> str:
 
 
 def _cpu_has_bf16_units() -> bool:
-    """Whether the processor multiplies bfloat16 in hardware (AMX, AVX512-BF16); torch has no public name for the question."""
+    """Whether the processor multiplies bfloat16 in hardware (AMX, AVX512-BF16);
+    torch has no public name for the question.
+    """
     return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
 
 
@@ -56,7 +59,11 @@ def refuse_broken_bf16(model: FerModel, device: torch.device) -> None:
         if x.shape[-2:] == (1, 1):
             found.append(name)
 
-    strided = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and max(m.stride) > 1 and max(m.kernel_size) > 1]
+    strided = [
+        (n, m)
+        for n, m in model.named_modules()
+        if isinstance(m, nn.Conv2d) and max(m.stride) > 1 and max(m.kernel_size) > 1
+    ]
     hooks = [m.register_forward_pre_hook(lambda _m, args, name=n: look(name, args[0])) for n, m in strided]
     try:
         parameter = next(model.parameters())
@@ -68,6 +75,6 @@ def refuse_broken_bf16(model: FerModel, device: torch.device) -> None:
             hook.remove()
     if found:
         raise ValueError(
-            f"at {model.input_size} px the strided convolution {found[0]} sees a single place, where bfloat16 on CPUs gives wrong gradients; "
-            "use a larger image_size, or precision: auto"
+            f"at {model.input_size} px the strided convolution {found[0]} sees a single place, where bfloat16 on "
+            "CPUs gives wrong gradients; use a larger image_size, or precision: auto"
         )

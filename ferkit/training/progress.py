@@ -27,13 +27,18 @@ class Reporter:
             self.handle = display({"text/plain": "starting"}, raw=True, display_id=True)
 
     def step(self, epoch: int, step: int, steps: int, loss: Callable[[], float]) -> None:
-        """A batch is done; shown at most five times a second. `loss` is asked for only then: on a GPU the answer is waited for."""
+        """A batch is done; shown at most five times a second.
+
+        `loss` is asked for only then: on a GPU the answer is waited for.
+        """
         now = time.monotonic()
         if not self.enabled or now - self.last < 0.2:
             return
         self.last = now
         filled = BAR * step // max(steps, 1)
-        line = f"epoch {epoch:>3}/{self.epochs} [{'#' * filled}{'.' * (BAR - filled)}] {step}/{steps}  loss {loss():.3f}"
+        line = (
+            f"epoch {epoch:>3}/{self.epochs} [{'#' * filled}{'.' * (BAR - filled)}] {step}/{steps}  loss {loss():.3f}"
+        )
         if self.handle is not None:
             self._update([*self.lines, line])
         elif sys.stderr.isatty():

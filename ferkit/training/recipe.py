@@ -32,7 +32,9 @@ CountOrZero = Annotated[int, Field(ge=0)]
 
 
 class Recipe(BaseModel):
-    """One experiment. It is checked when it is made: keys, types, bounds, names the library knows, keys that go together.
+    """One experiment.
+
+    It is checked when it is made: keys, types, bounds, names the library knows, keys that go together.
 
     Attributes:
         name: folder of the run.
@@ -40,22 +42,26 @@ class Recipe(BaseModel):
         model, width, model_options: what `create_model` gets.
         init: what the network starts from: None for random weights, "imagenet", a name of `list_weights()` such as
             "fer2013-teach", or a file of weights.
-        freeze: parts of the network, by the beginning of their names, that stay as they are, batch-norm statistics included.
+        freeze: parts of the network, by the beginning of their names, that stay as they are, batch-norm statistics
+            included.
         image_size: side in pixels the network sees; None for the network's own.
         data, data_path, data_options: what `ferkit.data.load` gets.
         test_split: split that is read once, after training.
-        validation_split: split to select epochs on, such as "public_test"; None for the data's own, or one carved from train.
+        validation_split: split to select epochs on, such as "public_test"; None for the data's own, or one carved from
+            train.
         validation_fraction, split_seed: validation carved from train where there is none otherwise.
         drop_leaked: leave out training images that reappear in the test split.
-        folds, test_fold: cross-validation in so many folds, dealt by `split_seed`; this run tests on fold number `test_fold`
-            (from 1), under the name of `test_split`, and trains on the others. All folds: `ferkit.runs.run_all`.
-        fold_pool: what is dealt to folds: "all" images, or those of "train" alone, so that the official test split stays unseen.
+        folds, test_fold: cross-validation in so many folds, dealt by `split_seed`; this run tests on fold number
+            `test_fold` (from 1), under the name of `test_split`, and trains on the others. All folds:
+            `ferkit.runs.run_all`.
+        fold_pool: what is dealt to folds: "all" images, or those of "train" alone, so that the official test split
+            stays unseen.
         target: "label", or "votes" for distributions over the classes.
         augmentation: preset of `ferkit.data.transforms.AUGMENTATIONS`.
         epochs, batch_size: batch over all processes together.
         optimizer, lr, weight_decay, momentum, nesterov, sam_rho: see `ferkit.training.optim.make_optimizer`.
-        part_lr: factors on the learning rate of parts of the network, by the beginning of their names; "criterion" is the
-            loss's own centres. The longest that fits counts.
+        part_lr: factors on the learning rate of parts of the network, by the beginning of their names; "criterion" is
+            the loss's own centres. The longest that fits counts.
         schedule, warmup_epochs, lr_floor, plateau_patience, step_epochs: see `ferkit.training.optim.Schedule`.
         lr_drop: what the learning rate is multiplied with at each drop of the plateau and the step schedule.
         loss, loss_options: see `ferkit.losses.make_criterion`; None for the network's own loss.
@@ -63,7 +69,8 @@ class Recipe(BaseModel):
         flood: flood level of the total loss; 0 for none.
         sampler: "shuffle", or "balanced" to draw every class equally often, with replacement.
         per_class: at most so many training images of each class, drawn with the seed; None for all.
-        stages: replacements of the recipe, one training after the other on the same network, see `ferkit.training.stages`.
+        stages: replacements of the recipe, one training after the other on the same network, see
+            `ferkit.training.stages`.
         grad_clip: largest gradient norm; 0 for none.
         ema_decay: of the averaged weights that are validated and kept; 0 for none.
         early_stopping: epochs without improvement that are forgiven; None trains to the end.
@@ -76,11 +83,12 @@ class Recipe(BaseModel):
         workers: processes that prepare batches.
         threads: torch threads per process; None leaves them.
         checkpoint_steps: write a checkpoint every so many steps, besides at the end of each epoch; 0 for never.
-        sweep: key to list of values, such as `{loss_options.alpha: [0.1, 0.2], seed: [0, 1]}`: a run for every combination,
-            see `ferkit.runs.run_all`.
+        sweep: key to list of values, such as `{loss_options.alpha: [0.1, 0.2], seed: [0, 1]}`: a run for every
+            combination, see `ferkit.runs.run_all`.
 
     Raises:
-        ValueError: one sentence with the key, what was expected and what was found; for an unknown key the nearest known one.
+        ValueError: one sentence with the key, what was expected and what was found; for an unknown key the nearest
+            known one.
 
     """
 
@@ -153,7 +161,8 @@ class Recipe(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_yaml_has_it(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Tuples become lists, so that a recipe equals what is read back; mappings are copied, so that none is shared."""
+        """Tuples become lists, so that a recipe equals what is read back; mappings are copied, so that none is shared.
+        """
         return {key: _plain(_number(key, value)) for key, value in values.items()}
 
     @field_validator("name")
@@ -189,23 +198,35 @@ class Recipe(BaseModel):
     @classmethod
     def _is_not_selected_on(cls, split: str) -> str:
         if split in ("train", "validation"):
-            raise ValueError("must be a split that is neither trained nor selected on, such as test, public_test or private_test")
+            raise ValueError(
+                "must be a split that is neither trained nor selected on, such as test, public_test or private_test"
+            )
         return split
 
     @model_validator(mode="after")
     def _keys_that_go_together(self) -> Self:
         if self.sam_rho and self.precision == "fp16":
-            raise ValueError("sam_rho needs two backward passes per step, which precision: fp16 does not allow; use bf16")
+            raise ValueError(
+                "sam_rho needs two backward passes per step, which precision: fp16 does not allow; use bf16"
+            )
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
-            raise ValueError(f"nesterov belongs to optimizer: sgd with momentum above 0, found {self.optimizer} with momentum {self.momentum:g}")
+            raise ValueError(
+                f"nesterov belongs to optimizer: sgd with momentum above 0, found {self.optimizer} with "
+                f"momentum {self.momentum:g}"
+            )
         if self.schedule == "plateau" and self.warmup_epochs:
             raise ValueError("schedule: plateau has no warm-up; set warmup_epochs to 0")
         if self.test_fold is not None and self.test_fold > (self.folds or 0):
-            raise ValueError(f"test_fold counts from 1 to folds, found test_fold={self.test_fold} and folds={self.folds}")
+            raise ValueError(
+                f"test_fold counts from 1 to folds, found test_fold={self.test_fold} and folds={self.folds}"
+            )
         if self.validation_split in ("train", self.test_split):
             raise ValueError(f"validation_split={self.validation_split!r} is trained on or tested on; choose another")
         if self.folds is not None and self.validation_split is not None:
-            raise ValueError(f"with folds, validation is carved from the folds trained on; leave out validation_split={self.validation_split!r}")
+            raise ValueError(
+                "with folds, validation is carved from the folds trained on; leave out "
+                f"validation_split={self.validation_split!r}"
+            )
         for key, values in self.sweep.items():
             if key.split(".")[0] not in type(self).model_fields:
                 raise ValueError(f"sweep names {key!r}, which no recipe has{_nearest(key, type(self).model_fields)}")
@@ -257,7 +278,11 @@ class Recipe(BaseModel):
 
     def to_yaml(self) -> str:
         """Return YAML of what differs from the defaults, and always of name, model and data."""
-        return yaml.safe_dump({k: v for k, v in self.as_dict().items() if k in ("name", "model", "data") or v != Recipe.default(k)}, sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(
+            {k: v for k, v in self.as_dict().items() if k in ("name", "model", "data") or v != Recipe.default(k)},
+            sort_keys=False,
+            allow_unicode=True,
+        )
 
     def save(self, path: str | Path) -> None:
         """Write `to_yaml`, whole or not at all."""
@@ -326,8 +351,8 @@ def resolve(
         recipe: a recipe, or the file of one.
         profile: "smoke", "teach" or "paper". It asks no network for a width or a picture size it does not come in
             (`EXCEPTIONS`), and its number of epochs is that of each stage.
-        changes: values by key, as of `Recipe.overlay`, or YAML texts of them; they always win, and are refused later by a
-            network that does not have them.
+        changes: values by key, as of `Recipe.overlay`, or YAML texts of them; they always win, and are refused later by
+            a network that does not have them.
         data: another data set. The example's path, options, splits and target are those of the old one and go with it.
         data_path: where the data set lies.
 
@@ -394,7 +419,9 @@ def _sentence(error: ValidationError) -> str:
     if kind == "extra_forbidden":
         if key in RENAMED:
             return f"a recipe has no key {key!r} any more; it is called {RENAMED[key]} now"
-        return f"a recipe has no key {key!r}{_nearest(key, Recipe.model_fields)}; known: {', '.join(Recipe.model_fields)}"
+        return (
+            f"a recipe has no key {key!r}{_nearest(key, Recipe.model_fields)}; known: {', '.join(Recipe.model_fields)}"
+        )
     said = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     if not key:
         return said

@@ -1,4 +1,5 @@
-"""What a training needs around its loop: setting up, resuming, adding up over processes, keeping the best, reporting."""
+"""What a training needs around its loop: setting up, resuming, adding up over processes, keeping the best, reporting.
+"""
 
 import hashlib
 import shutil
@@ -34,7 +35,9 @@ STEPS_BETWEEN_LOOKS = 16
 
 
 class OutOfTime(Exception):
-    """The time given is over before the training is; the checkpoint has all of it so far, and the same call goes on from there."""
+    """The time given is over before the training is; the checkpoint has all of it so far,
+    and the same call goes on from there.
+    """
 
 
 class _Where:
@@ -52,7 +55,8 @@ class _Where:
 
 
 def make_accelerator(precision: str = "no") -> Accelerator:
-    """Return an Accelerator of a precision; unlike accelerate's own, it may differ from an earlier one in a notebook."""
+    """Return an Accelerator of a precision; unlike accelerate's own, it may differ from an earlier one in a notebook.
+    """
     AcceleratorState._reset_state(reset_partial_state=False)
     # On a machine without GPUs several processes find each other only if told that the CPU is meant.
     return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
@@ -84,14 +88,16 @@ class Session:
         for faces in (train, validation):
             if tuple(faces.names) != tuple(task.model.labels):
                 raise ValueError(
-                    f"the network's logits mean {', '.join(task.model.labels) or 'nothing yet'}; the {faces.name} labels mean "
-                    f"{', '.join(faces.names)}: build it with create_model(..., num_classes={len(faces.names)}, labels=train.names)"
+                    f"the network's logits mean {', '.join(task.model.labels) or 'nothing yet'}; the {faces.name} "
+                    f"labels mean {', '.join(faces.names)}: build it with create_model(..., "
+                    f"num_classes={len(faces.names)}, labels=train.names)"
                 )
         device = make_accelerator().device
         self.accelerator = make_accelerator(choose_precision(recipe.precision, task.model, device))
         self._recipe, self._task, self._folder, self._until = recipe, task, folder, until
         self._rank, self._world = self.accelerator.process_index, self.accelerator.num_processes
-        torch.manual_seed(stream(recipe.seed, self._rank) if self._rank else recipe.seed)  # no two processes drop the same units
+        # no two processes drop the same units
+        torch.manual_seed(stream(recipe.seed, self._rank) if self._rank else recipe.seed)
         self._format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         network = task.model.to(memory_format=self._format)
         self._restore_layers = use_fast_path(task) if device.type == "cpu" else _nothing
@@ -132,7 +138,9 @@ class Session:
             generator=torch.Generator(),  # its own: it would otherwise draw from the stream that dropout draws from
         )
         self._where = _Where()
-        self._where.values["data"] = hashlib.blake2b(train.labels.tobytes() + train.sha256.encode(), digest_size=8).hexdigest()
+        self._where.values["data"] = hashlib.blake2b(
+            train.labels.tobytes() + train.sha256.encode(), digest_size=8
+        ).hexdigest()
         self._resume(resume)
         self._best = Best(folder, recipe, self._where.history, task.criterion)
         self._reporter = Reporter(recipe.epochs, enabled=progress and self.accelerator.is_main_process)
@@ -145,10 +153,15 @@ class Session:
     def is_over(self) -> bool:
         """Whether all epochs are done, or too many in a row brought no improvement."""
         patience = self._recipe.early_stopping
-        return self._now["epoch"] >= self._recipe.epochs or (patience is not None and self._now["bad_epochs"] > patience)
+        return self._now["epoch"] >= self._recipe.epochs or (
+            patience is not None and self._now["bad_epochs"] > patience
+        )
 
     def begin_epoch(self) -> None:
-        """Deal the batches of the next epoch, from where an interrupted one stopped. Raises OutOfTime if it would take too long."""
+        """Deal the batches of the next epoch, from where an interrupted one stopped.
+
+        Raises OutOfTime if it would take too long.
+        """
         if self._until is not None and too_late(self._until, self._where.history, self.accelerator):
             raise OutOfTime(f"stopped after {self._now['epoch']} of {self._recipe.epochs} epochs")
         self._began, self._before = time.perf_counter(), self._now["seconds"]
@@ -166,19 +179,30 @@ class Session:
         self.model.train()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Give what this process computes: prepared pictures (B, C, S, S), targets (B,) or (B, K), and the loss's share.
+        """Give what this process computes: prepared pictures (B, C, S, S), targets (B,) or (B, K),
+        and the loss's share.
 
-        DDP averages gradients over processes; the share makes that the mean over the global batch, however it was dealt.
+        DDP averages gradients over processes; the share makes that the mean over the global batch, however it was
+        dealt.
         """
         device = self.accelerator.device
         for pictures, targets in self._loader:
-            x = prepare_for(self._task.model, pictures.to(device, non_blocking=True)).contiguous(memory_format=self._format)  # (B, C, S, S)
+            # (B, C, S, S)
+            x = prepare_for(self._task.model, pictures.to(device, non_blocking=True)).contiguous(
+                memory_format=self._format
+            )
             whole = self._epoch_batches.whole[self._now["step"]]
-            mass = 1.0 if self._world == 1 else self._world * _mass(self._task, targets) / _mass(self._task, self._images.targets[whole])
+            mass = (
+                1.0
+                if self._world == 1
+                else self._world * _mass(self._task, targets) / _mass(self._task, self._images.targets[whole])
+            )
             yield x, targets.to(device, non_blocking=True), mass
 
     def refuse_unless_finite(self, loss: Tensor) -> None:
-        """Raise FloatingPointError for a loss that is not finite, before it reaches the weights (a GPU is asked now and then)."""
+        """Raise FloatingPointError for a loss that is not finite,
+        before it reaches the weights (a GPU is asked now and then).
+        """
         if loss.device.type != "cpu" and self._now["step"] % STEPS_BETWEEN_LOOKS:
             return
         if not torch.isfinite(loss):
@@ -196,12 +220,21 @@ class Session:
         images_here = share * len(self._epoch_batches.whole[now["step"]]) / self._world
         exact = torch.float32 if logits.device.type == "mps" else torch.float64
         terms = {name: loss.detach().to(exact) * images_here for name, loss in losses.items()}
-        done = {"loss": torch.stack(list(terms.values())).sum(), "correct": (logits.detach().argmax(1) == truth).sum(), "seen": float(len(targets))}
+        done = {
+            "loss": torch.stack(list(terms.values())).sum(),
+            "correct": (logits.detach().argmax(1) == truth).sum(),
+            "seen": float(len(targets)),
+        }
         if len(terms) > 1:
             done |= {f"{name} loss": term for name, term in terms.items()}
         now["sums"] = {name: now["sums"].get(name, 0.0) + amount for name, amount in done.items()}
         now["step"] += 1
-        self._reporter.step(now["epoch"] + 1, now["step"], self._epoch_batches.steps, lambda: float(now["sums"]["loss"]) / now["sums"]["seen"])
+        self._reporter.step(
+            now["epoch"] + 1,
+            now["step"],
+            self._epoch_batches.steps,
+            lambda: float(now["sums"]["loss"]) / now["sums"]["seen"],
+        )
         if self._folder is not None and recipe.checkpoint_steps and now["step"] % recipe.checkpoint_steps == 0:
             now["seconds"] = self._before + time.perf_counter() - self._began
             total = self._total()
@@ -210,21 +243,29 @@ class Session:
             save_checkpoint(self.accelerator, self._folder / "checkpoint", now["epoch"], now["step"])
 
     def end_epoch(self, scores: dict[str, float]) -> None:
-        """Write down what the epoch brought: a row of the history, the best weights, a checkpoint, a line for the reader; tell the schedule."""
+        """Write down what the epoch brought: a row of the history, the best weights, a checkpoint,
+        a line for the reader; tell the schedule.
+        """
         now, sums = self._now, self._total()
         row = {
             "epoch": now["epoch"] + 1,
             "lr": self.inner_optimizer.param_groups[0]["lr"],
             "train_loss": sums["loss"] / sums["seen"],
             "train_accuracy": sums["correct"] / sums["seen"],
-            **{f"train_{name.removesuffix(' loss')}": sums[name] / sums["seen"] for name in sums if name.endswith(" loss")},
+            **{
+                f"train_{name.removesuffix(' loss')}": sums[name] / sums["seen"]
+                for name in sums
+                if name.endswith(" loss")
+            },
             **scores,
             "seconds": self._before + time.perf_counter() - self._began,
         }
         self.schedule.after_epoch(row[self._recipe.select])
         improved = self._best.consider(self.judged, row, self.accelerator.is_main_process)
         self._where.history.rows.append(row)
-        now.update(epoch=now["epoch"] + 1, step=0, sums={}, seconds=0.0, bad_epochs=0 if improved else now["bad_epochs"] + 1)
+        now.update(
+            epoch=now["epoch"] + 1, step=0, sums={}, seconds=0.0, bad_epochs=0 if improved else now["bad_epochs"] + 1
+        )
         self._reporter.epoch(row, self._best.value)
         if self._folder is not None:
             if self.accelerator.is_main_process:
@@ -246,7 +287,9 @@ class Session:
         return self._where.values
 
     def _resume(self, resume: bool) -> None:
-        self.accelerator.register_for_checkpointing(*(s for s in (self._where, self.schedule, self._average) if s is not None))
+        self.accelerator.register_for_checkpointing(
+            *(s for s in (self._where, self.schedule, self._average) if s is not None)
+        )
         if self._folder is None:
             return
         checkpoints = self._folder / "checkpoint"
@@ -258,7 +301,10 @@ class Session:
             data = self._now["data"]
             self.accelerator.load_state(str(newest))
             if self._now.get("data", data) != data:
-                raise ValueError(f"{checkpoints} was written while training on other data; give this run another name, or begin anew (--no-resume, resume=False)")
+                raise ValueError(
+                    f"{checkpoints} was written while training on other data; give this run another name, or begin "
+                    "anew (--no-resume, resume=False)"
+                )
             if not self.accelerator.is_main_process:  # the sums in a checkpoint are those of all processes
                 self._now["sums"] = dict.fromkeys(self._now["sums"], 0.0)
 
@@ -272,7 +318,9 @@ class Session:
 
 
 def too_late(until: float, history: History, accelerator: Accelerator) -> bool:
-    """Whether an epoch as long as the last one would end after `until`; processes decide together, since their clocks differ."""
+    """Whether an epoch as long as the last one would end after `until`; processes decide together,
+    since their clocks differ.
+    """
     late = time.monotonic() + (history.rows[-1]["seconds"] if history.rows else 0.0) > until
     if accelerator.num_processes == 1:
         return late
@@ -280,7 +328,9 @@ def too_late(until: float, history: History, accelerator: Accelerator) -> bool:
 
 
 def _mass(task: Task, targets: Tensor) -> float:
-    """What the mean loss of a batch divides by: the number of images or, in a weighted cross entropy, their weights' sum."""
+    """What the mean loss of a batch divides by: the number of images or, in a weighted cross entropy,
+    their weights' sum.
+    """
     weight = next((m.weight for m in task.criterion.modules() if isinstance(m, nn.CrossEntropyLoss)), None)
     return float(len(targets)) if weight is None or targets.ndim > 1 else weight.cpu()[targets.cpu()].sum().item()
 

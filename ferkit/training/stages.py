@@ -1,4 +1,6 @@
-"""Trainings that follow one another on the same network, such as ESR's: base and one branch first, then one more at a time."""
+"""Trainings that follow one another on the same network, such as ESR's: base and one branch first,
+then one more at a time.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,9 @@ def fit_stages(
 ) -> History:
     """Train a network stage by stage; each starts from the best epoch of the one before, with a new optimiser.
 
-    A stage is a dict of recipe keys to replace. The key `branches` beside them lets the network grow, through its method
-    `add_branch()`, to that many branches before the stage begins. With `per_class`, each stage draws its images anew.
+    A stage is a dict of recipe keys to replace. The key `branches` beside them lets the network grow, through its
+    method `add_branch()`, to that many branches before the stage begins. With `per_class`, each stage draws its images
+    anew.
 
     Args:
         model: the network at its first stage; afterwards it holds the best weights of the last one.
@@ -61,7 +64,16 @@ def fit_stages(
             _grow(model, branches)
         chosen = cap_per_class(train, stage.per_class, seed) if stage.per_class else train
         here = None if folder is None else folder / "stages" / f"{number:02d}"
-        history = fit(make_task(model, stage, chosen.counts()), chosen, validation, stage, folder=here, resume=resume, progress=progress, until=until)
+        history = fit(
+            make_task(model, stage, chosen.counts()),
+            chosen,
+            validation,
+            stage,
+            folder=here,
+            resume=resume,
+            progress=progress,
+            until=until,
+        )
         done = len(together.rows)
         together.rows += [{"stage": number, **row, "epoch": done + row["epoch"]} for row in history.rows]
         if folder is not None:

@@ -1,7 +1,8 @@
 """Live controls over plain functions. The only importer of ipywidgets.
 
-Every widget here draws what a plain function returns, a figure made from values, so each is also usable, and tested, without a
-browser; most are `explore` over such a function. A reader on GitHub sees the first picture; in JupyterLab the controls below it redraw it.
+Every widget here draws what a plain function returns, a figure made from values, so each is also usable, and tested,
+without a browser; most are `explore` over such a function. A reader on GitHub sees the first picture; in JupyterLab the
+controls below it redraw it.
 """
 
 from ferkit.widgets.architecture import architecture_explorer, architecture_figure

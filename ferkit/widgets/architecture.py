@@ -10,7 +10,9 @@ from ferkit.widgets.controls import explore
 
 
 def architecture_figure(model: FerModel, size: int, *, title: str = "") -> plots.Figure:
-    """Draw shapes, parameters and multiply-adds of each stage for a picture of `size` pixels; models on the meta device will do."""
+    """Draw shapes, parameters and multiply-adds of each stage for a picture of `size` pixels;
+    models on the meta device will do.
+    """
     return plots.stage_bars(summarise(model, size), title=f"{title or type(model).__name__}, {size} x {size} pixels")
 
 
@@ -21,4 +23,8 @@ def architecture_explorer(models: Mapping[str, FerModel], *, sizes: Sequence[int
         return architecture_figure(models[network], size, title=network)
 
     first = next(iter(models.values())).input_size
-    explore(draw, network=list(models), size=ipywidgets.SelectionSlider(options=sizes, value=first if first in sizes else sizes[0]))
+    explore(
+        draw,
+        network=list(models),
+        size=ipywidgets.SelectionSlider(options=sizes, value=first if first in sizes else sizes[0]),
+    )

@@ -26,7 +26,10 @@ def cam_figure(
     opacity: float = 0.6,
     name: str = "",
 ) -> plots.Figure:
-    """Return one picture beside its heat map, with the class and its probability. `picture` is uint8 (H, W) or (C, H, W), or a PIL image or path."""
+    """Return one picture beside its heat map, with the class and its probability.
+
+    `picture` is uint8 (H, W) or (C, H, W), or a PIL image or path.
+    """
     coloured = isinstance(picture, np.ndarray | Tensor) and picture.ndim == 3 and picture.shape[0] in (1, 3)
     batch = as_batch(picture[None] if coloured else picture)
     probabilities = predict_probabilities(model, batch)[0]
@@ -46,12 +49,15 @@ def map_layers(model: FerModel) -> list[str]:
 
 
 def cam_explorer(model: FerModel, images: np.ndarray | Tensor, names: Sequence[str]) -> None:
-    """Choose picture, class, layer, method and opacity; `images` as in `cam`, one name (say, the true class) for each."""
+    """Choose picture, class, layer, method and opacity; `images` as in `cam`, one name (say, the true class) for each.
+    """
     if len(images) != len(names):
         raise ValueError(f"expected one name per picture, found {len(images)} pictures and {len(names)} names")
 
     def draw(image: int, target: str, layer: str, method: str, opacity: float) -> plots.Figure:
-        return cam_figure(model, images[image], target=target, layer=layer, method=method, opacity=opacity, name=names[image])
+        return cam_figure(
+            model, images[image], target=target, layer=layer, method=method, opacity=opacity, name=names[image]
+        )
 
     layers = map_layers(model)
     default = model.cam_layer(model.input_size)

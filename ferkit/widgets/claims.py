@@ -12,7 +12,8 @@ from ferkit.widgets.controls import explore
 
 @styled
 def claim_figure(percent: str, n: int, loss: str = "") -> plots.Figure:
-    """Draw which numbers k of correct answers out of n would be printed as `percent`, and the least cross entropy they allow.
+    """Draw which numbers k of correct answers out of n would be printed as `percent`,
+    and the least cross entropy they allow.
 
     Args:
         percent: as printed, "79.79"; the decimals count.

@@ -49,7 +49,9 @@ class Panel(ipywidgets.VBox):
         return bytes(self._picture.value)
 
     def take_the_place_of(self, static: Any) -> None:
-        """Show nothing until the next redraw, which empties the output behind this display handle (None outside a notebook)."""
+        """Show nothing until the next redraw, which empties the output behind this display handle (None outside a
+        notebook).
+        """
         self._static, self._picture.layout.display = static, "none"
 
     def on_drawing(self, then: Callable[[], None]) -> None:
@@ -66,7 +68,9 @@ class Panel(ipywidgets.VBox):
             self._held = False
 
     def redraw(self, _: Any = None) -> None:
-        """Call the function with the controls' values and show what it returns; an error is one line, and the picture stays."""
+        """Call the function with the controls' values and show what it returns; an error is one line,
+        and the picture stays.
+        """
         if self._held:
             return
         self._note.value = "<i>working …</i>"
@@ -104,21 +108,21 @@ def explore(
 
     Args:
         fn: called with one keyword per control; returns a Figure, or an object that has an HTML or PNG representation.
-        controls: as in ipywidgets.interact: (min, max) or (min, max, step), a list or dict of options, a bool, a number, a
-            text, or a widget. Where `fn` gives a parameter a default, that is the initial value.
-        strip: two to four states that contrast, such as [{"gamma": 0.1}, {"gamma": 10}]; what a state leaves out is at its
-            initial value. The text may speak of these states only: on paper and on GitHub there are no others.
+        controls: as in ipywidgets.interact: (min, max) or (min, max, step), a list or dict of options, a bool, a
+            number, a text, or a widget. Where `fn` gives a parameter a default, that is the initial value.
+        strip: two to four states that contrast, such as [{"gamma": 0.1}, {"gamma": 10}]; what a state leaves out is at
+            its initial value. The text may speak of these states only: on paper and on GitHub there are no others.
         name, caption, alt: of the strip, as of `ferkit.notebook.figure`.
 
-    The strip is an ordinary output, so it is there without a running kernel. Where no strip is given, `fn` at its initial
-    values is shown in its place, until the first change. An error of `fn` at its initial values is raised. Later ones are
-    shown in one line below the picture, which stays, and the controls stay usable. With the environment variable
-    FERKIT_WIDGETS=sweep, which tests set, `fn` is also called once for every option of every control, the others at their
-    initial values, and its errors are raised.
+    The strip is an ordinary output, so it is there without a running kernel. Where no strip is given, `fn` at its
+    initial values is shown in its place, until the first change. An error of `fn` at its initial values is raised.
+    Later ones are shown in one line below the picture, which stays, and the controls stay usable. With the environment
+    variable FERKIT_WIDGETS=sweep, which tests set, `fn` is also called once for every option of every control, the
+    others at their initial values, and its errors are raised.
 
     Raises:
-        ValueError: something that is no control, a state that the controls cannot reach, or a function that returns nothing
-            to show.
+        ValueError: something that is no control, a state that the controls cannot reach, or a function that returns
+            nothing to show.
 
     """
     boxes = controls_for(fn, controls)
@@ -136,7 +140,10 @@ def explore(
 
 
 def film_strip(fn: Callable[..., Any], boxes: Mapping[str, Any], states: Sequence[Mapping[str, Any]]) -> Frames | Cells:
-    """What `fn` draws in each state, under the state in words. Raises ValueError for a state the controls cannot reach."""
+    """What `fn` draws in each state, under the state in words.
+
+    Raises ValueError for a state the controls cannot reach.
+    """
     if not 2 <= len(states) <= 4:
         raise ValueError(f"expected two to four states that contrast, found {len(states)}")
     shown: dict[str, _Shown] = {}
@@ -144,7 +151,9 @@ def film_strip(fn: Callable[..., Any], boxes: Mapping[str, Any], states: Sequenc
     for state in states:
         if unknown := sorted(set(state) - set(boxes)):
             raise ValueError(f"the strip sets {unknown[0]!r}, which is no control; there are {', '.join(boxes)}")
-        label = ", ".join(f"{boxes[name].description} = {_in_words(boxes[name], value)}" for name, value in state.items())
+        label = ", ".join(
+            f"{boxes[name].description} = {_in_words(boxes[name], value)}" for name, value in state.items()
+        )
         result = fn(**{name: state.get(name, box.value) for name, box in boxes.items()})
         problems += plots.problems(result) if isinstance(result, matplotlib.figure.Figure) else []
         shown[label] = _render(result)
@@ -176,7 +185,8 @@ def controls_for(fn: Callable[..., Any], controls: Mapping[str, Any]) -> dict[st
 
 
 def sweep_values(boxes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every option of every control once, the others at their present values; of a long slider, nine positions."""
+    """Return every option of every control once, the others at their present values; of a long slider, nine positions.
+    """
     initial = {name: box.value for name, box in boxes.items()}
     return [{**initial, name: option} for name, box in boxes.items() for option in _options(box)]
 
@@ -187,8 +197,8 @@ def _control(fn: Callable[..., Any], name: str, value: Any) -> Any:
     box = interactive.widget_from_abbrev(value, default)
     if not isinstance(box, ipywidgets.ValueWidget):
         raise ValueError(
-            f"control {name!r}: expected (min, max), (min, max, step), a list or dict of options, a bool, a number, a text "
-            f"or a widget, found {value!r}"
+            f"control {name!r}: expected (min, max), (min, max, step), a list or dict of options, a bool, a number, "
+            f"a text or a widget, found {value!r}"
         )
     box.description = box.description or name.replace("_", " ")
     box.style.description_width = "initial"
@@ -222,4 +232,6 @@ def _render(result: Any, *, small: bool = True) -> _Shown:
         return _Shown(html=result._repr_html_())
     if hasattr(result, "_repr_png_"):
         return _Shown(png=result._repr_png_())
-    raise ValueError(f"expected a figure or something with an HTML form, found {type(result).__name__}; return the figure")
+    raise ValueError(
+        f"expected a figure or something with an HTML form, found {type(result).__name__}; return the figure"
+    )

@@ -37,10 +37,14 @@ def doctor_report(path: str, set_name: str = _GUESS, order: str = _WORDS) -> Rep
 
 
 def doctor_panel(path: str = "") -> None:
-    """Type a path and see what the doctor says of it (see `doctor_report`); every change looks again, at changed files only."""
+    """Type a path and see what the doctor says of it (see `doctor_report`); every change looks again,
+    at changed files only.
+    """
     explore(
         doctor_report,
-        path=ipywidgets.Text(path, description="file or folder", placeholder="data/raw/rafdb", layout=ipywidgets.Layout(width="32em")),
+        path=ipywidgets.Text(
+            path, description="file or folder", placeholder="data/raw/rafdb", layout=ipywidgets.Layout(width="32em")
+        ),
         set_name=ipywidgets.Dropdown(options=[_GUESS, *SETS], description="meant to be"),
         order=ipywidgets.Dropdown(options=[_WORDS, *labels.ORDERS], description="order of numbers"),
     )
@@ -55,17 +59,38 @@ def source_table(name: str = "all") -> HTML:
     entries = sources.SOURCES if name == "all" else (sources.source(name),)
     lines = []
     for entry in entries:
-        where = f'<a href="{html.escape(entry.where)}">{html.escape(entry.where)}</a>' if entry.where.startswith("http") else html.escape(entry.where)
+        where = (
+            f'<a href="{html.escape(entry.where)}">{html.escape(entry.where)}</a>'
+            if entry.where.startswith("http")
+            else html.escape(entry.where)
+        )
         first = entry.name.split(", ")[0]
-        fetch = f"<code>python -m ferkit data get {first} --to data/raw/{first}</code>" if entry.get else "not by ferkit: the terms ask you to get it yourself"
-        facts = {"what": html.escape(entry.what), "where": where, "how": html.escape(entry.how), "terms": html.escape(entry.terms),
-                 "size": html.escape(entry.size), "is my copy right?": html.escape(entry.check), "download": fetch}  # fmt: skip
+        fetch = (
+            f"<code>python -m ferkit data get {first} --to data/raw/{first}</code>"
+            if entry.get
+            else "not by ferkit: the terms ask you to get it yourself"
+        )
+        facts = {
+            "what": html.escape(entry.what),
+            "where": where,
+            "how": html.escape(entry.how),
+            "terms": html.escape(entry.terms),
+            "size": html.escape(entry.size),
+            "is my copy right?": html.escape(entry.check),
+            "download": fetch,
+        }
         lines += [f"<tr><th colspan='2' style='text-align:left'>{html.escape(entry.title)}</th></tr>"]
-        lines += [f"<tr><td style='text-align:left'>{key}</td><td style='text-align:left'>{value}</td></tr>" for key, value in facts.items()]
+        lines += [
+            f"<tr><td style='text-align:left'>{key}</td><td style='text-align:left'>{value}</td></tr>"
+            for key, value in facts.items()
+        ]
     return HTML(f"<table>{''.join(lines)}</table>")
 
 
 def source_panel(name: str = "fer2013") -> None:
     """Choose a data set and see how to get it (see `source_table`)."""
     names = [entry.split(", ")[0] for entry in (s.name for s in sources.SOURCES)]
-    explore(lambda data_set: source_table(data_set), data_set=ipywidgets.Dropdown(options=["all", *names], value=name, description="data set"))
+    explore(
+        lambda data_set: source_table(data_set),
+        data_set=ipywidgets.Dropdown(options=["all", *names], value=name, description="data set"),
+    )

@@ -11,9 +11,18 @@ from ferkit.widgets.controls import explore
 
 
 def feature_figure(
-    features: np.ndarray, labels: np.ndarray, names: Sequence[str], images: np.ndarray, *, face: int = 0, method: str = "pca", title: str = ""
+    features: np.ndarray,
+    labels: np.ndarray,
+    names: Sequence[str],
+    images: np.ndarray,
+    *,
+    face: int = 0,
+    method: str = "pca",
+    title: str = "",
 ) -> plots.Figure:
-    """Draw features (N, D) on paper, one face ringed, and the five faces nearest to it (largest cosine in all D dimensions)."""
+    """Draw features (N, D) on paper, one face ringed,
+    and the five faces nearest to it (largest cosine in all D dimensions).
+    """
     layout = project(features, method=method)
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     nearest = np.argsort(-(unit @ unit[face]), kind="stable")
@@ -23,7 +32,9 @@ def feature_figure(
     return plots.feature_neighbours(layout.points, labels, names, images, shown, axes=layout.axes, title=said)
 
 
-def feature_explorer(sets: Mapping[str, np.ndarray], labels: np.ndarray, names: Sequence[str], images: np.ndarray) -> None:
+def feature_explorer(
+    sets: Mapping[str, np.ndarray], labels: np.ndarray, names: Sequence[str], images: np.ndarray
+) -> None:
     """Choose a set of features, such as before and after a loss, a layout and a face; see `feature_figure`.
 
     Args:
@@ -38,7 +49,10 @@ def feature_explorer(sets: Mapping[str, np.ndarray], labels: np.ndarray, names: 
     """
     lengths = {title: len(features) for title, features in sets.items()}
     if not sets or set(lengths.values()) != {len(labels)} or len(images) != len(labels):
-        raise ValueError(f"expected features of the same {len(labels)} pictures, found {lengths or 'none'} and {len(images)} pictures")
+        raise ValueError(
+            f"expected features of the same {len(labels)} pictures, found {lengths or 'none'} and "
+            f"{len(images)} pictures"
+        )
 
     def draw(features: str, face: int, method: str) -> plots.Figure:
         return feature_figure(sets[features], labels, names, images, face=face, method=method, title=features)

@@ -24,7 +24,9 @@ class Frames:
         """`problems`: what `plots.problems` says of the single frames."""
         self._frames = [(label, Image.open(io.BytesIO(png)).convert("RGB")) for label, png in pictures.items()]
         self._problems = list(problems)
-        self._font = ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf", POINTS * DPI / 72)
+        self._font = ImageFont.truetype(
+            f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf", POINTS * DPI / 72
+        )
 
     def rows(self) -> list[list[tuple[str, Image.Image]]]:
         """The frames as they are laid out."""
@@ -62,5 +64,8 @@ class Cells:
         self._pieces = pieces
 
     def _repr_html_(self) -> str:
-        cells = [f'<td style="vertical-align:top;text-align:left"><b>{html.escape(k)}</b><br>{v}</td>' for k, v in self._pieces.items()]
+        cells = [
+            f'<td style="vertical-align:top;text-align:left"><b>{html.escape(k)}</b><br>{v}</td>'
+            for k, v in self._pieces.items()
+        ]
         return f"<table><tbody><tr>{''.join(cells)}</tr></tbody></table>"

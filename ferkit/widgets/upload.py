@@ -46,13 +46,26 @@ def _by_name(networks: Networks) -> dict[str, Network]:
 
 
 def found_figure(picture: np.ndarray, found: list[faces.Face], chosen: int = 0, *, align: bool = True) -> plots.Figure:
-    """Draw the picture with its faces, and the chosen one as cut out by its box and turned upright; the one in use is named so."""
+    """Draw the picture with its faces, and the chosen one as cut out by its box and turned upright;
+    the one in use is named so.
+    """
     face = found[chosen] if found else None
     if face is None:
-        return plots.faces_found(picture, [], [], {"the whole picture (used)": faces.crop_face(picture, None, size=SIZE)})
-    crops = {title: faces.crop_face(picture, face, size=SIZE, align=way) for title, way in (("box", False), ("aligned", True))}
+        return plots.faces_found(
+            picture, [], [], {"the whole picture (used)": faces.crop_face(picture, None, size=SIZE)}
+        )
+    crops = {
+        title: faces.crop_face(picture, face, size=SIZE, align=way)
+        for title, way in (("box", False), ("aligned", True))
+    }
     used = "aligned" if align else "box"
-    return plots.faces_found(picture, [f.box for f in found], [f.landmarks for f in found], {t + (" (used)" if t == used else ""): c for t, c in crops.items()}, chosen=chosen)
+    return plots.faces_found(
+        picture,
+        [f.box for f in found],
+        [f.landmarks for f in found],
+        {t + (" (used)" if t == used else ""): c for t, c in crops.items()},
+        chosen=chosen,
+    )
 
 
 def answers_figure(networks: Mapping[str, Network], crop: np.ndarray) -> plots.Figure:
@@ -69,9 +82,17 @@ def _lines(opinions: Sequence[Opinion]) -> tuple[str, ...]:
 
 
 def hidden_figure(
-    networks: Mapping[str, Network], crop: np.ndarray, part: str = "mouth", *, across: float = 0.5, down: float = 0.5, side: float = 0.3
+    networks: Mapping[str, Network],
+    crop: np.ndarray,
+    part: str = "mouth",
+    *,
+    across: float = 0.5,
+    down: float = 0.5,
+    side: float = 0.3,
 ) -> plots.Figure:
-    """Draw what each network says once a part of the face is covered: one of `PARTS`, or "a square" of a side around a point (0 to 1)."""
+    """Draw what each network says once a part of the face is covered: one of `PARTS`,
+    or "a square" of a side around a point (0 to 1).
+    """
     if part == "a square":
         left, right = np.clip([across - side / 2, across + side / 2], 0, 1)
         top, bottom = np.clip([down - side / 2, down + side / 2], 0, 1)
@@ -79,7 +100,11 @@ def hidden_figure(
     else:
         covered = hide(crop, part)
     before, after = ([ask(network, c) for network in networks.values()] for c in (crop, covered))
-    turned = [f"{name.split()[0]}: {a.answer} → {b.answer}" for name, a, b in zip(networks, before, after, strict=True) if a.answer != b.answer]
+    turned = [
+        f"{name.split()[0]}: {a.answer} → {b.answer}"
+        for name, a, b in zip(networks, before, after, strict=True)
+        if a.answer != b.answer
+    ]
     title = f"{part} hidden: " + ("; ".join(turned) if turned else "no answer changes")
     return plots.opinion_bars(after, _lines(after), crop=covered, title=textwrap.fill(title, WIDTH))
 
@@ -93,7 +118,10 @@ def stability_figure(networks: Mapping[str, Network], crop: np.ndarray, network:
 def side_by_side_figure(networks: Mapping[str, Network], crop: np.ndarray, method: str = "gradcam") -> plots.Figure:
     """Draw where each network looks for its own answer, at its own default layer."""
     picture = as_channels(crop)
-    heats = {f"{name.split()[0]}:\n{ask(network, crop).answer}": cam(network.model, picture, method=method) for name, network in networks.items()}
+    heats = {
+        f"{name.split()[0]}:\n{ask(network, crop).answer}": cam(network.model, picture, method=method)
+        for name, network in networks.items()
+    }
     return plots.cam_grid(picture, heats)
 
 
@@ -101,10 +129,11 @@ class FaceUpload(ipywidgets.VBox):
     """Upload, photograph or built-in portrait; faces found; and views of one of them.
 
     Args:
-        networks: `Network`s or bare models by name, or one alone; default every one whose weights come with the workbook.
+        networks: `Network`s or bare models by name, or one alone; default every one whose weights come with the
+            workbook.
 
-    `pages` are the views by title. Every view is a plain function of this module over `networks` and the present `crop`. Pictures
-    stay in memory. What goes wrong is one sentence under the buttons, and what was there before stays.
+    `pages` are the views by title. Every view is a plain function of this module over `networks` and the present
+    `crop`. Pictures stay in memory. What goes wrong is one sentence under the buttons, and what was there before stays.
     """
 
     def __init__(self, networks: Networks = None) -> None:
@@ -113,8 +142,17 @@ class FaceUpload(ipywidgets.VBox):
             raise ValueError("no trained network to ask: data/weights is empty, or `networks` is")
         self.picture: np.ndarray = faces.portrait()
         self.found: list[faces.Face] = []
-        self._upload = ipywidgets.FileUpload(accept="image/*", multiple=False, description="Upload a picture", layout=ipywidgets.Layout(width="max-content"))
-        self._sample = ipywidgets.Button(description="Portrait", tooltip="NASA astronaut Eileen Collins, public domain", layout=ipywidgets.Layout(width="max-content"))
+        self._upload = ipywidgets.FileUpload(
+            accept="image/*",
+            multiple=False,
+            description="Upload a picture",
+            layout=ipywidgets.Layout(width="max-content"),
+        )
+        self._sample = ipywidgets.Button(
+            description="Portrait",
+            tooltip="NASA astronaut Eileen Collins, public domain",
+            layout=ipywidgets.Layout(width="max-content"),
+        )
         self._camera = Webcam()
         self._message = ipywidgets.HTML()
         self._which = ipywidgets.Dropdown(options=[("0", 0)], description="face")
@@ -155,7 +193,14 @@ class FaceUpload(ipywidgets.VBox):
     def _offer(self) -> None:
         """Link to the figure that the open view shows, whatever drew it."""
         link = base64.b64encode(self.opened.png).decode()
-        self._save.value = f'<a style="text-decoration:underline" download="face.png" href="data:image/png;base64,{link}">Save this figure</a>' if link else ""
+        self._save.value = (
+            (
+                '<a style="text-decoration:underline" download="face.png" '
+                f'href="data:image/png;base64,{link}">Save this figure</a>'
+            )
+            if link
+            else ""
+        )
 
     def _views(self) -> dict[str, Panel]:
         names, first = list(self.networks), next(iter(self.networks))
@@ -173,20 +218,39 @@ class FaceUpload(ipywidgets.VBox):
         def where(network: str, target: str, layer: str, method: str, opacity: float) -> plots.Figure:
             model = self.networks[network].model
             picture = as_channels(self.crop)[0]
-            return cam_figure(model, picture, target=target, layer=None if layer == "default" else layer, method=method, opacity=opacity, name=network)
+            return cam_figure(
+                model,
+                picture,
+                target=target,
+                layer=None if layer == "default" else layer,
+                method=method,
+                opacity=opacity,
+                name=network,
+            )
 
         methods = list(METHODS)
         opacity = ipywidgets.FloatSlider(value=0.6, min=0, max=1, step=0.1)
         views: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "answers": (lambda: answers_figure(self.networks, self.crop), {}),
-            "where it looks": (where, {"network": network, "target": labels, "layer": layers, "method": methods, "opacity": opacity}),
+            "where it looks": (
+                where,
+                {"network": network, "target": labels, "layer": layers, "method": methods, "opacity": opacity},
+            ),
             "side by side": (lambda method: side_by_side_figure(self.networks, self.crop, method), {"method": methods}),
             "hide a part": (
-                lambda part, across, down, side: hidden_figure(self.networks, self.crop, part, across=across, down=down, side=side),
-                {"part": [*PARTS, "a square"], **{name: _share(value) for name, value in (("across", 0.5), ("down", 0.5), ("side", 0.3))}},
+                lambda part, across, down, side: hidden_figure(
+                    self.networks, self.crop, part, across=across, down=down, side=side
+                ),
+                {
+                    "part": [*PARTS, "a square"],
+                    **{name: _share(value) for name, value in (("across", 0.5), ("down", 0.5), ("side", 0.3))},
+                },
             ),
             "small changes": (lambda network: stability_figure(self.networks, self.crop, network), {"network": names}),
-            "faces found": (lambda: found_figure(self.picture, self.found, self._which.value, align=self._align.value), {}),
+            "faces found": (
+                lambda: found_figure(self.picture, self.found, self._which.value, align=self._align.value),
+                {},
+            ),
         }
         return {title: Panel(fn, controls_for(fn, controls)) for title, (fn, controls) in views.items()}
 
@@ -218,7 +282,9 @@ class FaceUpload(ipywidgets.VBox):
             found, said = [], f"No face could be looked for ({error}); the whole picture is used."
         self.found = found
         with self.opened.held():
-            self._which.options = [(f"{i}: {f.box[2] - f.box[0]:.0f} pixels wide", i) for i, f in enumerate(found)] or [("the whole picture", 0)]
+            self._which.options = [(f"{i}: {f.box[2] - f.box[0]:.0f} pixels wide", i) for i, f in enumerate(found)] or [
+                ("the whole picture", 0)
+            ]
             self._which.value = 0
         self._say(said)
         self.redraw()
@@ -242,4 +308,6 @@ def upload_face(networks: Networks = None) -> None:
 
 
 def _share(value: float) -> ipywidgets.FloatSlider:
-    return ipywidgets.FloatSlider(value=value, min=0.1, max=1.0, step=0.05, readout_format=".2f", tooltip="of the square")
+    return ipywidgets.FloatSlider(
+        value=value, min=0.1, max=1.0, step=0.05, readout_format=".2f", tooltip="of the square"
+    )

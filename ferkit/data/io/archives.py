@@ -48,7 +48,8 @@ def csv_rows(path: Path, prefer: Sequence[str], *, delimiter: str = ",") -> Iter
                 assert stream is not None  # a regular file, by the line above
             elif name.endswith(".zip"):
                 pack = stack.enter_context(zipfile.ZipFile(path))
-                sizes = {info.filename: info.file_size for info in pack.infolist() if not info.filename.endswith("/")}  # is_dir fails on an empty name
+                # is_dir fails on an empty name
+                sizes = {info.filename: info.file_size for info in pack.infolist() if not info.filename.endswith("/")}
                 stream = pack.open(_member(sizes, prefer, path))
             else:
                 stream = cast(IO[bytes], gzip.open(path) if name.endswith(".gz") else path.open("rb"))
@@ -130,7 +131,8 @@ def _lines(stream: IO[bytes], path: Path, whole: IO[bytes] | None) -> Iterator[s
 def _plain_lines(stream: IO[bytes]) -> Iterator[str]:
     """Yield lines in UTF-8 whatever ends them; one that is too long is cut, and as long as `MAX_LINE` then.
 
-    Python's own reader of texts takes twice as long for lines of 9 kB, so it is left to files whose lines end as they did on old Macs.
+    Python's own reader of texts takes twice as long for lines of 9 kB, so it is left to files whose lines end as they
+    did on old Macs.
     """
     buffered = io.BufferedReader(cast(io.RawIOBase, stream), 1 << 16)
     text = io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="replace", newline="")

@@ -40,7 +40,8 @@ class Arrays(NamedTuple):
 
 
 class Mapped(np.memmap):
-    """A memory map that is opened again where it is unpickled, so that worker processes share it on the disk, each without a copy.
+    """A memory map that is opened again where it is unpickled, so that worker processes share it on the disk,
+    each without a copy.
 
     They see what is in the file: what was written to the array in memory alone stays in the process that wrote it.
     """
@@ -48,9 +49,11 @@ class Mapped(np.memmap):
     _mmap: mmap.mmap | None  # numpy's own
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        if self._mmap is None or not self.flags.c_contiguous:  # rows that were copied out of the map, or every second one
+        # rows that were copied out of the map, or every second one
+        if self._mmap is None or not self.flags.c_contiguous:
             return np.asarray(self).__reduce__()
-        # a map begins at a multiple of the system's step before the data, and `offset` is that of the whole array, not of a part
+        # a map begins at a multiple of the system's step before the data, and `offset` is that of the whole array, not
+        # of a part
         begin = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
         inside = self.ctypes.data - np.frombuffer(self._mmap, np.uint8).ctypes.data
         return _open_part, (str(self.filename), begin + inside, self.shape, self.dtype.str)
@@ -72,7 +75,9 @@ def open_mapped(file: Path) -> Mapped:
 
 
 def cache_folder() -> Path:
-    """Return where parsed data sets are kept: environment variable FERKIT_CACHE, else ~/.cache/ferkit, else the folder for temporary files."""
+    """Return where parsed data sets are kept: environment variable FERKIT_CACHE, else ~/.cache/ferkit,
+    else the folder for temporary files.
+    """
     if named := os.environ.get("FERKIT_CACHE"):
         return Path(named)
     try:
@@ -126,8 +131,9 @@ def _open(key: Path) -> Arrays | None:
 def read_once(kind: str, sha256: str, read: Callable[[], Arrays]) -> Arrays:
     """Return the arrays of the source with digest `sha256`, calling `read` where no intact copy is kept.
 
-    The images come back as a memory map; writing to them changes memory, never the file. Where the cache cannot be written, a warning says so and the
-    arrays come back as they were read. What `read` raises is raised, and nothing is kept then.
+    The images come back as a memory map; writing to them changes memory, never the file. Where the cache cannot be
+    written, a warning says so and the arrays come back as they were read. What `read` raises is raised, and nothing is
+    kept then.
     """
     key = cache_folder() / f"{kind}-v{VERSION}-{sha256[:32]}"
     kept = _open(key)

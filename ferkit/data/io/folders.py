@@ -25,7 +25,10 @@ SPLIT_WORDS = {
 }  # fmt: skip
 _ENDINGS = "set|images?|imgs?|pictures|photos|faces|data|split|folder|labels?|list"
 #: What systems and programs put beside pictures; so do names that begin with a dot.
-SYSTEM = ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db", "desktop.ini")
+SYSTEM = (
+    "__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db",
+    "desktop.ini",
+)
 _ORDER = "fer2013"
 
 
@@ -33,10 +36,11 @@ class Tree(NamedTuple):
     """Pictures in class folders, and what else lies there.
 
     Attributes:
-        folders: split folder -> class folder -> sorted file names; without split folders the one split folder is "". Names
-            are below the root, with "/" between folders.
-        left_out: names of files that are not read, by kind: "loose" pictures, which lie in no class folder; "other" files;
-            "hidden" ones, or such of a system. A folder that is left out as a whole is one name that ends in "/".
+        folders: split folder -> class folder -> sorted file names; without split folders the one split folder is "".
+            Names are below the root, with "/" between folders.
+        left_out: names of files that are not read, by kind: "loose" pictures, which lie in no class folder; "other"
+            files; "hidden" ones, or such of a system. A folder that is left out as a whole is one name that ends in
+            "/".
     """
 
     folders: dict[str, dict[str, list[str]]]
@@ -44,7 +48,9 @@ class Tree(NamedTuple):
 
 
 def split_of(word: str) -> str | None:
-    """Return the split that a folder or file is named after ("Testing", "val", "train_images", "Test Set"), None for another name."""
+    """Return the split that a folder or file is named after ("Testing", "val", "train_images", "Test Set"),
+    None for another name.
+    """
     plain = re.sub(r"[\s_.-]", "", word.lower())
     return SPLIT_WORDS.get(plain) or SPLIT_WORDS.get(re.sub(rf"^({_ENDINGS})|({_ENDINGS})$", "", plain))
 
@@ -57,10 +63,11 @@ def is_hidden(name: str) -> bool:
 def class_tree(root: Path) -> Tree:
     """Find the pictures of class folders, inside split folders or not, and name everything else that lies there.
 
-    Split folders may also lie one level further down, and class folders in a folder that is the only one. A split folder
-    without class folders has no labels, so its pictures are loose.
+    Split folders may also lie one level further down, and class folders in a folder that is the only one. A split
+    folder without class folders has no labels, so its pictures are loose.
 
-    Raises ValueError for two folders of one split, or a link to a folder inside a class folder, which could lead in a circle.
+    Raises ValueError for two folders of one split, or a link to a folder inside a class folder, which could lead in a
+    circle.
     """
     splits: list[Path] = []
     for folder in (root, *subfolders(root)):
@@ -71,9 +78,14 @@ def class_tree(root: Path) -> Tree:
     for folder in splits:
         twin = names.setdefault(str(split_of(folder.name)), folder)
         if twin is not folder:
-            raise ValueError(f"Expected one folder per split, found {twin.name} and {folder.name} in {folder.parent}; put them together.")
+            raise ValueError(
+                f"Expected one folder per split, found {twin.name} and {folder.name} in {folder.parent}; "
+                "put them together."
+            )
     found = {
-        folder.relative_to(root).as_posix().removeprefix("."): {inner.name: _pictures(inner, root) for inner in subfolders(folder)}
+        folder.relative_to(root).as_posix().removeprefix("."): {
+            inner.name: _pictures(inner, root) for inner in subfolders(folder)
+        }
         for folder in splits or [_only_folder(root)]
     }
     for folder in splits:
@@ -106,7 +118,9 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def _only_folder(root: Path) -> Path:
-    """Return the folder that class folders are in: `root`, or the one folder in it that holds folders with pictures and nothing else."""
+    """Return the folder that class folders are in: `root`,
+    or the one folder in it that holds folders with pictures and nothing else.
+    """
     inner = subfolders(root)
     alone = len(inner) == 1 and not labels.is_emotion(inner[0].name) and not inner[0].name.isdigit()
     has_pictures = any(name.lower().endswith(IMAGES) for folder in (root, *inner) for name in os.listdir(folder))
@@ -119,7 +133,10 @@ def _pictures(folder: Path, root: Path) -> list[str]:
         deeper[:] = [name for name in deeper if not is_hidden(name)]
         linked = next((name for name in deeper if os.path.islink(os.path.join(inner, name))), None)
         if linked is not None:
-            raise ValueError(f"Expected pictures and plain folders in {folder.name}/, found the link {linked} to a folder; copy what it leads to.")
+            raise ValueError(
+                f"Expected pictures and plain folders in {folder.name}/, found the link {linked} to a folder; "
+                "copy what it leads to."
+            )
         below = os.path.relpath(inner, root).replace(os.sep, "/")
         found += [f"{below}/{name}" for name in names if name.lower().endswith(IMAGES) and not is_hidden(name)]
     return sorted(found)

@@ -1,4 +1,5 @@
-"""Finding the folder of a data set and reading the list files in it; every fault is one sentence with the row it is in."""
+"""Finding the folder of a data set and reading the list files in it; every fault is one sentence with the row it is in.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ def find_folder(path: str | os.PathLike[str] | None, variable: str, name: str, t
         folder = Path(asked).expanduser()
         if not folder.is_dir():
             raise FileNotFoundError(
-                f"Expected the folder of {title} at {folder}, found {'a file' if folder.exists() else 'nothing'} there. "
-                f"Check the path (or {variable}); data/README.md says how to get the data set."
+                f"Expected the folder of {title} at {folder}, found {'a file' if folder.exists() else 'nothing'} "
+                f"there. Check the path (or {variable}); data/README.md says how to get the data set."
             )
         return folder
     places = [Path("data/raw") / name, Path(__file__).parents[2] / "data" / "raw" / name]
@@ -33,8 +34,8 @@ def find_folder(path: str | os.PathLike[str] | None, variable: str, name: str, t
         if place.is_dir():
             return place
     raise FileNotFoundError(
-        f"Expected the folder of {title} at the path given, in {variable} or in data/raw/{name}; none of the three is there. "
-        "data/README.md says how to get the data set."
+        f"Expected the folder of {title} at the path given, in {variable} or in data/raw/{name}; none of the three "
+        "is there. data/README.md says how to get the data set."
     )
 
 
@@ -49,7 +50,9 @@ def first_folder(root: Path, names: Sequence[str]) -> Path | None:
 
 
 def refuse(sentence: str, faults: list[str] | None = None) -> None:
-    """Raise a ValueError with the sentence, shortened where it quotes more than fits, or, where faults are collected, add it to them."""
+    """Raise a ValueError with the sentence, shortened where it quotes more than fits, or, where faults are collected,
+    add it to them.
+    """
     if len(sentence) > MAX_SENTENCE:
         sentence = f"{sentence[: MAX_SENTENCE - 100]} ... {sentence[-80:]}"
     if faults is None:
@@ -67,7 +70,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         while line := stream.readline(MAX_LINE):
             number += 1
             if len(line) == MAX_LINE or "\0" in line:
-                raise ValueError(f"{path.name}, row {number}: expected a line of text, found {line[:20]!r}...; is this the list file?")
+                raise ValueError(
+                    f"{path.name}, row {number}: expected a line of text, found {line[:20]!r}...; is "
+                    "this the list file?"
+                )
             if text := line.strip():
                 yield number, text
 
@@ -85,7 +91,10 @@ def picture_name(name: str) -> str:
 
 
 def number(text: str, what: str, low: float = -np.inf, high: float = np.inf) -> float:
-    """Return a number from text. Raises ValueError, without saying where, unless it is finite and from `low` to `high`."""
+    """Return a number from text.
+
+    Raises ValueError, without saying where, unless it is finite and from `low` to `high`.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -97,7 +106,10 @@ def number(text: str, what: str, low: float = -np.inf, high: float = np.inf) -> 
 
 
 def whole_number(text: str, what: str, low: int, high: int) -> int:
-    """Return a whole number from text. Raises ValueError, without saying where, unless it is one from `low` to `high`."""
+    """Return a whole number from text.
+
+    Raises ValueError, without saying where, unless it is one from `low` to `high`.
+    """
     stripped = text.strip()
     if not (stripped.isascii() and stripped.isdigit() and low <= int(stripped[:9]) <= high):
         raise ValueError(f"expected {what} from {low} to {high}, found {text[:40]!r}")
@@ -115,6 +127,8 @@ def combined_sha256(pictures: str, *arrays: np.ndarray, text: str = "") -> str:
     """Return one digest of the pictures' own and of what the lists say of them."""
     digest = hashlib.sha256(f"{pictures}\n{text}\n".encode())
     for array in arrays:
-        plain = "\n".join(map(str, array.tolist())) if array.dtype.kind == "U" else np.ascontiguousarray(array).tobytes()
+        plain = (
+            "\n".join(map(str, array.tolist())) if array.dtype.kind == "U" else np.ascontiguousarray(array).tobytes()
+        )
         digest.update(plain.encode("utf-8", "surrogateescape") if isinstance(plain, str) else plain)
     return digest.hexdigest()

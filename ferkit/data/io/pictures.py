@@ -1,9 +1,10 @@
 """Photographs decoded once and kept as one memory-mapped array, so that later epochs and later starts decode nothing.
 
-Per list of pictures and choice of options `cache_folder()` gets two files: `<key>.npy` with all faces, (N, 3, S, S) uint8,
-and `<key>.json` with checksums. While the work is under way they are `<key>.part` and `<key>.blocks`: faces are written in
-blocks, and a line is added to the latter after each, so that an interrupted run is taken up where it stopped. Only one
-block is held in memory, and a lock lets one process at a time do it. `key` is a hash of names, sizes and times of change of the files, of boxes, landmarks and options.
+Per list of pictures and choice of options `cache_folder()` gets two files: `<key>.npy` with all faces, (N, 3, S, S)
+uint8, and `<key>.json` with checksums. While the work is under way they are `<key>.part` and `<key>.blocks`: faces are
+written in blocks, and a line is added to the latter after each, so that an interrupted run is taken up where it
+stopped. Only one block is held in memory, and a lock lets one process at a time do it. `key` is a hash of names, sizes
+and times of change of the files, of boxes, landmarks and options.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Listing:
         place: row of `files` -> where it was named, for messages, e.g. "label.lst, row 7".
         boxes: (N, 4) left, top, right, bottom in pixels, or None for whole pictures.
         landmarks: (N, 5, 2) x, y in pixels, to align faces by, or None.
-        crop: "face" looks for the largest face in each picture, where neither boxes nor landmarks are known; None does not.
+        crop: "face" looks for the largest face in each picture, where neither boxes nor landmarks are known; None does
+            not.
     """
 
     root: Path
@@ -63,7 +65,8 @@ class Listing:
 class Stored(NamedTuple):
     """Faces (N, 3, S, S) uint8, memory-mapped, and a sha256 over names and bytes of their pictures.
 
-    `skipped` says, for rows that are black because nothing could be cut out of their picture, why: row -> file and reason.
+    `skipped` says, for rows that are black because nothing could be cut out of their picture, why: row -> file and
+    reason.
     """
 
     images: np.ndarray
@@ -99,10 +102,13 @@ def missing_rows(listing: Listing, missing: str) -> np.ndarray:
         first = int(absent[0])
         raise FileNotFoundError(
             f"Expected {len(there):,} pictures below {listing.root}, found {len(absent):,} missing, first "
-            f'{listing.files[first]} ({listing.place(first)}); complete the copy, or leave them out with missing="drop".'
+            f"{listing.files[first]} ({listing.place(first)}); complete the copy, or leave them out "
+            'with missing="drop".'
         )
     if not there.any():
-        raise ValueError(f"Expected pictures below {listing.root}, found none of the {len(there):,} that are listed there.")
+        raise ValueError(
+            f"Expected pictures below {listing.root}, found none of the {len(there):,} that are listed there."
+        )
     return np.flatnonzero(there)
 
 
@@ -123,8 +129,8 @@ def store(
         listing: the pictures.
         size: side of the faces in pixels.
         margin: see `ferkit.faces.crop_face`.
-        missing: "error" refuses a picture that cannot be read or cut; "drop" leaves its row black, see `Stored`. One without a
-            face, with the listing's `crop`, is always left so.
+        missing: "error" refuses a picture that cannot be read or cut; "drop" leaves its row black, see `Stored`. One
+            without a face, with the listing's `crop`, is always left so.
         workers: threads that decode; default one per processor, eight at most.
         progress: show a bar where it takes more than two seconds.
 
@@ -154,20 +160,28 @@ def store(
             kept = _open(key)
             if kept is not None:
                 return _unless_broken(kept, missing)
-            lines = _fill(key, kind, listing, shape, margin, missing == "drop", workers or min(8, os.cpu_count() or 1), progress)
+            lines = _fill(
+                key, kind, listing, shape, margin, missing == "drop", workers or min(8, os.cpu_count() or 1), progress
+            )
             digest = hashlib.sha256("".join(line["sha256"] for line in lines).encode()).hexdigest()
             skipped = {row: reason for line in lines for row, reason in line["skipped"].items()}
-            write_json(key.with_suffix(".json"), {"sha256": digest, "crc32": [line["crc32"] for line in lines], "skipped": skipped})
+            write_json(
+                key.with_suffix(".json"),
+                {"sha256": digest, "crc32": [line["crc32"] for line in lines], "skipped": skipped},
+            )
             os.replace(key.with_suffix(".part"), key.with_suffix(".npy"))
             key.with_suffix(".blocks").unlink(missing_ok=True)
             kept = _open(key)
     except OSError as error:
         raise OSError(
-            f"Expected to keep {np.prod(shape) / 1e9:.1f} GB of faces in {cache_folder()}, but {error.strerror or error}; "
-            "set FERKIT_CACHE to a folder with room."
+            f"Expected to keep {np.prod(shape) / 1e9:.1f} GB of faces in {cache_folder()}, but "
+            f"{error.strerror or error}; set FERKIT_CACHE to a folder with room."
         ) from None
     if kept is None:
-        raise OSError(f"Expected the faces just written to {key.name}.npy, but they cannot be read back; delete the file and try again.")
+        raise OSError(
+            f"Expected the faces just written to {key.name}.npy, but they cannot be read back; delete the "
+            "file and try again."
+        )
     return _unless_broken(kept, missing)
 
 
@@ -187,7 +201,8 @@ def _state(listing: Listing, size: int, margin: float) -> str:
                 stat = os.stat(os.path.join(listing.root, name))
             except OSError as error:
                 raise FileNotFoundError(
-                    f"Expected the picture {name} below {listing.root} ({listing.place(row)}), but {error.strerror or error}; complete the copy."
+                    f"Expected the picture {name} below {listing.root} ({listing.place(row)}), but "
+                    f"{error.strerror or error}; complete the copy."
                 ) from None
             known[name] = f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
         digest.update(known[name].encode("utf-8", "surrogateescape"))
@@ -203,14 +218,18 @@ def _header(shape: tuple[int, ...]) -> bytes:
 
 
 def _open(key: Path) -> Stored | None:
-    """Return the faces kept under `key`, or None where they are absent or torn: size, first and last block are checked."""
+    """Return the faces kept under `key`, or None where they are absent or torn: size, first and last block are checked.
+    """
     try:
         known = read_json(key.with_suffix(".json"))
         images = open_mapped(key.with_suffix(".npy"))
         sums = [int(value) for value in known["crc32"]]
         whole = images.dtype == np.uint8 and images.ndim == 4 and len(sums) == -(-len(images) // BLOCK)
         for block in {0, len(sums) - 1}:
-            whole = whole and zlib.crc32(np.ascontiguousarray(images[block * BLOCK : (block + 1) * BLOCK]).data) == sums[block]
+            whole = (
+                whole
+                and zlib.crc32(np.ascontiguousarray(images[block * BLOCK : (block + 1) * BLOCK]).data) == sums[block]
+            )
         skipped = {int(row): str(reason) for row, reason in known["skipped"].items()}
         return Stored(images, str(known["sha256"]), skipped) if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
@@ -239,12 +258,23 @@ def _journal(path: Path, blocks: int) -> dict[int, dict[str, Any]]:
             with suppress(ValueError, KeyError, TypeError, AttributeError):
                 line = json.loads(text)
                 if 0 <= int(line["block"]) < blocks and len(line["sha256"]) == 64:
-                    found[int(line["block"])] = {"crc32": int(line["crc32"]), "sha256": str(line["sha256"]), "skipped": dict(line["skipped"].items())}
+                    found[int(line["block"])] = {
+                        "crc32": int(line["crc32"]),
+                        "sha256": str(line["sha256"]),
+                        "skipped": dict(line["skipped"].items()),
+                    }
     return found
 
 
 def _fill(
-    key: Path, kind: str, listing: Listing, shape: tuple[int, ...], margin: float, drop: bool, workers: int, progress: bool
+    key: Path,
+    kind: str,
+    listing: Listing,
+    shape: tuple[int, ...],
+    margin: float,
+    drop: bool,
+    workers: int,
+    progress: bool,
 ) -> list[dict[str, Any]]:
     header, face = _header(shape), int(np.prod(shape[1:]))
     part, blocks = key.with_suffix(".part"), -(-shape[0] // BLOCK)
@@ -261,10 +291,16 @@ def _fill(
         warnings.simplefilter("ignore")  # of PIL, see read_picture; once for all threads, which share the filters
         for number in range(blocks):
             rows = range(number * BLOCK, min((number + 1) * BLOCK, shape[0]))
-            if number in done and (drop or not done[number]["skipped"]) and _intact(stream, len(header) + rows.start * face, len(rows) * face, done[number]["crc32"]):
+            if (
+                number in done
+                and (drop or not done[number]["skipped"])
+                and _intact(stream, len(header) + rows.start * face, len(rows) * face, done[number]["crc32"])
+            ):
                 bar.update(len(rows))
                 continue
-            results = list(pool.map(lambda row: _decode(listing, row, shape[-1], margin, drop, block[row % BLOCK]), rows))
+            results = list(
+                pool.map(lambda row: _decode(listing, row, shape[-1], margin, drop, block[row % BLOCK]), rows)
+            )
             data = block[: len(rows)].data
             stream.seek(len(header) + rows.start * face)
             stream.write(data)
@@ -286,7 +322,8 @@ def _intact(stream: io.BufferedRandom, start: int, length: int, crc32: object) -
 
 
 def _decode(listing: Listing, row: int, size: int, margin: float, drop: bool, out: np.ndarray) -> tuple[str, str]:
-    """Write one face into `out` (3, S, S); return the sha256 of its picture's bytes, and why there is no face, or ""."""
+    """Write one face into `out` (3, S, S); return the sha256 of its picture's bytes, and why there is no face, or "".
+    """
     file = os.path.join(listing.root, listing.files[row])
     data = b""
     try:
