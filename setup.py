@@ -1,4 +1,5 @@
-"""What pyproject.toml cannot say: trained weights and records of runs, which lie beside the package, go into the wheel."""
+"""What pyproject.toml cannot say: trained weights and records of runs, which lie beside the package, go into the wheel.
+"""
 
 from pathlib import Path
 
@@ -10,7 +11,9 @@ SHIPPED = {"weights": "*.safetensors", "results": "*.json"}  # 30 MB together
 
 
 class WithWeights(build_py):
-    """Copies data/weights and data/results to ferkit/shipped, where `ferkit.models.registry.weights_folder` looks for them."""
+    """Copies data/weights and data/results to ferkit/shipped,
+    where `ferkit.models.registry.weights_folder` looks for them.
+    """
 
     def run(self):
         """Build as usual, then copy; an editable installation reads them in the checkout."""

@@ -47,7 +47,8 @@ path = sys.argv[1]
 {body}
 seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-print(json.dumps([seconds, cpu, peak, len(labels), zlib.crc32(images.tobytes()), zlib.crc32(labels.astype("int64").tobytes())]))
+sums = [zlib.crc32(images.tobytes()), zlib.crc32(labels.astype("int64").tobytes())]
+print(json.dumps([seconds, cpu, peak, len(labels), *sums]))
 """
 
 
@@ -72,7 +73,8 @@ def run(body: str, path: Path, cache: str) -> list[float]:
 
 
 def measure(path: Path, repeats: int) -> dict[str, list[float]]:
-    """Return seconds, CPU seconds, peak MB, rows and two checksums per reader; all readers take turns in every round."""
+    """Return seconds, CPU seconds, peak MB, rows and two checksums per reader; all readers take turns in every round.
+    """
     best: dict[str, list[float]] = {}
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:
@@ -103,7 +105,8 @@ def main() -> None:
         raise SystemExit("The readers disagree about the content: the times below would compare different things.")
     print(f"{path.name}: {base[3]:,} rows")
     print(
-        f"{'reader':24}{'seconds':>9}{'ratio':>8}{'CPU s':>9}{'ratio':>8}{'peak MB':>9}{'ratio':>8}   (to the first read)"
+        f"{'reader':24}{'seconds':>9}{'ratio':>8}{'CPU s':>9}{'ratio':>8}{'peak MB':>9}{'ratio':>8}   "
+        "(to the first read)"
     )
     for name, result in results.items():
         columns = [

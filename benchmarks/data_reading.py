@@ -1,14 +1,16 @@
-"""Reading folders of pictures and looking for copies: ferkit beside torchvision and the plain PIL and numpy way, in one run.
+"""Reading folders of pictures and looking for copies: ferkit beside torchvision and the plain PIL and numpy way,
+in one run.
 
     python benchmarks/data_reading.py                    # 4,000 generated jpeg pictures of 100x100
     python benchmarks/data_reading.py --pictures DIR     # class folders of one's own
-    python benchmarks/data_reading.py --search 300000    # the search for near copies alone, on that many made-up records
+    python benchmarks/data_reading.py --search 300000    # the search for near copies alone, on that many made-up
+    records
 
 Every reader gets the same folder, works in a process of its own with `--workers` threads or worker processes, and runs
-after one untimed pass over the files that puts them into the disk cache; the fastest of `--repeats` rounds counts. "epoch"
-is every picture once as uint8 (3, 112, 112). "hash" is what duplicate searches keep of a picture: an exact digest, and a
-perceptual hash of 64 bits (imagehash's phash: 32x32 grey, cosine transform), which ferkit computes from its records.
-Comparing is left out of "hash": the plain way has only all pairs, which is n (n - 1) / 2 comparisons.
+after one untimed pass over the files that puts them into the disk cache; the fastest of `--repeats` rounds counts.
+"epoch" is every picture once as uint8 (3, 112, 112). "hash" is what duplicate searches keep of a picture: an exact
+digest, and a perceptual hash of 64 bits (imagehash's phash: 32x32 grey, cosine transform), which ferkit computes from
+its records. Comparing is left out of "hash": the plain way has only all pairs, which is n (n - 1) / 2 comparisons.
 """
 
 from __future__ import annotations
@@ -103,7 +105,9 @@ def generate(folder: Path, n: int) -> None:
         file = folder / f"train/{i % 7}/{i:06d}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         spots = rng.normal(0, 45, (12, 12, 3)) + (170, 125, 105)
-        Image.fromarray(spots.clip(0, 255).astype(np.uint8)).resize((100, 100), Image.Resampling.BICUBIC).save(file, quality=90)
+        Image.fromarray(spots.clip(0, 255).astype(np.uint8)).resize((100, 100), Image.Resampling.BICUBIC).save(
+            file, quality=90
+        )
 
 
 def run(body: str, path: str, workers: int, cache: str) -> list[float]:
@@ -127,7 +131,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.search:
         seconds, cpu, peak, pairs = run(SEARCH, "", args.search, "")
-        print(f"near copies among {args.search:,} records: {seconds:.1f} s ({cpu:.1f} CPU s), {peak:.0f} MB, {pairs:,} pairs ({args.search // 100:,} planted)")
+        print(
+            f"near copies among {args.search:,} records: {seconds:.1f} s ({cpu:.1f} CPU s), {peak:.0f} MB, {pairs:,} "
+            f"pairs ({args.search // 100:,} planted)"
+        )
         return
     with tempfile.TemporaryDirectory() as made:
         if not args.pictures:

@@ -77,7 +77,10 @@ def main() -> None:
                 seconds[key].append((time.process_time() - start) / STEPS)
         loop, fast = (min(seconds[key]) for key in seconds)
         ratios[name] = round(loop / fast, 1)
-        print(f"{options.branches} branches, batch {options.batch}, {name} maps: loop {1e3 * loop:.1f} ms, ferkit {1e3 * fast:.2f} ms, ratio {loop / fast:.1f}")
+        print(
+            f"{options.branches} branches, batch {options.batch}, {name} maps: loop {1e3 * loop:.1f} ms, ferkit "
+            f"{1e3 * fast:.2f} ms, ratio {loop / fast:.1f}"
+        )
     print(json.dumps({"benchmark": "diversity", "branches": options.branches, "batch": options.batch, "ratio": ratios}))
 
 

@@ -1,10 +1,11 @@
 """The doctor on a large folder: how much memory and time `python -m ferkit doctor` takes.
 
-    python benchmarks/doctor_memory.py                       # 300,000 generated pictures of 48 x 48 (1 GB on disk for the time of the run)
-    python benchmarks/doctor_memory.py --pictures 20000
+    python benchmarks/doctor_memory.py                       # 300,000 generated pictures of 48 x 48 (1 GB on disk for
+    the time of the run) python benchmarks/doctor_memory.py --pictures 20000
 
-The pictures are random patterns in an ImageFolder layout, one in a thousand an exact copy across train and test, which the
-report must name. Target: below 1 GB for 300,000 files, in minutes. Memory is the largest resident set of the doctor's process.
+The pictures are random patterns in an ImageFolder layout, one in a thousand an exact copy across train and test, which
+the report must name. Target: below 1 GB for 300,000 files, in minutes. Memory is the largest resident set of the
+doctor's process.
 """
 
 from __future__ import annotations
@@ -55,16 +56,27 @@ def main() -> None:
         folder, report = Path(scratch) / "faces", Path(scratch) / "report.json"
         began = time.perf_counter()
         copies = write_pictures(folder, options.pictures)
-        print(f"{options.pictures:,} pictures written in {time.perf_counter() - began:.0f} s, {copies} of test are also in train")
+        print(
+            f"{options.pictures:,} pictures written in {time.perf_counter() - began:.0f} s, {copies} of "
+            "test are also in train"
+        )
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "ferkit", "doctor", str(folder), "--json", str(report)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "ferkit", "doctor", str(folder), "--json", str(report)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
         seconds = time.perf_counter() - began
         if not report.is_file():
             raise SystemExit(f"the doctor wrote no report:\n{done.stderr[-2000:]}")
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         found = json.loads(report.read_text("utf-8"))
         named = [f["sentence"] for f in found["findings"] if f["code"] == "copies_across"]
-        print(f"doctor: {seconds:.0f} s, {options.pictures / seconds:,.0f} pictures/s, largest resident set {peak:.0f} MB")
+        print(
+            f"doctor: {seconds:.0f} s, {options.pictures / seconds:,.0f} pictures/s, largest resident set {peak:.0f} MB"
+        )
         print("copies across splits:", *(named or ["none named"]))
 
 

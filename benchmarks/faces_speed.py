@@ -2,9 +2,9 @@
 
     python benchmarks/faces_speed.py [--repeats 7]
 
-Seconds are CPU seconds of this process (one thread), so a busy machine does not spoil them much; the least of the repeats
-and their median. Target: 640 x 480 within 150 ms, all three steps together. MTCNN keeps it, so a second, faster detector
-(BlazeFace) would not earn the runtime it needs.
+Seconds are CPU seconds of this process (one thread), so a busy machine does not spoil them much; the least of the
+repeats and their median. Target: 640 x 480 within 150 ms, all three steps together. MTCNN keeps it, so a second, faster
+detector (BlazeFace) would not earn the runtime it needs.
 """
 
 from __future__ import annotations
@@ -54,11 +54,21 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     print("picture                 found   read   find    cut    all (median)  milliseconds")
-    for width, height, faces in ((640, 480, 0), (640, 480, 1), (640, 480, 3), (1920, 1080, 1), (4000, 3000, 1), (8000, 6000, 1)):
+    for width, height, faces in (
+        (640, 480, 0),
+        (640, 480, 1),
+        (640, 480, 3),
+        (1920, 1080, 1),
+        (4000, 3000, 1),
+        (8000, 6000, 1),
+    ):
         rows, found = clock(scene(width, height, faces), options.repeats)
         total = rows.sum(1)
         read, find, cut = rows[total.argmin()]
-        print(f"{width:5d} x {height:4d}, {faces} faces {found:7d} {read:7.0f}{find:7.0f}{cut:7.0f}{total.min():7.0f} {statistics.median(total):8.0f}")
+        print(
+            f"{width:5d} x {height:4d}, {faces} faces {found:7d} {read:7.0f}{find:7.0f}{cut:7.0f}{total.min():7.0f} "
+            f"{statistics.median(total):8.0f}"
+        )
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ class Augmented(Dataset):
 def plain_loop(model: FerModel, train: FaceSet, validation: FaceSet, recipe: Recipe) -> None:
     loader = DataLoader(Augmented(train, recipe.augmentation), batch_size=recipe.batch_size, shuffle=True)
     held_out = DataLoader(Augmented(validation, "none"), batch_size=64)
-    optimizer = torch.optim.SGD(model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * len(loader))
     criterion = nn.CrossEntropyLoss()
     for _ in range(recipe.epochs):
@@ -128,11 +130,23 @@ def main() -> None:
         rounds.append(((a + d) / 2, (b + c) / 2))
     ratio = statistics.median(a / b for a, b in rounds)
     ours, plain = (options.images / statistics.median(seconds) for seconds in zip(*rounds, strict=True))
-    print(f"ResEmoteNet, width {options.width:g}, {options.size} px, batch 32, augmentation {options.augmentation}, one thread")
+    print(
+        f"ResEmoteNet, width {options.width:g}, {options.size} px, batch 32, augmentation "
+        f"{options.augmentation}, one thread"
+    )
     print(f"fit           {ours:8,.0f} images/s")
     print(f"plain loop    {plain:8,.0f} images/s")
     print(f"ratio         {ratio:8.3f}   (target: at most 1.05)")
-    print(json.dumps({"benchmark": "fit_overhead", "ratio": round(ratio, 4), "fit_per_s": round(ours, 1), "plain_per_s": round(plain, 1)}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "fit_overhead",
+                "ratio": round(ratio, 4),
+                "fit_per_s": round(ours, 1),
+                "plain_per_s": round(plain, 1),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

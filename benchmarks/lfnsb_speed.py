@@ -1,10 +1,12 @@
-"""LFNSB on the fast path beside the network as it is written: a training step and inference, same weights, same numbers.
+"""LFNSB on the fast path beside the network as it is written: a training step and inference, same weights,
+same numbers.
 
     python benchmarks/lfnsb_speed.py [--size 64] [--batch 64] [--width 1] [--repeats 7] [--profile]
 
-`ferkit.models` writes the layers down as the paper draws them: torch's PReLU, means and products by broadcasting; that is the
-"transcription" below. "ferkit" is the same network after `ferkit.models.fast.use_fast_path`, as trainings use it; its
-inference is fused as well (`ferkit.models.fuse`). All ways run in turns, one step each; medians of CPU seconds of one thread count, so a busy machine does not spoil them much. Targets: twice as fast.
+`ferkit.models` writes the layers down as the paper draws them: torch's PReLU, means and products by broadcasting; that
+is the "transcription" below. "ferkit" is the same network after `ferkit.models.fast.use_fast_path`, as trainings use
+it; its inference is fused as well (`ferkit.models.fuse`). All ways run in turns, one step each; medians of CPU seconds
+of one thread count, so a busy machine does not spoil them much. Targets: twice as fast.
 
 On a CPU with AVX512-BF16 (one thread of a busy machine, width 1, 64 px, batch 64, torch 2.14.1), in images a second:
 
@@ -13,12 +15,12 @@ On a CPU with AVX512-BF16 (one thread of a busy machine, width 1, 64 px, batch 6
     ferkit, float32, channels_last      67.0 (1.8)    266.8 (1.8)
     ferkit, bfloat16, channels_last     90.3 (2.5)    410.2 (2.75)
 
-So twice as fast is reached in bfloat16 with channels_last and not in float32. The last lines of every run say what bounds it:
-how much of ours is convolution, which is oneDNN's, and how fast all would be if the rest took no time. The transcription's step loses its time in
-PReLU's gradient (not vectorised), in the attention's reductions and broadcasts, and in depthwise gradients: strided or
-larger than 3 x 3 they are the slowest of all in bfloat16. What remains is bounded by oneDNN's convolutions, two thirds of
-fused float32 inference and half of a float32 step, and by passes over the maps of BatchNorm, PReLU and gates; `--profile`
-lists the operations.
+So twice as fast is reached in bfloat16 with channels_last and not in float32. The last lines of every run say what
+bounds it: how much of ours is convolution, which is oneDNN's, and how fast all would be if the rest took no time. The
+transcription's step loses its time in PReLU's gradient (not vectorised), in the attention's reductions and broadcasts,
+and in depthwise gradients: strided or larger than 3 x 3 they are the slowest of all in bfloat16. What remains is
+bounded by oneDNN's convolutions, two thirds of fused float32 inference and half of a float32 step, and by passes over
+the maps of BatchNorm, PReLU and gates; `--profile` lists the operations.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ def inference(model: nn.Module, images: Tensor, half: bool) -> Callable[[], Tens
 
 
 def compare(title: str, runs: dict[str, Callable[[], Tensor]], images: int, repeats: int) -> dict[str, float]:
-    """Print rates, ratios to the first way, and how far the first result is from the first way's; median seconds of each."""
+    """Print rates, ratios to the first way, and how far the first result is from the first way's;
+    median seconds of each.
+    """
     first = {name: run() for name, run in runs.items()}
     wanted = next(iter(first.values()))
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -86,7 +90,10 @@ def compare(title: str, runs: dict[str, Callable[[], Tensor]], images: int, repe
     print(f"\n{title:40} images/s   ratio   spread of seconds   deviation of the first result")
     for name, values in seconds.items():
         middle, gap = statistics.median(values), (first[name] - wanted).abs().max() / wanted.abs().max()
-        print(f"{name:40} {images / middle:8.1f} {base / middle:7.2f}   {min(values):6.3f} - {max(values):6.3f}   {gap:14.1e}")
+        print(
+            f"{name:40} {images / middle:8.1f} {base / middle:7.2f}   {min(values):6.3f} - "
+            f"{max(values):6.3f}   {gap:14.1e}"
+        )
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -94,7 +101,9 @@ def operations(run: Callable[[], Tensor]) -> list[tuple[str, float, int]]:
     """Name, CPU seconds of its own and calls of every operation of one run, the most expensive first."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         run()
-    return sorted(((e.key, e.self_cpu_time_total / 1e6, e.count) for e in profile.key_averages()), key=lambda found: -found[1])
+    return sorted(
+        ((e.key, e.self_cpu_time_total / 1e6, e.count) for e in profile.key_averages()), key=lambda found: -found[1]
+    )
 
 
 def bound(title: str, runs: dict[str, Callable[[], Tensor]], seconds: dict[str, float]) -> None:
@@ -106,10 +115,16 @@ def bound(title: str, runs: dict[str, Callable[[], Tensor]], seconds: dict[str, 
         ratio = base / seconds[name]
         rest = base / 2 - share * seconds[name]  # what all other operations may take together for twice as fast
         others = (1 - share) * seconds[name]
-        verdict = "reached" if ratio >= 2 else f"would need all other operations in {rest / others:.0%} of their time" if rest > 0 else "is out of reach while convolutions take this long"
+        verdict = (
+            "reached"
+            if ratio >= 2
+            else f"would need all other operations in {rest / others:.0%} of their time"
+            if rest > 0
+            else "is out of reach while convolutions take this long"
+        )
         print(
-            f"{title}, {name.removeprefix('ferkit, ')}: {ratio:.2f} times as fast; {share:.0%} of it is convolution, and "
-            f"{ratio / share:.1f} times would be all if nothing else took time; twice as fast {verdict}"
+            f"{title}, {name.removeprefix('ferkit, ')}: {ratio:.2f} times as fast; {share:.0%} of it is convolution, "
+            f"and {ratio / share:.1f} times would be all if nothing else took time; twice as fast {verdict}"
         )
 
 
@@ -129,7 +144,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--profile", action="store_true", help="print the ten most expensive operations of each training step")
+    parser.add_argument(
+        "--profile", action="store_true", help="print the ten most expensive operations of each training step"
+    )
     options = parser.parse_args()
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler otherwise reports its own starts and stops
     torch.set_num_threads(1)
@@ -140,7 +157,10 @@ def main() -> None:
         ours(images)  # statistics of BatchNorm that fit the pictures
     plain = copy.deepcopy(ours)
     use_fast_path(ours)
-    print(f"LFNSB, width {options.width:g}, {options.size} px, batch {options.batch}, one thread, torch {torch.__version__}")
+    print(
+        f"LFNSB, width {options.width:g}, {options.size} px, batch {options.batch}, one thread, torch "
+        f"{torch.__version__}"
+    )
     print(f"gradients agree to {gradient_gap(plain, ours, images[:8]):.0e} in float64")
 
     steps, inferences = {}, {}

@@ -2,7 +2,8 @@
 
     python benchmarks/precision.py [--width 0.25] [--size 64] [--batch 64] [--repeats 15]
 
-All ways run in turns, one step each; medians count. One thread. bfloat16 pays on CPUs with AVX512-BF16 or AMX and not on others.
+All ways run in turns, one step each; medians count. One thread. bfloat16 pays on CPUs with AVX512-BF16 or AMX and not
+on others.
 """
 
 from __future__ import annotations
@@ -63,7 +64,15 @@ def main() -> None:
     for name, value in median.items():
         print(f"{name:<24} {options.batch / value:8,.0f} images/s   {median['float32'] / value:5.2f} times float32")
     ratio = median["float32"] / median["bfloat16, channels_last"]
-    print(json.dumps({"benchmark": "precision", "ratio": round(ratio, 3), "images_per_s": {k: round(options.batch / v, 1) for k, v in median.items()}}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "precision",
+                "ratio": round(ratio, 3),
+                "images_per_s": {k: round(options.batch / v, 1) for k, v in median.items()},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python benchmarks/redraw_speed.py [--repeats 7]
 
-CPU milliseconds of this process (one thread), least and median of the repeats. "figure" is the plain function: networks, maps and
-matplotlib's objects; "live" draws it as the widget does; "stored" draws it as a notebook keeps it, in 256 colours. Target: figure and live
-together within 300 ms for one light network; views that ask all networks grow with their number.
+CPU milliseconds of this process (one thread), least and median of the repeats. "figure" is the plain function:
+networks, maps and matplotlib's objects; "live" draws it as the widget does; "stored" draws it as a notebook keeps it,
+in 256 colours. Target: figure and live together within 300 ms for one light network; views that ask all networks grow
+with their number.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def main() -> None:
     widget = FaceUpload()
     every, crop = widget.networks, widget.crop
     picture = views.as_channels(crop)[0]
-    figures: dict[str, Callable[[], plots.Figure]] = {"faces found": lambda: views.found_figure(widget.picture, widget.found)}
+    figures: dict[str, Callable[[], plots.Figure]] = {
+        "faces found": lambda: views.found_figure(widget.picture, widget.found)
+    }
     for name in every:
         one = {name: every[name]}
         figures |= {
@@ -56,7 +59,10 @@ def main() -> None:
     print(f"{'view':48} {'figure':>8} {'live':>8} {'stored':>8}   figure + live, least (median)")
     for name, make in figures.items():
         figure = make()
-        parts = [clock(work, options.repeats) for work in (make, lambda f=figure: plots.to_png(f, small=False), lambda f=figure: plots.to_png(f))]
+        parts = [
+            clock(work, options.repeats)
+            for work in (make, lambda f=figure: plots.to_png(f, small=False), lambda f=figure: plots.to_png(f))
+        ]
         both = [a + b for a, b in zip(parts[0], parts[1], strict=True)]
         least = "".join(f" {min(part):8.0f}" for part in parts)
         print(f"{name:48}{least}   {min(both):.0f} ({statistics.median(both):.0f}) ms")

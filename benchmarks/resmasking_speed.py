@@ -1,11 +1,12 @@
-"""The Residual Masking Network of ferkit beside a straightforward transcription of its block diagram, with the same weights.
+"""The Residual Masking Network of ferkit beside a straightforward transcription of its block diagram,
+with the same weights.
 
     python benchmarks/resmasking_speed.py [--sizes 64 224] [--width 1] [--batch 4] [--repeats 3] [--channels-last]
 
-The transcription has torchvision's ResNet-34 and one class per masking block, layer by layer as in the diagram. Both take
-turns, forward in evaluation mode and whole training steps (SGD); logits must agree before anything is timed. Seconds are
-CPU seconds of this process (one thread), so a busy machine does not spoil them much; the median of the ratios counts.
-A ratio below 1 means that ferkit is faster.
+The transcription has torchvision's ResNet-34 and one class per masking block, layer by layer as in the diagram. Both
+take turns, forward in evaluation mode and whole training steps (SGD); logits must agree before anything is timed.
+Seconds are CPU seconds of this process (one thread), so a busy machine does not spoil them much; the median of the
+ratios counts. A ratio below 1 means that ferkit is faster.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from ferkit.models.base import scaled
 
 
 def unit(channels: int, out: int) -> BasicBlock:
-    return BasicBlock(channels, out, downsample=nn.Sequential(nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out)))
+    return BasicBlock(
+        channels, out, downsample=nn.Sequential(nn.Conv2d(channels, out, 1, bias=False), nn.BatchNorm2d(out))
+    )
 
 
 def up(channels: int, out: int) -> nn.Sequential:
@@ -40,7 +43,12 @@ class Mask4(nn.Module):
     def __init__(self, c: int) -> None:
         super().__init__()
         self.pool = nn.MaxPool2d(2)
-        self.down1, self.down2, self.down3, self.down4 = unit(c, 2 * c), unit(2 * c, 4 * c), unit(4 * c, 8 * c), unit(8 * c, 16 * c)
+        self.down1, self.down2, self.down3, self.down4 = (
+            unit(c, 2 * c),
+            unit(2 * c, 4 * c),
+            unit(4 * c, 8 * c),
+            unit(8 * c, 16 * c),
+        )
         self.up1, self.join1 = up(16 * c, 8 * c), unit(16 * c, 8 * c)
         self.up2, self.join2 = up(8 * c, 4 * c), unit(8 * c, 4 * c)
         self.up3, self.join3 = up(4 * c, 2 * c), unit(4 * c, 2 * c)
@@ -115,7 +123,13 @@ class Transcription(nn.Module):
         self.fc = nn.Linear(c[3], 7)
 
     def stage(self, channels: int, out: int, blocks: int, stride: int) -> nn.Sequential:
-        self.inplanes, self.groups, self.base_width, self.dilation, self._norm_layer = channels, 1, 64, 1, nn.BatchNorm2d
+        self.inplanes, self.groups, self.base_width, self.dilation, self._norm_layer = (
+            channels,
+            1,
+            64,
+            1,
+            nn.BatchNorm2d,
+        )
         return ResNet._make_layer(self, BasicBlock, out, blocks, stride=stride)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,7 +175,9 @@ def same_weights(width: float, images: Tensor, memory_format: torch.memory_forma
     with torch.no_grad():
         difference = (ours(images) - plain(images)).abs().max().item()
     if len(pairs) != 205 or difference > 1e-4:
-        raise SystemExit(f"The two compute different things (logits differ by {difference:.2g}): their times cannot be compared.")
+        raise SystemExit(
+            f"The two compute different things (logits differ by {difference:.2g}): their times cannot be compared."
+        )
     return ours, plain
 
 
@@ -205,7 +221,8 @@ def compare(ours: Callable[[], None], plain: Callable[[], None], repeats: int) -
 
 
 def keep_freed_memory() -> None:
-    """Start again with malloc told to keep freed memory: else luck decides who pays for asking again after each step."""
+    """Start again with malloc told to keep freed memory: else luck decides who pays for asking again after each step.
+    """
     settings = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**30)}
     if sys.platform == "linux" and not settings.keys() <= os.environ.keys():
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **settings})
@@ -217,12 +234,17 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--channels-last", action="store_true", help="give both networks weights and pictures in that order")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="give both networks weights and pictures in that order"
+    )
     options = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
-    print(f"Residual Masking Network, width {options.width:g}, batch {options.batch}, one thread{', channels_last' if options.channels_last else ''}")
+    print(
+        f"Residual Masking Network, width {options.width:g}, batch {options.batch}, one "
+        f"thread{', channels_last' if options.channels_last else ''}"
+    )
     print(f"{'':26}{'ferkit':>10}{'plain':>10}{'ratio':>8}")
     results = {}
     for size in options.sizes:
@@ -231,7 +253,11 @@ def main() -> None:
         for name, job in (("forward", forward_of), ("training step", step_of)):
             ours, plain, ratio = compare(*(job(m, images) for m in models), options.repeats)
             print(f"{name + f', {size} px':26}{ours:8.3f} s{plain:8.3f} s{ratio:8.3f}", flush=True)
-            results[f"{name} {size}"] = {"ratio": round(ratio, 4), "ferkit_s": round(ours, 4), "plain_s": round(plain, 4)}
+            results[f"{name} {size}"] = {
+                "ratio": round(ratio, 4),
+                "ferkit_s": round(ours, 4),
+                "plain_s": round(plain, 4),
+            }
     print(json.dumps({"benchmark": "resmasking_speed", "results": results}))
 
 

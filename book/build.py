@@ -2,8 +2,8 @@
 
     python book/build.py          warnings are errors, and every link inside the book is followed
 
-Nothing is run. The text comes from the sources in notebooks/py, so that citations, terms, figures and ledger rows become links of
-the book; the outputs come from the committed notebooks.
+Nothing is run. The text comes from the sources in notebooks/py, so that citations, terms, figures and ledger rows
+become links of the book; the outputs come from the committed notebooks.
 """
 
 from __future__ import annotations
@@ -61,11 +61,16 @@ def build(out: Path, entries: list[Entry] | None = None) -> Path:
 
 def typeset(source: Path, site: Path) -> None:
     """Run Sphinx. Raises CalledProcessError at any warning."""
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "2", "-b", "html", "-c", str(BOOK), str(source), str(site)]
+    command = [
+        sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "2", "-b", "html", "-c",
+        str(BOOK),
+        str(source),
+        str(site),
+    ]
     subprocess.run(command, cwd=ROOT, check=True)
 
 
-# ---------------------------------------------------------------------------------------------------------------- chapters
+# ------------------------------------------------------------------------------------------------------------- chapters
 
 
 def chapter(entry: Entry, source: Path) -> NotebookNode:
@@ -75,18 +80,25 @@ def chapter(entry: Entry, source: Path) -> NotebookNode:
     """
     written, ran = jupytext.read(entry.source), nbformat.read(entry.path, as_version=4)
     if notebooks.fingerprint(written) != notebooks.fingerprint(ran):
-        raise ValueError(f"{entry.path.name} shows outputs of other code than {entry.source.name} has: make notebooks N={entry.number}")
+        raise ValueError(
+            f"{entry.path.name} shows outputs of other code than {entry.source.name} has: make "
+            f"notebooks N={entry.number}"
+        )
     records, numbers = records_in(ran.cells, entry.path.name), numbered(ran.cells, entry.path.name)
     outputs = iter([cell for cell in ran.cells if cell.cell_type == "code"])
     cells: list[NotebookNode] = []
     for cell in written.cells:
         if cell.cell_type == "markdown":
-            text = words.filled(book_text(cell.source), records, numbers, lambda key, number: f"[{number}](#{target(number)})")
+            text = words.filled(
+                book_text(cell.source), records, numbers, lambda key, number: f"[{number}](#{target(number)})"
+            )
             cells.append(nbformat.v4.new_markdown_cell(text))
         else:
             cells += code_cells(cell, next(outputs), entry, source)
     cells.insert(1, nbformat.v4.new_markdown_cell(notebooks.times(entry)))
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": notebooks.KERNEL, "language_info": {"name": "python"}})
+    return nbformat.v4.new_notebook(
+        cells=cells, metadata={"kernelspec": notebooks.KERNEL, "language_info": {"name": "python"}}
+    )
 
 
 def target(number: str) -> str:
@@ -95,7 +107,8 @@ def target(number: str) -> str:
 
 
 def book_text(text: str) -> str:
-    """A notebook's text with citations, terms and ledger rows as links of the book, and links to files that are in it."""
+    """A notebook's text with citations, terms and ledger rows as links of the book, and links to files that are in it.
+    """
     text = words.CITATION.sub(lambda m: f"{{cite:p}}`{words.cited(m.group(1)) and m.group(1)}`", text)
     return relinked(words.with_links(text), "..")
 
@@ -127,8 +140,12 @@ def relinked(text: str, up: str) -> str:
 
 
 def code_cells(cell: NotebookNode, ran: NotebookNode, entry: Entry, source: Path) -> list[NotebookNode]:
-    """A code cell with its outputs; figures and tables follow it as text, so that the book knows number, caption and alt text."""
-    first = nbformat.v4.new_code_cell(cell.source, execution_count=ran.execution_count, metadata={"tags": shown_tags(cell)})
+    """A code cell with its outputs; figures and tables follow it as text, so that the book knows number,
+    caption and alt text.
+    """
+    first = nbformat.v4.new_code_cell(
+        cell.source, execution_count=ran.execution_count, metadata={"tags": shown_tags(cell)}
+    )
     cells, current = [first], first
     for output in ran.outputs:
         note = output.get("metadata", {}).get("ferkit", {})
@@ -175,7 +192,7 @@ def numbered_text(output: NotebookNode, note: NotebookNode, entry: Entry, source
     return f":::::{{figure}} ../figures/{file.name}\n:name: {target(label)}\n:alt: {alt}\n\n{caption}\n:::::"
 
 
-# ------------------------------------------------------------------------------------------------------------ other pages
+# ---------------------------------------------------------------------------------------------------------- other pages
 
 
 def page_texts(entries: list[Entry]) -> dict[str, str]:
@@ -185,7 +202,9 @@ def page_texts(entries: list[Entry]) -> dict[str, str]:
         "glossary.md": (BOOK / "glossary.md").read_text(encoding="utf-8"),
         "bibliography.md": "# Bibliography\n\n```{bibliography}\n:all:\n```\n",
         "data.md": relinked((ROOT / "data" / "README.md").read_text(encoding="utf-8"), "."),
-        "ledger.md": "# The papers' claims\n\n" + LEDGER_INTRODUCTION + toctree(f"ledger/{key}" for key in papers.keys()),
+        "ledger.md": "# The papers' claims\n\n"
+        + LEDGER_INTRODUCTION
+        + toctree(f"ledger/{key}" for key in papers.keys()),
     }
     for path in sorted((BOOK / "ledger").glob("*.md")):
         text = path.read_text(encoding="utf-8")
@@ -194,20 +213,22 @@ def page_texts(entries: list[Entry]) -> dict[str, str]:
     for path in cards_of_weights:
         found[f"weights/{path.name}"] = relinked(path.read_text(encoding="utf-8"), "..")
     table = re.sub(r"\[([^\]]*)\]\(data/results/[^)]*\)", r"\1", pages.results_table())
-    found["results.md"] = f"# Measured results\n\n{RESULTS_INTRODUCTION}\n\n{table}\n\n## The shelf\n\n{SHELF_INTRODUCTION}\n\n{pages.shelf_tables()}\n\n## Trained weights\n\n" + toctree(
-        f"weights/{path.stem}" for path in cards_of_weights
-    )
+    found["results.md"] = (
+        f"# Measured results\n\n{RESULTS_INTRODUCTION}\n\n{table}\n\n## The "
+        f"shelf\n\n{SHELF_INTRODUCTION}\n\n{pages.shelf_tables()}\n\n## Trained weights\n\n"
+    ) + toctree(f"weights/{path.stem}" for path in cards_of_weights)
     return found
 
 
-LEDGER_INTRODUCTION = """Everything that the chapters say of the four papers stands here, claim by claim: what the paper says, what
-the released code does, what we do, where each can be read, and how they relate.
+LEDGER_INTRODUCTION = """Everything that the chapters say of the four papers stands here, claim by claim: what the
+paper says, what the released code does, what we do, where each can be read, and how they relate.
 
 """
-RESULTS_INTRODUCTION = """Every line comes from a record in `data/results/`, written by the run it describes: selected on a validation
-split, tested once. Intervals are 95 % bootstrap intervals over images; they do not cover the choice of the seed."""
-SHELF_INTRODUCTION = """Longer runs than a reader's machine would make in minutes, each made by one committed command. The chapters
-draw them beside your own."""
+RESULTS_INTRODUCTION = """Every line comes from a record in `data/results/`, written by the run it describes: selected
+on a validation split, tested once. Intervals are 95 % bootstrap intervals over images; they do not cover the choice of
+the seed."""
+SHELF_INTRODUCTION = """Longer runs than a reader's machine would make in minutes, each made by one committed command.
+The chapters draw them beside your own."""
 
 
 def toctree(names: object) -> str:
@@ -219,11 +240,19 @@ def cards(entries: list[Entry]) -> str:
     """A card per chapter, with its promise."""
     lines = ["::::{grid} 1 2 2 3", ":gutter: 3", ""]
     for e in entries:
-        lines += [f":::{{grid-item-card}} {e.number} · {e.title}", f":link: chapters/{e.slug}", ":link-type: doc", "", e.promise, ":::", ""]
+        lines += [
+            f":::{{grid-item-card}} {e.number} · {e.title}",
+            f":link: chapters/{e.slug}",
+            ":link-type: doc",
+            "",
+            e.promise,
+            ":::",
+            "",
+        ]
     return "\n".join([*lines, "::::"])
 
 
-# ------------------------------------------------------------------------------------------------------------------- links
+# ---------------------------------------------------------------------------------------------------------------- links
 
 
 class _Page(HTMLParser):

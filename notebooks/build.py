@@ -77,14 +77,16 @@ def read_manifest(folder: Path = NOTEBOOKS) -> list[Entry]:
     entries, known = [], [name for name in Entry.__dataclass_fields__ if name != "folder"]
     for table in tomllib.loads((folder / "manifest.toml").read_text(encoding="utf-8"))["notebook"]:
         if unknown := sorted(set(table) - set(known)):
-            raise ValueError(f"manifest.toml, {table.get('slug')}: unknown key {unknown[0]!r}; known: {', '.join(known)}")
+            raise ValueError(
+                f"manifest.toml, {table.get('slug')}: unknown key {unknown[0]!r}; known: {', '.join(known)}"
+            )
         entries.append(Entry(**table, folder=folder))
     if [e.slug for e in entries] != sorted({e.slug for e in entries}):
         raise ValueError("manifest.toml: notebooks must be listed once each, in the order of their numbers")
     return entries
 
 
-# ---------------------------------------------------------------------------------------------------- source -> notebook
+# --------------------------------------------------------------------------------------------------- source -> notebook
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -103,7 +105,10 @@ def assemble(entry: Entry, entries: list[Entry]) -> NotebookNode:
     if not entry.source.is_file():
         raise FileNotFoundError(f"{entry.slug} is in manifest.toml but py/{entry.source.name} does not exist")
     cells = [c for c in jupytext.read(entry.source).cells if "generated" not in tags(c)]
-    links, references = navigation(entry, entries), words.reference_list("\n".join(c.source for c in cells if c.cell_type == "markdown"))
+    links, references = (
+        navigation(entry, entries),
+        words.reference_list("\n".join(c.source for c in cells if c.cell_type == "markdown")),
+    )
     for cell in cells:
         if cell.cell_type == "markdown":
             cell["source"] = words.with_links(words.with_citations(cell.source))
@@ -125,7 +130,9 @@ def _cell_metadata(cell: NotebookNode) -> NotebookNode:
     if "hide-input" in tags(cell):
         kept["jupyter"] = {"source_hidden": True}
     if "solution" in tags(cell):
-        kept["jupyter"] = {"source_hidden": True, "outputs_hidden": True} if cell.cell_type == "code" else {"source_hidden": True}
+        kept["jupyter"] = (
+            {"source_hidden": True, "outputs_hidden": True} if cell.cell_type == "code" else {"source_hidden": True}
+        )
     return kept
 
 
@@ -136,7 +143,11 @@ def _generated(text: str) -> NotebookNode:
 def times(entry: Entry) -> str:
     """How long the notebook takes, by profile."""
     spans = " · ".join(f"`{p}` {span(entry.minutes[p])}" for p in PROFILES if p in entry.minutes)
-    return f"*Time on a laptop's CPU, by profile: {spans}.*" if entry.cpu else f"*Time by profile (`paper` on a GPU): {spans}.*"
+    return (
+        f"*Time on a laptop's CPU, by profile: {spans}.*"
+        if entry.cpu
+        else f"*Time by profile (`paper` on a GPU): {spans}.*"
+    )
 
 
 def span(minutes: float) -> str:
@@ -191,7 +202,7 @@ def solutions(text: str) -> list[str]:
     return ["\n".join(re.findall(r"^```python\n(.*?)^```", part, re.M | re.S)) for part in folded]
 
 
-# ------------------------------------------------------------------------------------------------------ run and normalise
+# ---------------------------------------------------------------------------------------------------- run and normalise
 
 
 def private_kernels(base: type | None = None) -> type:
@@ -217,11 +228,12 @@ def private_kernels(base: type | None = None) -> type:
 
 
 def hear_replies() -> None:
-    """Keeps papermill from waiting for ever after a cell with a live control, which on a busy machine one in a hundred did.
+    """Keeps papermill from waiting for ever after a cell with a live control,
+    which on a busy machine one in a hundred did.
 
-    nbclient answers the control through the socket on which it waits for the cell's reply. If the reply comes in just then,
-    sending uses up the signal that would have woken the waiting (nteract/papermill#723, jupyter/nbclient#312). Asking the
-    socket for its events after each answer sets the signal again.
+    nbclient answers the control through the socket on which it waits for the cell's reply. If the reply comes in just
+    then, sending uses up the signal that would have woken the waiting (nteract/papermill#723, jupyter/nbclient#312).
+    Asking the socket for its events after each answer sets the signal again.
     """
     import zmq
     from nbclient.output_widget import OutputWidget
@@ -253,14 +265,24 @@ def execute(notebook: NotebookNode, profile: str, parameters: dict) -> tuple[Not
         nbformat.write(notebook, blank)
         known = papermill.inspect_notebook(str(blank))
         values = {"PROFILE": profile, **parameters} if "PROFILE" in known else dict(parameters)
-        # A value equal to the one written in the cell is not injected, so the built notebook is the source's, cell for cell.
-        values = {name: v for name, v in values.items() if name not in known or known[name]["default"].strip("\"'") != str(v)}
+        # A value equal to the one written in the cell is not injected, so the built notebook is the source's, cell for
+        # cell.
+        values = {
+            name: v for name, v in values.items() if name not in known or known[name]["default"].strip("\"'") != str(v)
+        }
         if unknown := sorted(set(values) - set(known)):
-            raise ValueError(f"the notebook has no parameter {unknown[0]!r}; its parameters cell has {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"the notebook has no parameter {unknown[0]!r}; its parameters cell has {', '.join(known) or 'none'}"
+            )
         hear_replies()
         began, worked = time.perf_counter(), _work_of_children()
         papermill.execute_notebook(
-            str(blank), str(done), parameters=values, cwd=scratch, log_output=False, kernel_manager_class=private_kernels()
+            str(blank),
+            str(done),
+            parameters=values,
+            cwd=scratch,
+            log_output=False,
+            kernel_manager_class=private_kernels(),
         )
         seconds = min(time.perf_counter() - began, _work_of_children() - worked)
         return nbformat.read(done, as_version=4), seconds
@@ -273,7 +295,8 @@ def _work_of_children() -> float:
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """Removes what differs from run to run or breaks GitHub's view: widget state and views, timestamps, machine paths."""
+    """Removes what differs from run to run or breaks GitHub's view: widget state and views, timestamps, machine paths.
+    """
     notebook = nbformat.from_dict(notebook)
     for cell in notebook.cells:
         cell["metadata"] = _cell_metadata(cell)
@@ -281,7 +304,8 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             continue
         kept: list[NotebookNode] = []
         for output in cell.outputs:
-            if WIDGET_VIEW in output.get("data", {}):  # the static figure beside it is what a reader without a kernel sees
+            # the static figure beside it is what a reader without a kernel sees
+            if WIDGET_VIEW in output.get("data", {}):
                 continue
             output.get("metadata", {}).pop("execution", None)
             if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
@@ -306,7 +330,12 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 def _clean(text: str) -> str:
     text = re.sub(r"/\S*/ipykernel_\d+/\d+\.py", "<cell>", text)
     text = re.sub(r"\b0x[0-9a-f]{8,}\b", "0x…", text)
-    for path, shown in ((str(ROOT), "."), (sys.prefix, "<python>"), (str(Path.home()), "~"), (tempfile.gettempdir(), "<tmp>")):
+    for path, shown in (
+        (str(ROOT), "."),
+        (sys.prefix, "<python>"),
+        (str(Path.home()), "~"),
+        (tempfile.gettempdir(), "<tmp>"),
+    ):
         text = re.sub(re.escape(path) + r"(?=[/\s'\"<)]|$)", shown, text)
     return text
 
@@ -314,18 +343,22 @@ def _clean(text: str) -> str:
 def shown_rows(cell: NotebookNode) -> dict[str, str] | None:
     """What a code cell that ends in `ledger_table(...)` shows of the ledgers as they are now; None for any other cell.
 
-    Ledgers are text that is mended like prose, so a committed table follows them without running the notebook. Arguments
-    are literals, or a list of them that the same cell makes.
+    Ledgers are text that is mended like prose, so a committed table follows them without running the notebook.
+    Arguments are literals, or a list of them that the same cell makes.
     """
     if cell.cell_type != "code" or "ledger_table(" not in cell.source:
         return None
     *before, last = ast.parse(cell.source).body
     call = getattr(last, "value", None)
-    if not (isinstance(last, ast.Expr) and isinstance(call, ast.Call) and getattr(call.func, "id", "") == "ledger_table"):
+    if not (
+        isinstance(last, ast.Expr) and isinstance(call, ast.Call) and getattr(call.func, "id", "") == "ledger_table"
+    ):
         return None
     from ferkit.notebook import ledger_table
 
-    literal = [s for s in before if isinstance(s, ast.Assign | ast.AugAssign) and isinstance(s.value, ast.List | ast.Constant)]
+    literal = [
+        s for s in before if isinstance(s, ast.Assign | ast.AugAssign) and isinstance(s.value, ast.List | ast.Constant)
+    ]
     names: dict = {"ledger_table": ledger_table}
     exec(compile(ast.Module(literal, type_ignores=[]), "<cell>", "exec"), names)
     table = eval(compile(ast.Expression(call), "<cell>", "eval"), names)
@@ -361,7 +394,9 @@ def write(notebook: NotebookNode, path: Path) -> Path:
 
 
 def refresh_prose(entry: Entry, entries: list[Entry]) -> bool:
-    """Brings text, numbers, links and ledger tables of a committed notebook up to date; False when its code is another's."""
+    """Brings text, numbers, links and ledger tables of a committed notebook up to date;
+    False when its code is another's.
+    """
     fresh, old = assemble(entry, entries), nbformat.read(entry.path, as_version=4)
     if fingerprint(fresh) != fingerprint(old):
         return False
@@ -412,18 +447,32 @@ def complaints(entry: Entry, entries: list[Entry], committed: NotebookNode | Non
     fresh, stamp = assemble(entry, entries), committed.metadata.get("ferkit", {})
     found = []
     if fingerprint(fresh) != fingerprint(committed) or stamp.get("fingerprint") != fingerprint(committed):
-        found.append(f"{entry.path.name} shows outputs of other code than {entry.source.name} has: make notebooks N={entry.number}")
+        found.append(
+            f"{entry.path.name} shows outputs of other code than {entry.source.name} has: make "
+            f"notebooks N={entry.number}"
+        )
     else:
         try:
             fill(fresh, committed)
         except ValueError as error:
             found.append(f"{entry.path.name}: {error}")
         if [(c.id, c.source, tags(c)) for c in fresh.cells] != [(c.id, c.source, tags(c)) for c in committed.cells]:
-            found.append(f"{entry.path.name} has other text or links than its source, its records and manifest.toml: make prose")
-        if any(out.data != rows for c in committed.cells if (rows := shown_rows(c)) for out in c.outputs if out.output_type == "execute_result"):
+            found.append(
+                f"{entry.path.name} has other text or links than its source, its records and manifest.toml: make prose"
+            )
+        if any(
+            out.data != rows
+            for c in committed.cells
+            if (rows := shown_rows(c))
+            for out in c.outputs
+            if out.output_type == "execute_result"
+        ):
             found.append(f"{entry.path.name} shows rows that a ledger has no more: make prose")
     if stamp.get("profile") != "teach":
-        found.append(f"{entry.path.name} was built under profile {stamp.get('profile')!r}, not 'teach': make notebooks N={entry.number}")
+        found.append(
+            f"{entry.path.name} was built under profile {stamp.get('profile')!r}, not 'teach': make "
+            f"notebooks N={entry.number}"
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""The pages that are made of data: a paper's ledger in book/ledger, and the measured results in README and in the book."""
+"""The pages that are made of data: a paper's ledger in book/ledger, and the measured results in README and in the book.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +23,17 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|$#~{}])", r"\\\1", " ".join(text.split()))
 
 
-# ----------------------------------------------------------------------------------------------------------------- ledgers
+# -------------------------------------------------------------------------------------------------------------- ledgers
 
 
 def ledger_page(ledger: papers.Ledger) -> str:
     """Every row of a paper's ledger by section: its name first, then its code, its status, and the three voices."""
     counts = Counter(row.status for row in ledger.rows)
     numbers = ", ".join(f"{counts[status]} {STATUS[status][0]}" for status in STATUS if counts[status])
-    sources = [f"[doi](https://doi.org/{ledger.doi})" if "/" in ledger.doi else "", f"[arXiv](https://arxiv.org/abs/{ledger.arxiv})" if ledger.arxiv[0].isdigit() else ""]
+    sources = [
+        f"[doi](https://doi.org/{ledger.doi})" if "/" in ledger.doi else "",
+        f"[arXiv](https://arxiv.org/abs/{ledger.arxiv})" if ledger.arxiv[0].isdigit() else "",
+    ]
     code = f"[released code]({ledger.code})" if ledger.code.startswith("http") else plain(ledger.code)
     found = [
         f"# {plain(ledger.name)}: claims and facts",
@@ -47,7 +51,10 @@ def ledger_page(ledger: papers.Ledger) -> str:
 
 
 def _ledger_row(ledger: papers.Ledger, row: papers.Row) -> str:
-    voices = [f"{plain(text)} <small>({plain(place)})</small>" if place else plain(text or "–") for text, place in ((row.paper, row.paper_place), (row.code, row.code_place), (row.ours, ""))]
+    voices = [
+        f"{plain(text)} <small>({plain(place)})</small>" if place else plain(text or "–")
+        for text, place in ((row.paper, row.paper_place), (row.code, row.code_place), (row.ours, ""))
+    ]
     parts = [
         f'<a id="{ledger.anchor(row.id)}"></a>',
         f"**{plain(row.what)}** · `{ledger.label(row.id)}` · {STATUS[row.status][0]}",
@@ -74,16 +81,30 @@ def write_ledgers() -> list[Path]:
 def stale_ledgers() -> list[str]:
     """What is not as `write_ledgers` would leave it."""
     pages = {LEDGER / f"{key}.md": ledger_page(papers.load(key)) for key in papers.keys()}
-    found = [f"book/ledger/{path.name} is out of date: make prose" for path, text in pages.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    return found + [f"book/ledger/{path.name} belongs to no ledger" for path in sorted(LEDGER.glob("*.md")) if path not in pages]
+    found = [
+        f"book/ledger/{path.name} is out of date: make prose"
+        for path, text in pages.items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    return found + [
+        f"book/ledger/{path.name} belongs to no ledger" for path in sorted(LEDGER.glob("*.md")) if path not in pages
+    ]
 
 
-# ----------------------------------------------------------------------------------------------------------------- results
+# -------------------------------------------------------------------------------------------------------------- results
 
 
 def results_table(folder: Path = RESULTS) -> str:
     """Measured results, one line per record of a run in data/results."""
-    head = ["run", "parameters", "data, split", "images", "accuracy [95 %]", "macro-F1 [95 %]", "accuracy without images that are also in training"]
+    head = [
+        "run",
+        "parameters",
+        "data, split",
+        "images",
+        "accuracy [95 %]",
+        "macro-F1 [95 %]",
+        "accuracy without images that are also in training",
+    ]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -111,7 +132,10 @@ def shelf_tables(folder: Path = RESULTS / "shelf") -> str:
         record = json.loads(path.read_text(encoding="utf-8"))
         lines = ["| run | parameters | images | accuracy [95 %] | macro-F1 [95 %] |", "|---" * 5 + "|"]
         for run in record["runs"]:
-            lines.append(f"| {plain(run['name'])} | {run['parameters']:,} | {run['test']['n']:,} | {_with_interval(run['test'], 'accuracy')} | {_with_interval(run['test'], 'macro_f1')} |")
+            lines.append(
+                f"| {plain(run['name'])} | {run['parameters']:,} | {run['test']['n']:,} | "
+                f"{_with_interval(run['test'], 'accuracy')} | {_with_interval(run['test'], 'macro_f1')} |"
+            )
         parts.append(f"### {record['name']}\n\n" + "\n".join(lines))
     return "\n\n".join(parts)
 

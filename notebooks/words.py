@@ -84,7 +84,7 @@ def reference_list(text: str) -> str:
     return "## References\n\n" + "\n".join(lines) if lines else ""
 
 
-# ----------------------------------------------------------------------------------------------------- terms and ledger rows
+# ------------------------------------------------------------------------------------------------ terms and ledger rows
 
 
 def slug(heading: str) -> str:
@@ -119,10 +119,15 @@ def with_links(text: str, book: str = "../book") -> str:
     return ROW.sub(row, TERM.sub(term, text))
 
 
-# ------------------------------------------------------------------------------------------------------- numbers in the text
+# -------------------------------------------------------------------------------------------------- numbers in the text
 
 
-def filled(text: str, records: Mapping[str, float], numbers: Mapping[str, str], reference: Callable[[str, str], str] | None = None) -> str:
+def filled(
+    text: str,
+    records: Mapping[str, float],
+    numbers: Mapping[str, str],
+    reference: Callable[[str, str], str] | None = None,
+) -> str:
     """The text with the numbers of a run in it: records, and the numbers of figures and tables.
 
     Args:
@@ -138,7 +143,9 @@ def filled(text: str, records: Mapping[str, float], numbers: Mapping[str, str], 
     def value(match: re.Match[str]) -> str:
         name, form = match.groups()
         if name not in records:
-            raise ValueError(f"the text quotes {{{{{name}}}}}, which is not recorded; it has {', '.join(records) or 'no records'}")
+            raise ValueError(
+                f"the text quotes {{{{{name}}}}}, which is not recorded; it has {', '.join(records) or 'no records'}"
+            )
         try:
             shown = format(records[name], form or (",d" if isinstance(records[name], int) else ".4g"))
         except ValueError as error:
@@ -157,4 +164,6 @@ def filled(text: str, records: Mapping[str, float], numbers: Mapping[str, str], 
 def unresolved(text: str) -> list[str]:
     """Short forms that are still in a text, misspelt ones included."""
     bare = re.sub(r"`[^`]*`|```.*?```", "", text, flags=re.S)
-    return re.findall(r"\{\{[^{}]*\}\}|\{(?:fig|tab|term|row|cite)\s*:[^{}]*\}|\[@[^\]]*\]", re.sub(r"\$[^$]*\$", "", bare))
+    return re.findall(
+        r"\{\{[^{}]*\}\}|\{(?:fig|tab|term|row|cite)\s*:[^{}]*\}|\[@[^\]]*\]", re.sub(r"\$[^$]*\$", "", bare)
+    )

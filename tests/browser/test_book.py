@@ -1,4 +1,6 @@
-"""The book: built without a warning, no link broken, and read in a browser as a reader would, on a screen and on a phone."""
+"""The book: built without a warning, no link broken, and read in a browser as a reader would,
+on a screen and on a phone.
+"""
 
 import functools
 import http.server
@@ -44,13 +46,21 @@ def site(book, tmp_path_factory):
     return book.build(tmp_path_factory.mktemp("book"), entries)
 
 
-# ------------------------------------------------------------------------------------------------------------ what is built
+# -------------------------------------------------------------------------------------------------------- what is built
 
 
 def test_every_chapter_and_page_is_there_and_no_link_is_broken(book, site):
     names = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
     expected = {f"chapters/{entry.slug}.html" for entry in build.read_manifest()}
-    expected |= {"index.html", "glossary.html", "results.html", "bibliography.html", "data.html", "search.html", "ledger/resemotenet.html"}
+    expected |= {
+        "index.html",
+        "glossary.html",
+        "results.html",
+        "bibliography.html",
+        "data.html",
+        "search.html",
+        "ledger/resemotenet.html",
+    }
     assert expected <= names
     assert book.broken_links(site) == []
 
@@ -73,7 +83,9 @@ def test_a_chapter_has_figures_references_citations_terms_and_rows(site):
 
 
 def test_a_broken_link_is_found(book, tmp_path):
-    (tmp_path / "a.html").write_text('<a href="b.html#there">x</a><a href="https://example.org/gone">x</a><p id="here"></p>')
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#there">x</a><a href="https://example.org/gone">x</a><p id="here"></p>'
+    )
     (tmp_path / "b.html").write_text('<p id="there"></p><a href="a.html#here">x</a>')
     assert book.broken_links(tmp_path) == []
     (tmp_path / "b.html").write_text('<a href="a.html#gone">x</a><img src="c.png">')
@@ -113,7 +125,7 @@ def test_links_of_the_repository_become_links_of_the_book(book):
         assert book.relinked(text, "..") == shown
 
 
-# --------------------------------------------------------------------------------------------------------- what a reader does
+# --------------------------------------------------------------------------------------------------- what a reader does
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -140,20 +152,26 @@ def browser():
 
 @pytest.fixture
 def page(browser, address, request):
-    """A page of the size and colour scheme in `request.param` (width, height, scheme); nothing may come from elsewhere."""
+    """A page of the size and colour scheme in `request.param` (width, height, scheme); nothing may come from elsewhere.
+    """
     width, height, scheme = getattr(request, "param", (1280, 900, "light"))
     opened = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
     heard = []
     opened.on("console", lambda message: heard.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: heard.append(str(error)))
-    opened.on("request", lambda asked: None if asked.url.startswith((address, "data:")) else heard.append(f"asks for {asked.url}"))
+    opened.on(
+        "request",
+        lambda asked: None if asked.url.startswith((address, "data:")) else heard.append(f"asks for {asked.url}"),
+    )
     yield opened
     opened.close()
     assert heard == []
 
 
 browsers = pytest.mark.browser
-both = pytest.mark.parametrize("page", [(1280, 900, "light"), (390, 844, "dark")], indirect=True, ids=["screen", "phone"])
+both = pytest.mark.parametrize(
+    "page", [(1280, 900, "light"), (390, 844, "dark")], indirect=True, ids=["screen", "phone"]
+)
 
 
 @browsers
@@ -169,7 +187,10 @@ def test_a_reader_searches_unfolds_and_follows_a_reference(page, address):
     assert solution.get_by_text("above a half").is_visible()
     page.get_by_role("link", name="Figure 12.2").first.click()
     assert page.url.endswith("#figure-12-2")
-    page.wait_for_function("() => { const box = document.querySelector('#figure-12-2').getBoundingClientRect(); return box.top >= 0 && box.top < innerHeight; }")
+    page.wait_for_function(
+        "() => { const box = document.querySelector('#figure-12-2').getBoundingClientRect(); return box.top >= 0 && "
+        "box.top < innerHeight; }"
+    )
     caption = page.locator("#figure-12-2 figcaption").inner_text()
     assert caption.startswith("Figure 12.2. The mean (dashed) falls to 0.30.")
     page.get_by_role("link", name="sigmoid").first.click()
@@ -184,7 +205,9 @@ def test_a_reader_searches_unfolds_and_follows_a_reference(page, address):
 
 @browsers
 @both
-@pytest.mark.parametrize("name", ["index", "chapters/10_resemotenet", "chapters/12_form", "ledger/resemotenet", "results"])
+@pytest.mark.parametrize(
+    "name", ["index", "chapters/10_resemotenet", "chapters/12_form", "ledger/resemotenet", "results"]
+)
 def test_no_page_scrolls_sideways(page, address, name):
     page.goto(f"{address}/{name}.html")
     page.wait_for_timeout(300)
@@ -197,9 +220,10 @@ def test_no_page_scrolls_sideways(page, address, name):
 def test_88_columns_fit_and_formulas_and_the_next_chapter_are_there(page, address):
     page.goto(f"{address}/chapters/03_attention_is_reweighting.html")
     room = page.evaluate(
-        "() => { const pre = document.querySelector('.cell_input pre'), probe = document.createElement('span'); probe.textContent = 'x'.repeat(88);"
-        " probe.style.whiteSpace = 'pre'; pre.appendChild(probe); const wide = probe.getBoundingClientRect().width; probe.remove();"
-        " const style = getComputedStyle(pre); return pre.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - wide; }"
+        "() => { const pre = document.querySelector('.cell_input pre'), probe = document.createElement('span'); "
+        "probe.textContent = 'x'.repeat(88); probe.style.whiteSpace = 'pre'; pre.appendChild(probe); const wide = "
+        "probe.getBoundingClientRect().width; probe.remove(); const style = getComputedStyle(pre); return "
+        "pre.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - wide; }"
     )
     assert 0 <= room < 400
     formula = page.locator(".formula math mrow").first.bounding_box()

@@ -53,7 +53,9 @@ def test_notebook_00(tmp_path):
 
 
 def test_a_chapter_in_jupyterlab(tmp_path):
-    """As it is stored: records leave no mark, code is folded, captions stand below; then its control moves beside the strip."""
+    """As it is stored: records leave no mark, code is folded, captions stand below;
+    then its control moves beside the strip.
+    """
     nbformat.write(demo.built("12_form"), tmp_path / "form.ipynb")
     with Lab(tmp_path, ENVIRONMENT) as lab:
         lab.open("form.ipynb")

@@ -19,7 +19,8 @@ def test_every_control_of_a_notebook_moves(entry, tmp_path):
 
 
 def move_everything(entry, tmp_path):
-    """Opens a notebook, runs it, moves each of its controls, and refuses every error, on the page and in the console."""
+    """Opens a notebook, runs it, moves each of its controls, and refuses every error, on the page and in the console.
+    """
     shutil.copy(entry.path, tmp_path)
     with Lab(tmp_path, ENVIRONMENT) as lab:
         lab.open(entry.path.name)

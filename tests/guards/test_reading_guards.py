@@ -48,7 +48,10 @@ def test_the_good_source_passes():
         (rewrite("footer()", "footer()", "print(1)"), "footer()"),
         (rewrite("## What the paper", "## What the paper reports", "## The paper"), "needs `## What the paper reports"),
         (rewrite("values = np", "values**2", "values**2  # " + "a" * 80), "columns, at most 88"),
-        (rewrite("import numpy", "import pandas as pd", "\n".join(f"import pandas as p{i}" for i in range(8))), "12 imports, at most 8"),
+        (
+            rewrite("import numpy", "import pandas as pd", "\n".join(f"import pandas as p{i}" for i in range(8))),
+            "12 imports, at most 8",
+        ),
         (untag("import numpy"), "imports and is not tagged hide-input"),
         (rewrite("values = np", "values = np", "import math\nvalues = np"), "imports and is not tagged hide-input"),
         (untag("def raised"), "draws in front of the reader: ax.plot"),
@@ -57,9 +60,21 @@ def test_the_good_source_passes():
         (rewrite("**Exercise 2", "**Exercise 2", "**Task 2"), "2 exercises, at least 3"),
         (rewrite("def raised", "strip=[", "film=["), "explore(...) without strip"),
         (rewrite("**Answer.**", "{tab:squares}", "Table 12.1"), "`Table 12.1` is typed"),
-        (rewrite("**Answer.**", "The mean of squares", "A [sigmoid](../book/glossary.md#sigmoid): the mean of squares"), "'sigmoid' is linked a second time"),
+        (
+            rewrite(
+                "**Answer.**", "The mean of squares", "A [sigmoid](../book/glossary.md#sigmoid): the mean of squares"
+            ),
+            "'sigmoid' is linked a second time",
+        ),
         (rewrite("## What you found", "## What you found", "## Recap"), "no `## What you found`"),
-        (rewrite("## What you found", "{{above_n}} squares are", "You can now quote a record in a sentence. Some squares are"), "repeats the objective 'quote a record in a sentence'"),
+        (
+            rewrite(
+                "## What you found",
+                "{{above_n}} squares are",
+                "You can now quote a record in a sentence. Some squares are",
+            ),
+            "repeats the objective 'quote a record in a sentence'",
+        ),
     ],
 )
 def test_a_source_that_is_bad_in_one_way(change, says):
@@ -70,7 +85,10 @@ def test_a_source_that_is_bad_in_one_way(change, says):
 def test_findings_need_numbers():
     def change(notebook):
         cell = demo.cell(notebook, "## What you found")
-        cell.source = cell.source[: cell.source.index("## What you found")] + "## What you found\n\nThe mean of the squares is above a quarter."
+        cell.source = (
+            cell.source[: cell.source.index("## What you found")]
+            + "## What you found\n\nThe mean of the squares is above a quarter."
+        )
 
     assert any("has no number" in line for line in refusals(change))
 
@@ -95,7 +113,7 @@ def test_one_answer_does_not_serve_two_questions():
     assert any("a question without `**Answer.**`" in line for line in refusals(twice))
 
 
-# ------------------------------------------------------------------------------------------------------------ its outputs
+# ---------------------------------------------------------------------------------------------------------- its outputs
 
 
 def test_the_good_notebook_passes():
@@ -127,9 +145,20 @@ def spoil(mime, **values):
         (spoil("image/png", number="12.3"), "figures are numbered 12.1, 12.3; expected 12.1, 12.2"),
         (spoil("text/html", number="2.1"), "tables are numbered 2.1; expected 12.1"),
         (lambda n: checks.code_cells(n)[3].outputs.append(LONG), "prints 9 lines, at most 8"),
-        (lambda n: [n.cells.insert(0, nbformat.v4.new_markdown_cell(f"text {i}")) for i in range(4)], "no picture within the first 6 cells"),
-        (lambda n: demo.cell(n, "ledger_table(").outputs[0].data.update({"text/html": '<tr class="ledger-row">' * 7}), "7 rows of the ledger, at most 6"),
-        (rewrite("**Answer.**", "**Answer.**", "**Answer.** {{typo_frac}} and {figure:gate}"), "{{typo_frac}} was not understood"),
+        (
+            lambda n: [n.cells.insert(0, nbformat.v4.new_markdown_cell(f"text {i}")) for i in range(4)],
+            "no picture within the first 6 cells",
+        ),
+        (
+            lambda n: (
+                demo.cell(n, "ledger_table(").outputs[0].data.update({"text/html": '<tr class="ledger-row">' * 7})
+            ),
+            "7 rows of the ledger, at most 6",
+        ),
+        (
+            rewrite("**Answer.**", "**Answer.**", "**Answer.** {{typo_frac}} and {figure:gate}"),
+            "{{typo_frac}} was not understood",
+        ),
     ],
 )
 def test_a_notebook_that_is_bad_in_one_way(change, says):
@@ -137,20 +166,30 @@ def test_a_notebook_that_is_bad_in_one_way(change, says):
 
 
 def test_numbers_of_another_chapter():
-    assert any("expected 13.1" in line for line in refusals(lambda n: None, built=True, entry=replace(ENTRY, slug="13_form")))
+    assert any(
+        "expected 13.1" in line for line in refusals(lambda n: None, built=True, entry=replace(ENTRY, slug="13_form"))
+    )
 
 
-# ------------------------------------------------------------------------------------------------------- text and records
+# ----------------------------------------------------------------------------------------------------- text and records
 
 
 def test_a_record_and_its_sentence_cannot_part():
     """The number in the text, and the record it was filled from: whichever is changed, it is said."""
     notebook = demo.built(SLUG)
-    assert "38.9\u00a0%" in demo.cell(notebook, "**Answer.**").source and "{{" not in demo.cell(notebook, "What you found").source
+    assert (
+        "38.9\u00a0%" in demo.cell(notebook, "**Answer.**").source
+        and "{{" not in demo.cell(notebook, "What you found").source
+    )
     rewrite("**Answer.**", "38.9", "39.8")(notebook)
     assert "other text or links than its source, its records" in build.complaints(ENTRY, demo.entries(), notebook)[0]
     notebook = demo.built(SLUG)
-    record = next(o.data[build.RECORD_MIME] for c in checks.code_cells(notebook) for o in c.outputs if build.RECORD_MIME in o.get("data", {}) and o.data[build.RECORD_MIME]["name"] == "squares_frac")
+    record = next(
+        o.data[build.RECORD_MIME]
+        for c in checks.code_cells(notebook)
+        for o in c.outputs
+        if build.RECORD_MIME in o.get("data", {}) and o.data[build.RECORD_MIME]["name"] == "squares_frac"
+    )
     record["value"] = 0.41
     assert "other text or links than its source, its records" in build.complaints(ENTRY, demo.entries(), notebook)[0]
     record["name"] = "cubes_frac"
@@ -160,7 +199,9 @@ def test_a_record_and_its_sentence_cannot_part():
 def test_prose_fills_the_numbers_of_the_stored_run(tmp_path):
     (tmp_path / "py").mkdir()
     entry = replace(ENTRY, folder=tmp_path)
-    text = ENTRY.source.read_text().replace("**Answer.** More: {{squares_frac:.1%}}", "**Answer.** More, {{squares_frac:.3f}}")
+    text = ENTRY.source.read_text().replace(
+        "**Answer.** More: {{squares_frac:.1%}}", "**Answer.** More, {{squares_frac:.3f}}"
+    )
     entry.source.write_text(text)
     nbformat.write(demo.built(SLUG), entry.path)
     others = [entry if e.slug == SLUG else e for e in demo.entries()]
@@ -181,14 +222,21 @@ def test_prose_fills_the_numbers_of_the_stored_run(tmp_path):
     ],
 )
 def test_filled(text, shown):
-    records, numbers = {"a_frac": 0.12345, "b_n": 80238599, "c_pct": -4.5}, {"fig:gates": "Figure 3.1", "tab:cost": "Table 3.2"}
+    records, numbers = (
+        {"a_frac": 0.12345, "b_n": 80238599, "c_pct": -4.5},
+        {"fig:gates": "Figure 3.1", "tab:cost": "Table 3.2"},
+    )
     assert words.filled(text, records, numbers) == shown
     assert words.unresolved(shown) == []
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("{{x_frac}}", "quotes {{x_frac}}, which is not recorded; it has a_n"), ("{{a_n:.q}}", "quotes {{a_n:.q}}"), ("{fig:x}", "refers to {fig:x}, which is not shown; it has fig:a")],
+    [
+        ("{{x_frac}}", "quotes {{x_frac}}, which is not recorded; it has a_n"),
+        ("{{a_n:.q}}", "quotes {{a_n:.q}}"),
+        ("{fig:x}", "refers to {fig:x}, which is not shown; it has fig:a"),
+    ],
 )
 def test_what_cannot_be_filled(text, says):
     with pytest.raises(ValueError, match=says.replace("{", r"\{").replace("}", r"\}")):
@@ -201,7 +249,11 @@ def test_terms_and_rows_are_links():
         "a [sigmoid](../book/glossary.md#sigmoid), two [sigmoids](../book/glossary.md#sigmoid) "
         "and [RE-eq2](../book/ledger/resemotenet.md#re-eq2); not `{term:x}`"
     )
-    for bad, says in (("{term:nonsense}", "not in book/glossary.md"), ("{row:RE-nonsense}", "has no row"), ("{row:XX-a}", "prefix of a paper")):
+    for bad, says in (
+        ("{term:nonsense}", "not in book/glossary.md"),
+        ("{row:RE-nonsense}", "has no row"),
+        ("{row:XX-a}", "prefix of a paper"),
+    ):
         with pytest.raises(ValueError, match=says):
             words.with_links(bad)
 
@@ -215,7 +267,9 @@ def test_solutions_become_cells_with_their_check_and_a_wrong_one_fails(tmp_path)
     import papermill
 
     notebook = build.with_solutions(demo.source(SLUG))
-    added = [c.source for c in checks.code_cells(notebook) if c.source not in {k.source for k in demo.source(SLUG).cells}]
+    added = [
+        c.source for c in checks.code_cells(notebook) if c.source not in {k.source for k in demo.source(SLUG).cells}
+    ]
     assert len(added) == 3 and added[0].startswith("answer = 2\n") and "check(" in added[0]
     assert "check(" not in added[1] and added[2].strip() == ""
     wrong = demo.source(SLUG)

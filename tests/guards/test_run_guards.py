@@ -73,7 +73,9 @@ def test_a_wrong_solution_is_found(tmp_path, monkeypatch):
 
 
 def test_a_warning_in_the_notebooks_own_code_is_found(tmp_path, monkeypatch):
-    entry = variant(tmp_path / "n", ("values = SCALE", 'import warnings; warnings.warn("soon gone", FutureWarning)\nvalues = SCALE'))
+    entry = variant(
+        tmp_path / "n", ("values = SCALE", 'import warnings; warnings.warn("soon gone", FutureWarning)\nvalues = SCALE')
+    )
     found = smoke(entry, tmp_path, monkeypatch)
     assert len(found) == 1 and "FutureWarning: soon gone" in found[0]
 
@@ -94,7 +96,10 @@ def test_bands_have_two_sides(value, ok):
 def test_budget_counts_the_work_of_the_kernel(tmp_path):
     """Not the waiting: another program's work must not fail a notebook. And a slow one is refused."""
     seconds = []
-    for slow in ("import time; time.sleep(6)", "import time; t = time.process_time()\nwhile time.process_time() < t + 6: pass"):
+    for slow in (
+        "import time; time.sleep(6)",
+        "import time; t = time.process_time()\nwhile time.process_time() < t + 6: pass",
+    ):
         entry = variant(tmp_path / slow[13:17], ('record("mean_frac", values.mean())', slow))
         seconds.append(build.execute(build.assemble(entry, [entry]), "smoke", {})[1])
     assert 0.5 < seconds[0] < 30 and 3 < seconds[1] - seconds[0] < 9, seconds
@@ -149,7 +154,9 @@ def test_normalise_removes_what_differs_from_run_to_run():
         nbformat.v4.new_output("stream", text=f"read {home} <object at 0x7f00deadbeef>"),
         nbformat.v4.new_output("display_data", data={build.WIDGET_VIEW: {}, "text/plain": "VBox()"}),
         nbformat.v4.new_output("display_data", data={"text/html": f"<b>{home}</b>", "image/png": "AAAA"}),
-        nbformat.v4.new_output("display_data", data={RECORD_MIME: {"name": "a_n", "value": 1}, "text/plain": "a_n = 1"}),
+        nbformat.v4.new_output(
+            "display_data", data={RECORD_MIME: {"name": "a_n", "value": 1}, "text/plain": "a_n = 1"}
+        ),
     ]
     notebook.metadata["widgets"] = {"state": {}}
     done = build.normalise(notebook)
@@ -181,10 +188,14 @@ def test_text_is_refreshed_without_running_and_only_over_the_same_code(tmp_path)
 
 
 def test_ledger_tables_follow_the_ledgers_without_running(tmp_path):
-    entry = variant(tmp_path / "n", ("values.shape", 'facts = ["A1"]\nfacts += ["A5"]\nledger_table("resemotenet", *facts)'))
+    entry = variant(
+        tmp_path / "n", ("values.shape", 'facts = ["A1"]\nfacts += ["A5"]\nledger_table("resemotenet", *facts)')
+    )
     committed = build.assemble(entry, [entry])
     old = {"text/html": "<b>an old row</b>", "text/plain": "an old row"}
-    demo.cell(committed, "ledger_table")["outputs"] = [nbformat.v4.new_output("execute_result", data=old, execution_count=1)]
+    demo.cell(committed, "ledger_table")["outputs"] = [
+        nbformat.v4.new_output("execute_result", data=old, execution_count=1)
+    ]
     committed.metadata["ferkit"] = {"fingerprint": build.fingerprint(committed), "profile": "teach"}
     nbformat.write(committed, entry.path)
     assert build.complaints(entry, [entry]) == ["01_demo.ipynb shows rows that a ledger has no more: make prose"]

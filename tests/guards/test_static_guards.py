@@ -29,7 +29,7 @@ def rewrite(find, old, new):
     return change
 
 
-# ------------------------------------------------------------------------------------------------------------ the source
+# ----------------------------------------------------------------------------------------------------------- the source
 
 
 def test_the_good_source_passes():
@@ -116,12 +116,18 @@ def test_a_papers_notebook_needs_more():
 
 
 def inline(source, name):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source, metadata={"tags": [f"same-as:{name}"]})])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source, metadata={"tags": [f"same-as:{name}"]})]
+    )
     return checks.same_as(notebook)
 
 
 def test_same_as():
-    good = 'import re\n\ndef section_of(x):\n    return x\n\ndef code_cells(notebook: NotebookNode) -> list[NotebookNode]:\n    # another comment\n    return [cell for cell in notebook.cells if cell.cell_type == "code"]\n'
+    good = (
+        "import re\n\ndef section_of(x):\n    return x\n\ndef code_cells(notebook: NotebookNode) -> "
+        "list[NotebookNode]:\n    # another comment\n    return [cell for cell in notebook.cells if "
+        'cell.cell_type == "code"]\n'
+    )
     name = "tests.support.checks.code_cells"
     assert inline(good, name) == []
     assert "differ" in inline(good.replace('"code"', '"markdown"'), name)[0]
@@ -133,7 +139,9 @@ def test_same_as():
 
 def test_links(tmp_path):
     (tmp_path / "there.md").write_text("# A heading: with marks\n")
-    good = "[a](there.md) [b](there.md#a-heading-with-marks) [c](https://example.org/x) `[d](code)`".replace("`[d](code)`", "")
+    good = "[a](there.md) [b](there.md#a-heading-with-marks) [c](https://example.org/x) `[d](code)`".replace(
+        "`[d](code)`", ""
+    )
     assert checks.links(good, tmp_path) == []
     assert "does not exist" in checks.links("[a](gone.md)", tmp_path)[0]
     assert "does not exist" in checks.links("![a](gone.png)", tmp_path)[0]
@@ -162,7 +170,7 @@ def test_manifest_refuses_unknown_keys_and_disorder(tmp_path):
         build.read_manifest(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------- the committed notebook
+# ----------------------------------------------------------------------------------------------- the committed notebook
 
 
 def test_the_good_notebook_passes():
@@ -236,7 +244,12 @@ def test_bad_outputs(output, says):
 
 
 def test_machine_path_in_source_and_widget_state():
-    assert "path" in checks.outputs(broken(lambda n: n.cells.append(nbformat.v4.new_code_cell(f"open('{HOME}')")), demo.built()))[0]
+    assert (
+        "path"
+        in checks.outputs(broken(lambda n: n.cells.append(nbformat.v4.new_code_cell(f"open('{HOME}')")), demo.built()))[
+            0
+        ]
+    )
     assert "metadata.widgets" in checks.outputs(broken(lambda n: n.metadata.update(widgets={}), demo.built()))[0]
 
 

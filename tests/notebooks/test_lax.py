@@ -1,4 +1,5 @@
-"""Committed notebooks that ask for it run under nbval, which compares their stored outputs; controls are swept there as well.
+"""Committed notebooks that ask for it run under nbval, which compares their stored outputs;
+controls are swept there as well.
 
 The others have nothing to compare: their one execution, in test_smoke.py, sweeps their controls.
 """
@@ -10,7 +11,11 @@ from notebooks.build import tags
 from tests.support.smoke import run_lax
 
 ENTRIES = build.read_manifest()
-COMPARED = [entry for entry in ENTRIES if any("nbval-check-output" in tags(cell) for cell in build.assemble(entry, ENTRIES).cells)]
+COMPARED = [
+    entry
+    for entry in ENTRIES
+    if any("nbval-check-output" in tags(cell) for cell in build.assemble(entry, ENTRIES).cells)
+]
 
 
 def test_some_notebooks_are_compared():

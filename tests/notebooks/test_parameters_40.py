@@ -1,4 +1,6 @@
-"""Notebook 40's parameters cell is a recipe: papermill writes a recipe file over it, so what the file leaves out must be the default."""
+"""Notebook 40's parameters cell is a recipe: papermill writes a recipe file over it,
+so what the file leaves out must be the default.
+"""
 
 import ast
 
@@ -51,7 +53,11 @@ def test_the_cell_has_what_is_no_recipe(values):
     assert PROFILES[values["PROFILE"]] == {}
 
 
-@pytest.mark.parametrize("file", [file for file in RECIPES if file.stem.startswith(("teach", "table1-esr9-rafdb", "table4-alpha"))], ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [file for file in RECIPES if file.stem.startswith(("teach", "table1-esr9-rafdb", "table4-alpha"))],
+    ids=lambda file: file.stem,
+)
 def test_a_recipe_file_under_papermill_is_the_recipe_in_a_shell(file):
     written = yaml.safe_load(file.read_text(encoding="utf-8"))
     assert recipe_from(**written) == resolve(file)
@@ -63,10 +69,19 @@ def test_a_recipe_file_under_papermill_is_the_recipe_in_a_shell(file):
 def test_values_given_win_also_where_they_equal_a_default():
     plain = recipe_from()
     assert (plain.name, plain.epochs, plain.augmentation) == ("first-run", 8, "resemotenet")
-    changed = recipe_from(epochs=10, augmentation="none", lr=0.05)  # all of them defaults of a recipe, none of the example
-    assert (changed.name, changed.epochs, changed.augmentation, changed.lr, changed.batch_size) == ("first-run", 10, "none", 0.05, 16)
+    # all of them defaults of a recipe, none of the example
+    changed = recipe_from(epochs=10, augmentation="none", lr=0.05)
+    assert (changed.name, changed.epochs, changed.augmentation, changed.lr, changed.batch_size) == (
+        "first-run",
+        10,
+        "none",
+        0.05,
+        16,
+    )
     small = recipe_from(PROFILE="smoke", epochs=2)
-    assert (small.name, small.epochs, small.width) == ("first-run-smoke", 2, PROFILES["smoke"]["width"]), "as with --set"
+    assert (small.name, small.epochs, small.width) == ("first-run-smoke", 2, PROFILES["smoke"]["width"]), (
+        "as with --set"
+    )
 
 
 def test_other_data_leave_the_example_s_options_behind():
@@ -75,8 +90,16 @@ def test_other_data_leave_the_example_s_options_behind():
 
 
 def test_texts_of_the_command_line_are_understood():
-    recipe = recipe_from(nesterov="true", model_options="{head: mlp}", early_stopping="null", lr="1e-3", freeze="[conv1]")
-    assert (recipe.nesterov, recipe.model_options, recipe.early_stopping, recipe.lr, recipe.freeze) == (True, {"head": "mlp"}, None, 1e-3, ["conv1"])
+    recipe = recipe_from(
+        nesterov="true", model_options="{head: mlp}", early_stopping="null", lr="1e-3", freeze="[conv1]"
+    )
+    assert (recipe.nesterov, recipe.model_options, recipe.early_stopping, recipe.lr, recipe.freeze) == (
+        True,
+        {"head": "mlp"},
+        None,
+        1e-3,
+        ["conv1"],
+    )
 
 
 def test_a_misspelt_parameter_is_named():
@@ -96,9 +119,16 @@ def test_a_recipe_that_asks_for_several_runs_makes_them_all(tmp_path, capsys):
     for cell in cells_up_to("## 3"):
         exec(compile(cell.source, "40", "exec"), space)  # the notebook's own code
         if "parameters" in tags(cell):
-            space |= {"PROFILE": "smoke", "OUT": str(tmp_path), "name": "several", "sweep": {"label_smoothing": [0.0, 0.2], "seed": [0, 1]}}
+            space |= {
+                "PROFILE": "smoke",
+                "OUT": str(tmp_path),
+                "name": "several",
+                "sweep": {"label_smoothing": [0.0, 0.2], "seed": [0, 1]},
+            }
     folder = tmp_path / "several-smoke"
-    assert {p.name for p in folder.iterdir() if p.is_dir()} == {f"several-smoke-label_smoothing={s}-seed={k}" for s in (0.0, 0.2) for k in (0, 1)}
+    assert {p.name for p in folder.iterdir() if p.is_dir()} == {
+        f"several-smoke-label_smoothing={s}-seed={k}" for s in (0.0, 0.2) for k in (0, 1)
+    }
     assert space["folder_of_runs"] == folder and space["recipe"].name == "several-smoke-label_smoothing=0.0-seed=0"
     assert len(space["figure"].axes[0].get_yticklabels()) == 4
     assert "label_smoothing = 0.2: mean accuracy" in (said := capsys.readouterr().out) and "over 2 runs" in said

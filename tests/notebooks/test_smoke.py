@@ -1,4 +1,6 @@
-"""Every notebook runs from its source under the smoke profile, without network, within its budget, with the right numbers."""
+"""Every notebook runs from its source under the smoke profile, without network, within its budget,
+with the right numbers.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Networks under parity, by the name of their JSON file: a function that builds one, and what to read from a forward pass."""
+"""Networks under parity, by the name of their JSON file: a function that builds one,
+and what to read from a forward pass.
+"""
 
 from collections.abc import Callable
 
@@ -90,8 +92,8 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Outputs]]] = {
     "manet_diversified": manet_forward_path,
 }
 
-# Accepted deviation where it is not 1e-8. With this fill the maps of these three grow to 1e4 and saturate the gates of up
-# to 31 coordinate attentions in a row: the last digit of the picture alone moves the result this much, so the order of
-# summation decides it, and any float64 computation of the same network lands there. tests/parity/test_lfnsb.py holds the
-# three to 1e-9 at every stage with weights that do not do this.
+# Accepted deviation where it is not 1e-8. With this fill the maps of these three grow to 1e4 and saturate the gates of
+# up to 31 coordinate attentions in a row: the last digit of the picture alone moves the result this much, so the order
+# of summation decides it, and any float64 computation of the same network lands there. tests/parity/test_lfnsb.py holds
+# the three to 1e-9 at every stage with weights that do not do this.
 TOLERANCE = {"mfn": 1e-4, "lfn": 1e-2, "lfnsb": 1e-1}

@@ -63,7 +63,9 @@ def picture(size: int, offset: int = 0) -> Tensor:
 
 
 def sine_fill(leaves: list[nn.Module]) -> int:
-    """Fill tensor number k with multiples of sin(0.37 i + 1.3 k), the older formula; returns the number of tensors filled."""
+    """Fill tensor number k with multiples of sin(0.37 i + 1.3 k), the older formula;
+    returns the number of tensors filled.
+    """
     k = 0
     for leaf in leaves:
         batch_norm = isinstance(leaf, nn.modules.batchnorm._BatchNorm)

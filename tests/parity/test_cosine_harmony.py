@@ -37,7 +37,9 @@ def harmony(variant, **options):
 
 def close(found, expected, tolerance=1e-9):
     wanted = torch.as_tensor(expected, dtype=torch.float64)
-    return found.shape == wanted.shape and ((found - wanted).abs() <= tolerance * wanted.abs().clamp(min=1)).all().item()
+    return (
+        found.shape == wanted.shape and ((found - wanted).abs() <= tolerance * wanted.abs().clamp(min=1)).all().item()
+    )
 
 
 def test_distances():
@@ -71,7 +73,9 @@ def test_released_loss_for_every_alpha_of_table_4(alpha):
 def test_printed_loss_and_its_flipped_sign():
     terms = harmony("code_sign").terms(FEATURES, LABELS)
     assert close(terms.loss, FIXTURE["loss_complement_plus"])
-    assert close(terms.intra_weight * terms.d_intra - terms.inter_weight * terms.d_inter, FIXTURE["loss_complement_minus"])
+    assert close(
+        terms.intra_weight * terms.d_intra - terms.inter_weight * terms.d_inter, FIXTURE["loss_complement_minus"]
+    )
 
 
 def test_gradients_of_the_released_loss():

@@ -14,13 +14,17 @@ KINDS = {"spatial": pool_channels, "channel": pool_space}
 
 def maps() -> torch.Tensor:
     """phi_l[n, c, h, w] = sin(0.1 n + 0.2 c + 0.3 h + 0.4 w + 0.9 l), L=4, N=3, C=5, H=6, W=7."""
-    member, n, c, h, w = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in (4, 3, 5, 6, 7)), indexing="ij")
+    member, n, c, h, w = torch.meshgrid(
+        *(torch.arange(size, dtype=torch.float64) for size in (4, 3, 5, 6, 7)), indexing="ij"
+    )
     return torch.sin(0.1 * n + 0.2 * c + 0.3 * h + 0.4 * w + 0.9 * member)
 
 
 def close(found: torch.Tensor | float, expected: list | float, tolerance: float = 1e-8) -> bool:
     """Relative, so that numbers such as 1e-219 are compared too; subnormal ones carry few digits."""
-    return torch.allclose(torch.as_tensor(found), torch.tensor(expected, dtype=torch.float64), rtol=tolerance, atol=1e-300)
+    return torch.allclose(
+        torch.as_tensor(found), torch.tensor(expected, dtype=torch.float64), rtol=tolerance, atol=1e-300
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -48,7 +52,9 @@ def test_other_gammas(kind, gamma):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("diagonal", "key"), [("unit", "paper_loss_minus_det_unit"), ("zero", "official_loss_minus_det_hollow")])
+@pytest.mark.parametrize(
+    ("diagonal", "key"), [("unit", "paper_loss_minus_det_unit"), ("zero", "official_loss_minus_det_hollow")]
+)
 def test_gradient_norm(kind, diagonal, key):
     phi = maps().requires_grad_()
     (gradient,) = torch.autograd.grad(-diversity(KINDS[kind](phi), diagonal=diagonal)[0], phi)

@@ -1,4 +1,6 @@
-"""The four networks of LFNSB's family stage by stage, with normally distributed weights: every layer counts, none saturates."""
+"""The four networks of LFNSB's family stage by stage, with normally distributed weights: every layer counts,
+none saturates.
+"""
 
 import json
 from pathlib import Path
@@ -63,7 +65,8 @@ def test_every_stage(name):
     assert len(leaves) == fixture["n_leaf"]
     assert fill_normal(leaves) == fixture["n_tensors_k"]
 
-    # The released code keeps the name conv6_sep (LFN) for what is a RepVGGDW; the embedding's own layers are not stages.
+    # The released code keeps the name conv6_sep (LFN) for what is a RepVGGDW; the embedding's own layers are not
+    # stages.
     stages = {k: "repvgg" if k == "conv6_sep" else "spatial_bias" if k == "sb" else k for k in fixture["stage_taps"]}
     stages = {k: v for k, v in stages.items() if v not in ("conv_6_flatten", "linear", "bn")}
     assert len(stages) >= 9
@@ -72,7 +75,12 @@ def test_every_stage(name):
     for key, stage in stages.items():
         expected, tensor = fixture["stage_taps"][key], seen[stage]
         assert list(tensor.shape) == expected["shape"], stage
-        summary = [tensor.mean().item(), tensor.std(correction=0).item(), *tensor.flatten()[:3].tolist(), tensor.flatten()[-1].item()]
+        summary = [
+            tensor.mean().item(),
+            tensor.std(correction=0).item(),
+            *tensor.flatten()[:3].tolist(),
+            tensor.flatten()[-1].item(),
+        ]
         wanted = [expected["mean"], expected["std"], *expected["first"], expected["last"]]
         assert np.allclose(summary, wanted, rtol=0, atol=1e-9 * max(1, np.abs(wanted).max())), stage
     assert deviation(found, fixture["logits"]) <= 1e-9

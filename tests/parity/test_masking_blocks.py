@@ -1,4 +1,5 @@
-"""Masking blocks, the masking network at several sizes, and its usual mistakes, against the released code in float64."""
+"""Masking blocks, the masking network at several sizes, and its usual mistakes, against the released code in float64.
+"""
 
 import json
 from pathlib import Path
@@ -45,7 +46,7 @@ def sharing_weights(network: FerModel, **options) -> FerModel:
     return model.eval()
 
 
-# --------------------------------------------------------------------------------------------------------- single blocks
+# -------------------------------------------------------------------------------------------------------- single blocks
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
@@ -67,7 +68,9 @@ def test_a_masking_block(depth):
     assert close(mask[0, :8, 0, 0], fixture["channel_vector_at_b0_y0_x0_first8"])
     assert close(mask.mean(), fixture["output_mean"]) and close(mask.std(), fixture["output_std"])
     assert close(z.flatten()[:8], fixture["pre_softmax_first8"])
-    assert close(torch.stack((z.mean(), z.std(), z.max())), [fixture[f"pre_softmax_{k}"] for k in ("mean", "std", "max")])
+    assert close(
+        torch.stack((z.mean(), z.std(), z.max())), [fixture[f"pre_softmax_{k}"] for k in ("mean", "std", "max")]
+    )
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -79,7 +82,9 @@ def test_a_masking_block_with_a_sigmoid(depth):
     with torch.no_grad():
         mask = block(images)
     assert close(mask.flatten()[:8], fixture["sigmoid_variant_first8"])
-    assert close(torch.stack((mask.mean(), mask.std())), [fixture["sigmoid_variant_mean"], fixture["sigmoid_variant_std"]])
+    assert close(
+        torch.stack((mask.mean(), mask.std())), [fixture["sigmoid_variant_mean"], fixture["sigmoid_variant_std"]]
+    )
     assert not close(mask.flatten()[:8], fixture["first8"], 1e-2)
 
 
@@ -93,7 +98,7 @@ def test_a_block_with_two_units_exchanged_is_noticed():
         assert not close(block(images).flatten()[:8], fixture["first8"], 1e-5)
 
 
-# ----------------------------------------------------------------------------------------------------------- the network
+# ---------------------------------------------------------------------------------------------------------- the network
 
 
 @pytest.mark.parametrize("size", [64, 96, 128])
@@ -127,7 +132,7 @@ def test_112_px_is_refused_as_in_the_released_code(network):
         network(torch.zeros(fixture["input_shape"], dtype=torch.float64))
 
 
-# ------------------------------------------------------------------------------------- the variants, at 224 px, picture 0
+# ----------------------------------------------------------------------------------- the variants, at 224 px, picture 0
 
 OPTIONS = {
     "official (1+m), ch-softmax": {},

@@ -32,7 +32,9 @@ def test_parity(name):
     leaves = execution_order(model, picture(sizes[0]))
 
     assert len(leaves) == fixture["n_leaf"]
-    assert [[type(m).__name__, list(m.weight.shape), getattr(m, "bias", None) is not None] for m in leaves] == fixture["leaf"]
+    assert [[type(m).__name__, list(m.weight.shape), getattr(m, "bias", None) is not None] for m in leaves] == fixture[
+        "leaf"
+    ]
     assert sum(p.numel() for m in leaves for p in m.parameters()) == fixture["n_parameters"]
     assert fill(leaves) == fixture["n_tensors"]
     for size in sizes:

@@ -14,19 +14,27 @@ from tests.support import checks
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MARKDOWN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "data").rglob("*.md"))]
-IGNORED = {".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints"}
+IGNORED = {
+    ".git", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints",
+}
 
 
 def public_files():
     """What a clone holds: files that git knows or would take; without git, all but the usual litter."""
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True
+    )
     if listed.returncode == 0:
         return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
     litter = {"build", "runs"}  # at the top alone: ferkit has a package of that name
     return [
-        f for f in ROOT.rglob("*")
-        if f.is_file() and f.relative_to(ROOT).parts[0] not in litter and not IGNORED & set(f.relative_to(ROOT).parts) and ".egg-info" not in str(f)
-    ]  # fmt: skip
+        f
+        for f in ROOT.rglob("*")
+        if f.is_file()
+        and f.relative_to(ROOT).parts[0] not in litter
+        and not IGNORED & set(f.relative_to(ROOT).parts)
+        and ".egg-info" not in str(f)
+    ]
 
 
 def make_targets():
@@ -35,11 +43,15 @@ def make_targets():
 
 def commands(text):
     """The targets of the make commands in a Markdown or YAML text: in code spans, code blocks, and entries."""
-    code = re.findall(r"`([^`]+)`", text) + re.findall(r"^(?: {4}|\t)(.+)$", text, re.M) + re.findall(r"entry: ([^,}]+)", text)
+    code = (
+        re.findall(r"`([^`]+)`", text)
+        + re.findall(r"^(?: {4}|\t)(.+)$", text, re.M)
+        + re.findall(r"entry: ([^,}]+)", text)
+    )
     return {m for line in code for m in re.findall(r"\bmake ([a-z-]+)\b", line)}
 
 
-# ------------------------------------------------------------------------------------------------------------ environment
+# ---------------------------------------------------------------------------------------------------------- environment
 
 
 def environment_faults(environment, project):
@@ -96,7 +108,7 @@ def test_citation_and_package_name_the_same_version_and_licence():
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License")
 
 
-# -------------------------------------------------------------------------------------------------------------- commands
+# ------------------------------------------------------------------------------------------------------------- commands
 
 
 def test_documented_commands_exist():
@@ -114,18 +126,23 @@ def test_readme_has_two_commands_and_ci_runs_the_second():
 
 
 def test_help_lists_every_public_target():
-    listed = re.findall(r"^  make (\w+)", subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout, re.M)
+    listed = re.findall(
+        r"^  make (\w+)",
+        subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout,
+        re.M,
+    )
     assert {"setup", "lab", "notebooks", "test", "check", "bench", "book"} <= set(listed) <= make_targets()
 
 
-# ------------------------------------------------------------------------------------------------------------------ text
+# ----------------------------------------------------------------------------------------------------------------- text
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path):
     from notebooks.build import read_manifest
 
-    built = [f"link to notebooks/{entry.path.name}, which does not exist" for entry in read_manifest()]  # said by test_notebooks
+    # said by test_notebooks
+    built = [f"link to notebooks/{entry.path.name}, which does not exist" for entry in read_manifest()]
     assert [line for line in checks.links(path.read_text(encoding="utf-8"), path.parent) if line not in built] == []
 
 
@@ -141,9 +158,17 @@ def test_no_paths_of_one_machine_in_public_files():
 
 
 def test_no_large_files_and_no_pictures_of_data_sets():
-    large = [f"{p.relative_to(ROOT)}: {p.stat().st_size / 1e6:.1f} MB" for p in public_files() if p.stat().st_size > 1e6 and p.suffix != ".safetensors"]
+    large = [
+        f"{p.relative_to(ROOT)}: {p.stat().st_size / 1e6:.1f} MB"
+        for p in public_files()
+        if p.stat().st_size > 1e6 and p.suffix != ".safetensors"
+    ]
     heavy = [p for p in public_files() if p.suffix == ".safetensors" and p.stat().st_size > 20e6]
-    data = [p for p in public_files() if p.suffix in {".csv", ".gz", ".parquet", ".npy", ".jpg", ".jpeg"} or "raw" in p.relative_to(ROOT).parts]
+    data = [
+        p
+        for p in public_files()
+        if p.suffix in {".csv", ".gz", ".parquet", ".npy", ".jpg", ".jpeg"} or "raw" in p.relative_to(ROOT).parts
+    ]
     assert not large and not heavy and not data
 
 
@@ -160,7 +185,9 @@ def test_citations_are_written_out():
     text = "as [@resemotenet] and [@facs] and [@fer2013] say; cite as `[@key]`"
     linked = "[[Roy et al., 2024](https://doi.org/10.1109/LSP.2024.3521321)]"
     contest = "[[Goodfellow et al., 2013](https://arxiv.org/abs/1307.0414)]"
-    assert words.with_citations(text) == f"as {linked} and [Ekman and Friesen, 1978] and {contest} say; cite as `[@key]`"
+    assert (
+        words.with_citations(text) == f"as {linked} and [Ekman and Friesen, 1978] and {contest} say; cite as `[@key]`"
+    )
     lines = words.reference_list(text).splitlines()
     assert lines[0] == "## References" and len(lines) == 5
     assert lines[2].startswith("- Ekman, Paul; Friesen, Wallace V. (1978). *Facial Action Coding System")

@@ -47,7 +47,11 @@ def violations(source, file):
         return [f"ferkit/{own} has no place in ORDER of tests/static/test_imports.py; give it one"]
     else:
         allowed = {*ORDER[: ORDER.index(own) + 1], "__version__"}
-    return [f"{file.relative_to(ROOT)} imports ferkit.{name}" for name in imported(ast.parse(source), file) if name not in allowed]
+    return [
+        f"{file.relative_to(ROOT)} imports ferkit.{name}"
+        for name in imported(ast.parse(source), file)
+        if name not in allowed
+    ]
 
 
 def test_order():

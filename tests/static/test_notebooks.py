@@ -50,6 +50,8 @@ def test_results_table_knows_runs_and_ensembles(tmp_path):
     scores = {"n": 10, "accuracy": 0.5, "macro_f1": 0.4, "intervals": {"accuracy": [0.2, 0.8], "macro_f1": [0.1, 0.7]}}
     common = {"test": scores, "data": {"name": "fer2013"}, "protocol": {"test_split": "public_test"}}
     (tmp_path / "a.json").write_text(json.dumps({"name": "a", "model": {"parameters": 1234}, **common}))
-    (tmp_path / "b.json").write_text(json.dumps({"name": "b", "members": [{"parameters": 1000}, {"parameters": 500}], **common}))
+    (tmp_path / "b.json").write_text(
+        json.dumps({"name": "b", "members": [{"parameters": 1000}, {"parameters": 500}], **common})
+    )
     rows = pages.results_table(tmp_path).splitlines()[2:]
     assert ["| 1,234 |" in rows[0], "| 1,500 |" in rows[1]] == [True, True]

@@ -1,4 +1,7 @@
-"""What a notebook must be, as functions that return complaints. Every one of them is tried on a bad notebook in tests/guards."""
+"""What a notebook must be, as functions that return complaints.
+
+Every one of them is tried on a bad notebook in tests/guards.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,25 @@ from notebooks.build import Entry, tags
 
 MAX_MB = 1.0
 MAX_SAME_AS_LINES = 60
-# As the tests run it, with every option of every control drawn once; a reader's smoke run, without that, is to stay under 60.
+# As the tests run it, with every option of every control drawn once; a reader's smoke run, without that, is to stay
+# under 60.
 SMOKE_SECONDS = 270
 # Spelt in pieces so that this file does not name them itself.
 MACHINE_PATHS = re.compile(
-    "|".join([r"(?<![\w.])/" + p for p in (r"work/\w", r"root/\w", "opt/" + "wheels", "opt/" + "pypi", r"home/\w+/", r"Users/\w+/", r"tmp/\w")])
+    "|".join(
+        [
+            r"(?<![\w.])/" + p
+            for p in (
+                r"work/\w",
+                r"root/\w",
+                "opt/" + "wheels",
+                "opt/" + "pypi",
+                r"home/\w+/",
+                r"Users/\w+/",
+                r"tmp/\w",
+            )
+        ]
+    )
     + r"|[A-Z]:\\Users\\"
 )
 
@@ -32,11 +49,12 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-# ------------------------------------------------------------------------------------------------------------- the source
+# ----------------------------------------------------------------------------------------------------------- the source
 
 
 def parameters(notebook: NotebookNode, profile: str = "teach") -> list[str]:
-    """The first code cell, and only it, is tagged `parameters`; it assigns literals and PROFILE, by default `profile`."""
+    """The first code cell, and only it, is tagged `parameters`; it assigns literals and PROFILE, by default `profile`.
+    """
     cells = code_cells(notebook)
     tagged = [cell for cell in cells if "parameters" in tags(cell)]
     if len(tagged) != 1 or tagged[0] is not cells[0]:
@@ -47,7 +65,9 @@ def parameters(notebook: NotebookNode, profile: str = "teach") -> list[str]:
         try:
             names[target.id] = ast.literal_eval(statement.value)
         except (AttributeError, ValueError, TypeError):
-            found.append(f"parameters cell: `{ast.unparse(statement)}` is not NAME = literal; derive values in the next cell")
+            found.append(
+                f"parameters cell: `{ast.unparse(statement)}` is not NAME = literal; derive values in the next cell"
+            )
     if not found and names.get("PROFILE") != profile:
         found.append(f'parameters cell: PROFILE = "{profile}" is missing')
     return found
@@ -79,7 +99,10 @@ def anatomy(notebook: NotebookNode, entry: Entry) -> list[str]:
         if text is None:
             found.append(f"there is no `## {heading}`")
         elif bullets(text) != entry.objectives:
-            found.append(f"the list under `## {heading}` is not the manifest's objectives: {bullets(text)} against {entry.objectives}")
+            found.append(
+                f"the list under `## {heading}` is not the manifest's objectives: {bullets(text)} against "
+                f"{entry.objectives}"
+            )
     source = "\n".join(cell.source for cell in code_cells(notebook))
     foundation, paper = 1 <= int(entry.number) < 40, 10 <= int(entry.number) < 20
     solutions = [cell for cell in notebook.cells if "solution" in tags(cell)]
@@ -131,7 +154,11 @@ def _resolve(name: str) -> object:
 def _tree(node: ast.AST) -> str:
     for inner in ast.walk(node):
         body = getattr(inner, "body", None)
-        if isinstance(body, list) and isinstance(inner, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(inner):
+        if (
+            isinstance(body, list)
+            and isinstance(inner, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+            and ast.get_docstring(inner)
+        ):
             inner.body = body[1:] or [ast.Pass()]
     return ast.dump(node)
 
@@ -149,7 +176,10 @@ def links(text: str, folder: Path) -> list[str]:
             found.append(f"link to {target}, which does not exist")
         elif anchor and (file is None or file.suffix == ".md"):
             content = text if file is None else file.read_text(encoding="utf-8")
-            known = {re.sub(r"[^\w\- ]", "", h).strip().lower().replace(" ", "-") for h in re.findall(r"^#+ +(.+?)\s*$", content, re.M)}
+            known = {
+                re.sub(r"[^\w\- ]", "", h).strip().lower().replace(" ", "-")
+                for h in re.findall(r"^#+ +(.+?)\s*$", content, re.M)
+            }
             if anchor not in known:
                 found.append(f"link to {target}, but there is no such heading")
     return found
@@ -158,21 +188,29 @@ def links(text: str, folder: Path) -> list[str]:
 def notebook_links(notebook: NotebookNode, entry: Entry, entries: list[Entry]) -> list[str]:
     """The links of the text cells; those to notebooks of the manifest hold even before these are built."""
     text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    return [c for c in links(text, entry.folder) if not any(c == f"link to {e.path.name}, which does not exist" for e in entries)]
+    return [
+        c
+        for c in links(text, entry.folder)
+        if not any(c == f"link to {e.path.name}, which does not exist" for e in entries)
+    ]
 
 
 def bands(entry: Entry) -> list[str]:
     """Every band is two finite numbers, low to high, that exclude something their unit allows."""
     found = []
     for name, band in entry.records.items():
-        if len(band) != 2 or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in band) or band[0] > band[1]:
+        if (
+            len(band) != 2
+            or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in band)
+            or band[0] > band[1]
+        ):
             found.append(f"{entry.slug}: {name} = {band} is not [low, high]")
         elif name.endswith(("_frac", "_pct")) and band[1] - band[0] >= (1 if name.endswith("_frac") else 100):
             found.append(f"{entry.slug}: {name} = {band} is so wide that no value fails it")
     return found
 
 
-# ------------------------------------------------------------------------------------------------- the committed notebook
+# ----------------------------------------------------------------------------------------------- the committed notebook
 
 
 def execution_order(notebook: NotebookNode) -> list[str]:
@@ -181,7 +219,11 @@ def execution_order(notebook: NotebookNode) -> list[str]:
     if empty := sum(not cell.source.strip() for cell in cells):
         return [f"{empty} code cell(s) are empty"]
     counts = [cell.execution_count for cell in cells]
-    return [] if counts == list(range(1, len(cells) + 1)) else [f"execution counts are {counts}; expected 1 to {len(cells)} in order"]
+    return (
+        []
+        if counts == list(range(1, len(cells) + 1))
+        else [f"execution counts are {counts}; expected 1 to {len(cells)} in order"]
+    )
 
 
 def outputs(notebook: NotebookNode) -> list[str]:
@@ -196,7 +238,9 @@ def outputs(notebook: NotebookNode) -> list[str]:
                 found.append(f"{where}: error output {output.ename}")
             if build.WIDGET_VIEW in output.get("data", {}):
                 found.append(f"{where}: a live widget as output; its static twin belongs there")
-            text = output.get("text", "") + "".join(v for k, v in output.get("data", {}).items() if k.startswith("text/"))
+            text = output.get("text", "") + "".join(
+                v for k, v in output.get("data", {}).items() if k.startswith("text/")
+            )
             if match := MACHINE_PATHS.search(text):
                 found.append(f"{where}: a machine's path in the output: {match.group()}…")
             if output.get("name") == "stderr" and re.search(r"\w+Warning: ", text):
@@ -216,12 +260,16 @@ def minutes(notebook: NotebookNode, entry: Entry) -> list[str]:
     return [f"{entry.slug}: took {seconds} s, the manifest promises {promised:.0f} s"] if seconds > 2 * promised else []
 
 
-# ------------------------------------------------------------------------------------------------------------ after a run
+# ---------------------------------------------------------------------------------------------------------- after a run
 
 
 def record_values(found: dict[str, float], entry: Entry) -> list[str]:
     """Every record lies in its band, every band has a record, every record a band."""
-    complaints = [f"{entry.slug}: {name} is recorded but has no band in manifest.toml" for name in found if name not in entry.records]
+    complaints = [
+        f"{entry.slug}: {name} is recorded but has no band in manifest.toml"
+        for name in found
+        if name not in entry.records
+    ]
     for name, (low, high) in entry.records.items():
         if name not in found:
             complaints.append(f"{entry.slug}: {name} was not recorded")
@@ -231,7 +279,9 @@ def record_values(found: dict[str, float], entry: Entry) -> list[str]:
 
 
 def widget_errors(executed: NotebookNode) -> list[str]:
-    """Exceptions inside live controls. papermill stores them in the widget state and goes on as if nothing had happened."""
+    """Exceptions inside live controls. papermill stores them in the widget state and goes on
+    as if nothing had happened.
+    """
     state = executed.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
     return [
         f"a control raised {output['ename']}: {output['evalue']}"

@@ -32,7 +32,10 @@ def official(monkeypatch, n, *, test=None):
     monkeypatch.setattr("ferkit.data.rafdb.OFFICIAL_COUNTS", {"train": (n,) * 7, "test": (test,) * 7})
     monkeypatch.setattr("ferkit.data.affectnet.OFFICIAL_COUNTS", {"train": (n,) * 8, "test": (test,) * 8})
     monkeypatch.setattr("ferkit.data.expw.OFFICIAL_COUNTS", (n,) * 7)
-    monkeypatch.setattr("ferkit.data.fer2013.OFFICIAL_COUNTS", {"train": (n,) * 7, "public_test": (test,) * 7, "private_test": (test,) * 7})
+    monkeypatch.setattr(
+        "ferkit.data.fer2013.OFFICIAL_COUNTS",
+        {"train": (n,) * 7, "public_test": (test,) * 7, "private_test": (test,) * 7},
+    )
 
 
 def folder(root, names=SEVEN, *, n=6, splits=("train", "test")):
@@ -66,14 +69,27 @@ def fer2013(root):
     for line in lines[1:]:
         by_label.setdefault(line[0], []).append(line.rpartition(",")[0])
     usages = ("Training", "PublicTest", "PrivateTest")
-    file.write_text("\n".join([lines[0], *(f"{row},{usages[i // 4]}" for i in range(12) for row in (by_label[k][i] for k in sorted(by_label)))]) + "\n")
+    file.write_text(
+        "\n".join(
+            [
+                lines[0],
+                *(f"{row},{usages[i // 4]}" for i in range(12) for row in (by_label[k][i] for k in sorted(by_label))),
+            ]
+        )
+        + "\n"
+    )
     return root
 
 
 LAYOUTS = {
     "fer2013": fer2013,
     "rafdb list": lambda root: repaint(trees.rafdb(root, 4), (100, 100)),
-    "rafdb folders": lambda root: repaint(trees.rafdb_folders(root, {str(i + 1): name for i, name in enumerate(trees.labels.order("rafdb"))}, per_class=4), (100, 100)),
+    "rafdb folders": lambda root: repaint(
+        trees.rafdb_folders(
+            root, {str(i + 1): name for i, name in enumerate(trees.labels.order("rafdb"))}, per_class=4
+        ),
+        (100, 100),
+    ),
     "affectnet csv": lambda root: repaint(trees.affectnet_csv(root, 4)),
     "affectnet npy": lambda root: repaint(trees.affectnet_npy(root, 4)),
     "expw": lambda root: repaint(trees.expw(root, 4)),

@@ -1,4 +1,5 @@
-"""A small server on this machine: plain files with ranges, and as much of Hugging Face's interface as its client needs."""
+"""A small server on this machine: plain files with ranges, and as much of Hugging Face's interface as its client needs.
+"""
 
 import hashlib
 import json
@@ -43,7 +44,12 @@ def serving(files, *, large=(), lie=(), cut=None, ranges=True):
             asked.append((self.command, path, self.headers.get("Range")))
             if path.startswith("/api/datasets/me/faces"):
                 siblings = [self.entry(name, data) for name, data in files.items()]
-                return self.send(200, json.dumps({"id": "me/faces", "sha": COMMIT, "siblings": siblings}).encode(), {"Content-Type": "application/json"}, body)
+                return self.send(
+                    200,
+                    json.dumps({"id": "me/faces", "sha": COMMIT, "siblings": siblings}).encode(),
+                    {"Content-Type": "application/json"},
+                    body,
+                )
             name = path.removeprefix(f"/datasets/me/faces/resolve/{COMMIT}/").lstrip("/")
             if name not in files:
                 return self.send(404, b"nothing here", {}, body)
@@ -64,7 +70,11 @@ def serving(files, *, large=(), lie=(), cut=None, ranges=True):
         def entry(self, name, data):
             shown = b"other" if name in lie else data
             found = {"rfilename": name, "size": len(data), "blobId": git_name(shown)}
-            return found | ({"lfs": {"sha256": hashlib.sha256(shown).hexdigest(), "size": len(data), "pointerSize": 100}} if name in large else {})
+            return found | (
+                {"lfs": {"sha256": hashlib.sha256(shown).hexdigest(), "size": len(data), "pointerSize": 100}}
+                if name in large
+                else {}
+            )
 
         def send(self, status, data, headers, body, length=None):
             self.send_response(status)

@@ -50,7 +50,8 @@ class Lab:
 
         home = self.folder / ".jupyter"
         settings = {
-            "notebook-extension/tracker": {"windowingMode": "none"},  # keep all cells in the page, also those out of view
+            # keep all cells in the page, also those out of view
+            "notebook-extension/tracker": {"windowingMode": "none"},
             "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
         }
         for name, content in settings.items():
@@ -63,7 +64,8 @@ class Lab:
         options = [
             "--no-browser",
             "--ip=127.0.0.1",
-            f"--port={20000 + secrets.randbelow(9000)}",  # if it is taken, the server takes another and writes down which
+            # if it is taken, the server takes another and writes down which
+            f"--port={20000 + secrets.randbelow(9000)}",
             f"--IdentityProvider.token={self._token}",
             f"--notebook-dir={self.folder}",
             "--LabApp.expose_app_in_browser=True",
@@ -80,22 +82,37 @@ class Lab:
             **self._environment,
         }
         self._log = open(home / "server.log", "w", encoding="utf-8")  # noqa: SIM115
-        self._server = subprocess.Popen([sys.executable, "-m", "jupyter", "lab", *options], env=environment, stdout=self._log, stderr=self._log)
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "jupyter", "lab", *options], env=environment, stdout=self._log, stderr=self._log
+        )
         try:
             self._wait_for_server()
             self._playwright = sync_playwright().start()
-            flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-            self._chromium = self._playwright.chromium.launch(executable_path=self._browser_path, args=flags + self._camera)
+            flags = [
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ]
+            self._chromium = self._playwright.chromium.launch(
+                executable_path=self._browser_path, args=flags + self._camera
+            )
             self.page = self._chromium.new_page(viewport={"width": 1300, "height": 1000})
             self.page.set_default_timeout(60_000)
-            self.page.on("console", lambda m: m.type == "error" and self._heard(f"console: {m.text} ({m.location.get('url', '')})"))
+            self.page.on(
+                "console",
+                lambda m: m.type == "error" and self._heard(f"console: {m.text} ({m.location.get('url', '')})"),
+            )
             self.page.on("pageerror", lambda error: self._heard(f"page: {error}"))
         except BaseException:
             self.__exit__(None, None, None)
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if chromium := getattr(self, "_chromium", None):
             chromium.close()
         if playwright := getattr(self, "_playwright", None):
@@ -120,7 +137,9 @@ class Lab:
                     return
             except (OSError, ValueError):
                 time.sleep(0.1)
-        raise RuntimeError("JupyterLab did not start:\n" + (self.folder / ".jupyter" / "server.log").read_text()[-3000:])
+        raise RuntimeError(
+            "JupyterLab did not start:\n" + (self.folder / ".jupyter" / "server.log").read_text()[-3000:]
+        )
 
     def _heard(self, text: str) -> None:
         if not any(word in text for word in HARMLESS):
@@ -129,7 +148,9 @@ class Lab:
     # ------------------------------------------------------------------------------------------------------- a notebook
 
     def open(self, notebook: str) -> None:
-        """Opens a notebook of the folder and waits until its kernel is idle: before that, running does nothing, silently."""
+        """Opens a notebook of the folder and waits until its kernel is idle: before that, running does nothing,
+        silently.
+        """
         self.page.goto(f"{self.url}/lab/tree/{notebook}?token={self._token}&reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell")
         self.wait_idle(90)
@@ -165,14 +186,18 @@ class Lab:
         """Exceptions in cells, and in the output areas of controls."""
         stored = [f"{o['ename']}: {o['evalue']}" for o in self.outputs() if o["output_type"] == "error"]
         # an error inside a control's output area is drawn like text on stderr
-        shown = self.page.locator('.jupyter-widgets [data-mime-type$=".stderr"], .jupyter-widgets [data-mime-type$=".error"]')
+        shown = self.page.locator(
+            '.jupyter-widgets [data-mime-type$=".stderr"], .jupyter-widgets [data-mime-type$=".error"]'
+        )
         return stored + [text[-600:] for text in shown.all_inner_texts() if "Traceback (most recent" in text]
 
     # --------------------------------------------------------------------------------------------------------- controls
 
     def control(self, description: str) -> Any:
         """The row of a control, found by the text of its label. Exact: `width` does not find `width of the head`."""
-        row = self.page.locator(".jupyter-widgets.widget-inline-hbox").filter(has=self.page.get_by_text(description, exact=True))
+        row = self.page.locator(".jupyter-widgets.widget-inline-hbox").filter(
+            has=self.page.get_by_text(description, exact=True)
+        )
         row.first.scroll_into_view_if_needed()
         return row.first
 
@@ -189,7 +214,9 @@ class Lab:
         self.settle()
 
     def drawn(self) -> set[str]:
-        """Fingerprints of the pictures that widgets show now: of their bytes, since a redraw of the same has a new address."""
+        """Fingerprints of the pictures that widgets show now: of their bytes,
+        since a redraw of the same has a new address.
+        """
         read = (
             "all => Promise.all(all.map(async one => {"
             " const digest = await crypto.subtle.digest('SHA-256', await (await fetch(one.src)).arrayBuffer());"
@@ -202,7 +229,8 @@ class Lab:
         return self.page.locator('.jupyter-widgets span[style*="#B00020"]').all_inner_texts()
 
     def move_every_control(self) -> int:
-        """Every visible control once: sliders a step, dropdowns to their last option, checkboxes; how many there were."""
+        """Every visible control once: sliders a step, dropdowns to their last option, checkboxes; how many there were.
+        """
         page, moved = self.page, 0
         for slider in page.locator(".jupyter-widgets .noUi-handle:visible").all():
             slider.scroll_into_view_if_needed()

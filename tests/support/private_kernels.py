@@ -1,4 +1,5 @@
-"""A pytest plugin for runs of nbval (`-p tests.support.private_kernels`): kernels that can not take each other's ports."""
+"""A pytest plugin for runs of nbval (`-p tests.support.private_kernels`): kernels that can not take each other's ports.
+"""
 
 import nbval.kernel
 from jupyter_client.manager import KernelManager

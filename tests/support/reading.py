@@ -52,7 +52,7 @@ def committed(notebook: NotebookNode, entry: Entry) -> list[str]:
     return [f"{entry.slug}: {line}" for check in checks for line in check(notebook, entry)]
 
 
-# ------------------------------------------------------------------------------------------------------------- the source
+# ----------------------------------------------------------------------------------------------------------- the source
 
 
 def opening(notebook: NotebookNode, entry: Entry) -> list[str]:
@@ -77,18 +77,31 @@ def code(notebook: NotebookNode, entry: Entry) -> list[str]:
         if cell.cell_type != "code":
             continue
         lines = cell.source.splitlines()
-        found += [f"cell {i}: {len(line)} columns, at most {MOST_COLUMNS}: {line.strip()[:50]}" for line in lines if len(line) > MOST_COLUMNS]
+        found += [
+            f"cell {i}: {len(line)} columns, at most {MOST_COLUMNS}: {line.strip()[:50]}"
+            for line in lines
+            if len(line) > MOST_COLUMNS
+        ]
         here = [line for line in lines if re.match(r"(from|import) ", line)]
         if here:
             imports.append(i)
             if "hide-input" not in tags(cell):
                 found.append(f"cell {i} imports and is not tagged hide-input")
             if len(here) > MOST_IMPORTS:
-                found.append(f"cell {i} has {len(here)} imports, at most {MOST_IMPORTS}: from ferkit import data, models, plots")
+                found.append(
+                    f"cell {i} has {len(here)} imports, at most {MOST_IMPORTS}: from ferkit import data, models, plots"
+                )
         if shown(cell):
-            found += [f"cell {i} draws in front of the reader: {line.strip()[:60]}" for line in lines if DRAWS.search(line.split("#")[0])]
+            found += [
+                f"cell {i} draws in front of the reader: {line.strip()[:60]}"
+                for line in lines
+                if DRAWS.search(line.split("#")[0])
+            ]
         elif "hide-input" in tags(cell) and len(lines) > MOST_HIDDEN_LINES:
-            found.append(f"cell {i} is hidden and has {len(lines)} lines, at most {MOST_HIDDEN_LINES}: GitHub shows it all the same")
+            found.append(
+                f"cell {i} is hidden and has {len(lines)} lines, at most {MOST_HIDDEN_LINES}: GitHub "
+                "shows it all the same"
+            )
     return found + ([f"imports stand in cells {imports}; one is enough"] if len(imports) > 1 else [])
 
 
@@ -97,9 +110,14 @@ def questions(notebook: NotebookNode, entry: Entry) -> list[str]:
     found, cells = [], [c.source if c.cell_type == "markdown" else "" for c in notebook.cells]
     for i, text in enumerate(cells):
         asked = [m.end() for m in re.finditer(r"\*\*Question\b", text)]
-        answers = len(re.findall(r"\*\*Answer\.\*\*", text[asked[0] :] if asked else "")) + sum(len(re.findall(r"\*\*Answer\.\*\*", later)) for later in cells[i + 1 : i + 1 + ANSWER_WITHIN])
+        answers = len(re.findall(r"\*\*Answer\.\*\*", text[asked[0] :] if asked else "")) + sum(
+            len(re.findall(r"\*\*Answer\.\*\*", later)) for later in cells[i + 1 : i + 1 + ANSWER_WITHIN]
+        )
         if answers < len(asked):
-            found.append(f"cell {i}: a question without `**Answer.**` in the next {ANSWER_WITHIN} cells: {text[asked[-1] : asked[-1] + 60].strip()!r}")
+            found.append(
+                f"cell {i}: a question without `**Answer.**` in the next {ANSWER_WITHIN} cells: "
+                f"{text[asked[-1] : asked[-1] + 60].strip()!r}"
+            )
     return found
 
 
@@ -115,10 +133,17 @@ def exercises(notebook: NotebookNode, entry: Entry) -> list[str]:
         for head in heads:
             near = "\n".join(c.source for c in cells[i : i + 5] if c.cell_type == "markdown")
             if not build.solutions(near):
-                found.append(f"cell {i}: {head.strip('#* ')[:50]!r} has no `<details><summary>Solution` in the next cells")
+                found.append(
+                    f"cell {i}: {head.strip('#* ')[:50]!r} has no `<details><summary>Solution` in the next cells"
+                )
     if number < LEAST_EXERCISES:
-        found.append(f"{number} exercises, at least {LEAST_EXERCISES}: one by hand, one that changes code, one about paper and code")
-    if number and not any(build.solutions(c.source) and any(build.solutions(c.source)) for _, c in text_cells(notebook)):
+        found.append(
+            f"{number} exercises, at least {LEAST_EXERCISES}: one by hand, one that changes code, one "
+            "about paper and code"
+        )
+    if number and not any(
+        build.solutions(c.source) and any(build.solutions(c.source)) for _, c in text_cells(notebook)
+    ):
         found.append("no solution holds ```python to run: tests run it together with the check(...) above it")
     return found
 
@@ -129,9 +154,13 @@ def strips(notebook: NotebookNode, entry: Entry) -> list[str]:
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
             for node in ast.walk(ast.parse(cell.source)):
-                named = isinstance(node, ast.Call) and (getattr(node.func, "id", None) or getattr(node.func, "attr", None))
+                named = isinstance(node, ast.Call) and (
+                    getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+                )
                 if named == "explore" and "strip" not in {k.arg for k in node.keywords}:
-                    found.append(f"cell {i}: explore(...) without strip=[...]: on paper the control shows one frame and is dead")
+                    found.append(
+                        f"cell {i}: explore(...) without strip=[...]: on paper the control shows one frame and is dead"
+                    )
     return found
 
 
@@ -141,7 +170,10 @@ def references(notebook: NotebookNode, entry: Entry) -> list[str]:
     linked: set[str] = set()
     for i, cell in text_cells(notebook):
         prose = re.sub(r"`[^`]*`", "", cell.source)
-        found += [f"cell {i}: `{typed}` is typed; write {{fig:name}} or {{tab:name}}" for typed in re.findall(r"\b(?:Figure|Table) \d+\.\d+", prose)]
+        found += [
+            f"cell {i}: `{typed}` is typed; write {{fig:name}} or {{tab:name}}"
+            for typed in re.findall(r"\b(?:Figure|Table) \d+\.\d+", prose)
+        ]
         for term in re.findall(r"glossary\.md#([\w-]+)", cell.source):
             if term in linked:
                 found.append(f"cell {i}: the glossary's {term!r} is linked a second time; once, at its first use")
@@ -155,14 +187,20 @@ def findings(notebook: NotebookNode, entry: Entry) -> list[str]:
     if text is None:
         return ["there is no `## What you found`"]
     plain = re.sub(r"\W+", " ", text).lower()
-    found = [f"`What you found` repeats the objective {goal!r}" for goal in entry.objectives if re.sub(r"\W+", " ", goal).strip().lower() in plain]
+    found = [
+        f"`What you found` repeats the objective {goal!r}"
+        for goal in entry.objectives
+        if re.sub(r"\W+", " ", goal).strip().lower() in plain
+    ]
     if not re.search(r"\d|\{\{", text):
         found.append("`What you found` has no number; findings are what was measured")
     listed = bullets(section(notebook, "Objectives") or "")
-    return found + (["the list under `## Objectives` is not the manifest's"] if listed and listed != entry.objectives else [])
+    return found + (
+        ["the list under `## Objectives` is not the manifest's"] if listed and listed != entry.objectives else []
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- the outputs
+# ---------------------------------------------------------------------------------------------------------- the outputs
 
 
 def figures(notebook: NotebookNode, entry: Entry) -> list[str]:
@@ -172,15 +210,23 @@ def figures(notebook: NotebookNode, entry: Entry) -> list[str]:
     for i, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             note = output.get("metadata", {}).get("ferkit", {})
-            if any(mime in output.get("data", {}) for mime in PICTURES) and not (note.get("caption") and note.get("alt")):
-                found.append(f"cell {i}: a picture without caption and alt text; show it with figure(picture, name, caption, alt)")
+            if any(mime in output.get("data", {}) for mime in PICTURES) and not (
+                note.get("caption") and note.get("alt")
+            ):
+                found.append(
+                    f"cell {i}: a picture without caption and alt text; show it with figure(picture, "
+                    "name, caption, alt)"
+                )
             found += [f"cell {i}, {note['name']}: {problem}" for problem in note.get("problems", [])]
             if "kind" in note:
                 numbers[note["kind"]].append(note["number"])
     for kind, given in numbers.items():
         expected = [f"{int(entry.number)}.{n}" for n in range(1, len(given) + 1)]
         if given != expected:
-            found.append(f"{kind}s are numbered {', '.join(given)}; expected {', '.join(expected)} (profile(..., chapter={int(entry.number)}), each name once)")
+            found.append(
+                f"{kind}s are numbered {', '.join(given)}; expected {', '.join(expected)} (profile(..., "
+                f"chapter={int(entry.number)}), each name once)"
+            )
     return found
 
 
@@ -193,7 +239,9 @@ def printed(notebook: NotebookNode, entry: Entry) -> list[str]:
             rich = any(mime.startswith(("image/", "text/html", "text/markdown")) for mime in data)
             text = output.get("text", "") or ("" if rich else data.get("text/plain", ""))
             if (lines := len([line for line in text.splitlines() if line.strip()])) > MOST_PRINTED:
-                found.append(f"cell {i} prints {lines} lines, at most {MOST_PRINTED}: table(frame, name, caption), or a picture")
+                found.append(
+                    f"cell {i} prints {lines} lines, at most {MOST_PRINTED}: table(frame, name, caption), or a picture"
+                )
     return found
 
 
@@ -207,10 +255,22 @@ def first_picture(notebook: NotebookNode, entry: Entry) -> list[str]:
 
 def ledger_rows(notebook: NotebookNode, entry: Entry) -> list[str]:
     """At most six rows of ledgers; the rest is on the paper's page."""
-    rows = sum(output.get("data", {}).get("text/html", "").count('<tr class="ledger-row">') for cell in code_cells(notebook) for output in cell.outputs)
-    return [f"{rows} rows of the ledger, at most {MOST_LEDGER_ROWS}; link to the paper's page for the rest"] if rows > MOST_LEDGER_ROWS else []
+    rows = sum(
+        output.get("data", {}).get("text/html", "").count('<tr class="ledger-row">')
+        for cell in code_cells(notebook)
+        for output in cell.outputs
+    )
+    return (
+        [f"{rows} rows of the ledger, at most {MOST_LEDGER_ROWS}; link to the paper's page for the rest"]
+        if rows > MOST_LEDGER_ROWS
+        else []
+    )
 
 
 def short_forms(notebook: NotebookNode, entry: Entry) -> list[str]:
     """No short form of notebooks/words.py is left in the text: a misspelt one would be."""
-    return [f"cell {i}: {left} was not understood (notebooks/words.py)" for i, cell in text_cells(notebook) for left in words.unresolved(cell.source)]
+    return [
+        f"cell {i}: {left} was not understood (notebooks/words.py)"
+        for i, cell in text_cells(notebook)
+        for left in words.unresolved(cell.source)
+    ]

@@ -31,11 +31,13 @@ def shut_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def run_smoke(entry: Entry, entries: list[Entry], folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[NotebookNode, list[str]]:
+def run_smoke(
+    entry: Entry, entries: list[Entry], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[NotebookNode, list[str]]:
     """The executed notebook and all complaints about the run.
 
-    One execution proves all that needs one: no error, the records, and every option of every control (`explore` calls its
-    function for each, and lets errors out into the cell).
+    One execution proves all that needs one: no error, the records, and every option of every control (`explore` calls
+    its function for each, and lets errors out into the cell).
     """
     shut_network(monkeypatch)
     monkeypatch.delenv("FERKIT_PROFILE", raising=False)
@@ -56,13 +58,16 @@ def run_smoke(entry: Entry, entries: list[Entry], folder: Path, monkeypatch: pyt
 def run_lax(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
     """nbval over a notebook, its controls swept: exit code and report.
 
-    nbval does not emulate widgets, so an exception inside a control fails its cell; and it compares the outputs of cells
-    tagged `nbval-check-output` with those stored.
+    nbval does not emulate widgets, so an exception inside a control fails its cell; and it compares the outputs of
+    cells tagged `nbval-check-output` with those stored.
     """
     shut_network(monkeypatch)
     monkeypatch.setenv("FERKIT_PROFILE", "smoke")
     monkeypatch.setenv("FERKIT_WIDGETS", "sweep")
-    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120", "-p", "tests.support.private_kernels", "-p", "no:cacheprovider", "-q"]
+    options = [
+        "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=120", "-p", "tests.support.private_kernels", "-p",
+        "no:cacheprovider", "-q",
+    ]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", *options, str(path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)

@@ -1,7 +1,8 @@
-"""Small copies of RAF-DB, AffectNet and ExpW in their official layouts, drawn, not photographed: a face is a flat colour.
+"""Small copies of RAF-DB, AffectNet and ExpW in their official layouts, drawn, not photographed:
+a face is a flat colour.
 
-Each label has its colour, given by the emotion's name, so that a test sees both a wrong label and swapped channels. What
-lies around a face's box is grey. Every function returns the folder that the loader is given.
+Each label has its colour, given by the emotion's name, so that a test sees both a wrong label and swapped channels.
+What lies around a face's box is grey. Every function returns the folder that the loader is given.
 """
 
 from pathlib import Path
@@ -54,15 +55,21 @@ def points_68(box):
     points = np.full((68, 2), [(left + right) / 2, (top + bottom) / 2])
     w, h = right - left, bottom - top
     points[36:42], points[42:48] = (left + 0.3 * w, top + 0.4 * h), (left + 0.7 * w, top + 0.4 * h)
-    points[30], points[48], points[54] = (left + 0.5 * w, top + 0.6 * h), (left + 0.35 * w, top + 0.8 * h), (left + 0.65 * w, top + 0.8 * h)
+    points[30], points[48], points[54] = (
+        (left + 0.5 * w, top + 0.6 * h),
+        (left + 0.35 * w, top + 0.8 * h),
+        (left + 0.65 * w, top + 0.8 * h),
+    )
     return points
 
 
-# ------------------------------------------------------------------------------------------------------------------ RAF-DB
+# --------------------------------------------------------------------------------------------------------------- RAF-DB
 
 
 def rafdb(root, per_class=2, *, original=False):
-    """`EmoLabel/list_patition_label.txt`, `Image/aligned/`, and with `original` also `Image/original/` and `Annotation/`."""
+    """`EmoLabel/list_patition_label.txt`, `Image/aligned/`,
+    and with `original` also `Image/original/` and `Annotation/`.
+    """
     lines, number = [], {"train": 0, "test": 0}
     for split in ("train", "test"):
         for _ in range(per_class):
@@ -74,9 +81,15 @@ def rafdb(root, per_class=2, *, original=False):
                 if original:
                     box = (20, 10, 60, 50)
                     save(photo(emotion, box), root / f"Image/original/{name}.jpg")
-                    _write(root / f"Annotation/boundingbox/{name}_boundingbox.txt", " ".join(f"{x:.6f}" for x in box) + "\n")
+                    _write(
+                        root / f"Annotation/boundingbox/{name}_boundingbox.txt",
+                        " ".join(f"{x:.6f}" for x in box) + "\n",
+                    )
                     five = points_68(box)[[36, 42, 30, 48, 54]]
-                    _write(root / f"Annotation/manual/{name}_manu_attri.txt", "".join(f"{x:.3f}\t{y:.3f}\n" for x, y in five) + "1\n0\n2\n")
+                    _write(
+                        root / f"Annotation/manual/{name}_manu_attri.txt",
+                        "".join(f"{x:.3f}\t{y:.3f}\n" for x, y in five) + "1\n0\n2\n",
+                    )
     _write(root / "EmoLabel/list_patition_label.txt", "\n".join(lines) + "\n")
     return root
 
@@ -94,7 +107,7 @@ def rafdb_folders(root, names, *, per_class=2, splits=("train", "test")):
     return root
 
 
-# --------------------------------------------------------------------------------------------------------------- AffectNet
+# ------------------------------------------------------------------------------------------------------------ AffectNet
 
 
 def affectnet_csv(root, per_class=2, *, header=("training", "validation"), noise_rows=True):
@@ -130,7 +143,7 @@ def affectnet_npy(root, per_class=2):
     return root
 
 
-# -------------------------------------------------------------------------------------------------------------------- ExpW
+# ----------------------------------------------------------------------------------------------------------------- ExpW
 
 
 def expw(root, per_class=20, *, faces_per_photo=2):

@@ -11,7 +11,10 @@ import numpy as np
 from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-MODES = ("1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B", "RGBX", "RGBa", "La")
+MODES = (
+    "1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B", "RGBX", "RGBa",
+    "La",
+)
 MEGA = 7000  # 49 megapixels: the largest that may be opened
 
 
@@ -86,7 +89,19 @@ def _modes(small: Image.Image) -> Iterator[tuple[str, bytes]]:
 
 
 def _sizes(small: Image.Image) -> Iterator[tuple[str, bytes]]:
-    for width, height in ((1, 1), (1, 2), (2, 1), (1, 20000), (20000, 1), (3, 9000), (9000, 3), (65000, 11), (11, 65000), (12, 12), (19, 2000)):
+    for width, height in (
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (1, 20000),
+        (20000, 1),
+        (3, 9000),
+        (9000, 3),
+        (65000, 11),
+        (11, 65000),
+        (12, 12),
+        (19, 2000),
+    ):
         yield f"size {width} x {height}", encode(small.resize((width, height)), "PNG")
     yield "largest grey", encode(Image.new("L", (MEGA, MEGA), 90), "PNG")
     yield "largest RGB", encode(Image.new("RGB", (MEGA, MEGA), (90, 80, 70)), "JPEG")
@@ -118,12 +133,21 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
     yield "bomb PNG text", png(8, 8, 8, 0, zlib.compress(b"\0" * 72), text)
     many = chunk(b"tEXt", b"Comment\0" + b"x" * 1000) * 3000
     yield "bomb PNG of small texts", png(8, 8, 8, 0, zlib.compress(b"\0" * 72), many)
-    yield "bomb PNG profile", png(8, 8, 8, 0, zlib.compress(b"\0" * 72), chunk(b"iCCP", b"p\0\0" + zlib.compress(b"\0" * 90_000_000)))
+    yield (
+        "bomb PNG profile",
+        png(8, 8, 8, 0, zlib.compress(b"\0" * 72), chunk(b"iCCP", b"p\0\0" + zlib.compress(b"\0" * 90_000_000))),
+    )
     frames = [Image.new("P", (2000, 2000), i) for i in range(8)]
     yield "animated GIF", encode(frames[0], "GIF", save_all=True, append_images=frames[1:] * 8)
-    yield "animated WEBP", encode(frames[0].convert("RGB"), "WEBP", save_all=True, append_images=[f.convert("RGB") for f in frames[1:]])
+    yield (
+        "animated WEBP",
+        encode(frames[0].convert("RGB"), "WEBP", save_all=True, append_images=[f.convert("RGB") for f in frames[1:]]),
+    )
     yield "animated PNG", encode(frames[0], "PNG", save_all=True, append_images=frames[1:])
-    yield "TIFF of many pages", encode(Image.new("L", (60, 60)), "TIFF", save_all=True, append_images=[Image.new("L", (60, 60))] * 300)
+    yield (
+        "TIFF of many pages",
+        encode(Image.new("L", (60, 60)), "TIFF", save_all=True, append_images=[Image.new("L", (60, 60))] * 300),
+    )
 
 
 def _tiff(side: int) -> bytes:
@@ -140,14 +164,22 @@ def _renamed() -> Iterator[tuple[str, bytes]]:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a.png", b"\0" * 5_000_000)
-    brands = [b"\0\0\0\x18ftyp" + brand + b"\0" * 40 for brand in (b"heic", b"mif1", b"isom", b"qt  ", b"avif", b"avis")]
+    brands = [
+        b"\0\0\0\x18ftyp" + brand + b"\0" * 40 for brand in (b"heic", b"mif1", b"isom", b"qt  ", b"avif", b"avis")
+    ]
     others: list[bytes] = [
-        b"", b"\0", b"\xff", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF\0\0\0\0WEBP", b"P6", b"P7\n", b"Pf\n1 1\n1\n",
-        b"hello", b"a face,a label\n" * 999, b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<html><body>404</body></html>", b"<?xml version='1.0'?>",
-        b"%PDF-1.7\n%%EOF", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", json.dumps({"cells": [], "nbformat": 4}).encode(),
-        b"\x7fELF" + b"\0" * 500, b"MZ" + b"\0" * 500, b"\x1f\x8b" + b"\0" * 99, b"ID3" + b"\0" * 99, b"\x80\x04\x95cos\nsystem\n(S'id'\ntR.", "\ufeffein Gesicht".encode("utf-16"),
-        b"\0" * 1_000_000, b"\n" * 100_000, b"P3 3 3 255\n" + b"1 " * 9, b"P3 3 3 255\n" + b"x " * 99, b"P1 99 99\n" + b"1" * 99, b"#define x_width 9\n#define x_height 9\nstatic char x_bits[]={0};",
-        b"\x93NUMPY\x01\0v\0", b"SIMPLE  =                    T", b"8BPS\0\1", b"\0\0\1\0\1\0", b"\0\0\0\x0cjP  \r\n\x87\n", *brands, archive.getvalue(),
+        b"", b"\0", b"\xff", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*",
+        b"RIFF\0\0\0\0WEBP", b"P6", b"P7\n", b"Pf\n1 1\n1\n",
+        b"hello", b"a face,a label\n" * 999, b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"<html><body>404</body></html>", b"<?xml version='1.0'?>",
+        b"%PDF-1.7\n%%EOF", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n",
+        json.dumps({"cells": [], "nbformat": 4}).encode(),
+        b"\x7fELF" + b"\0" * 500, b"MZ" + b"\0" * 500, b"\x1f\x8b" + b"\0" * 99, b"ID3" + b"\0" * 99,
+        b"\x80\x04\x95cos\nsystem\n(S'id'\ntR.", "\ufeffein Gesicht".encode("utf-16"),
+        b"\0" * 1_000_000, b"\n" * 100_000, b"P3 3 3 255\n" + b"1 " * 9, b"P3 3 3 255\n" + b"x " * 99,
+        b"P1 99 99\n" + b"1" * 99, b"#define x_width 9\n#define x_height 9\nstatic char x_bits[]={0};",
+        b"\x93NUMPY\x01\0v\0", b"SIMPLE  =                    T", b"8BPS\0\1", b"\0\0\1\0\1\0",
+        b"\0\0\0\x0cjP  \r\n\x87\n", *brands, archive.getvalue(),
     ]  # fmt: skip
     for number, data in enumerate(others):
         yield f"renamed {number} {data[:12]!r}", data
@@ -158,12 +190,23 @@ def _metadata(small: Image.Image) -> Iterator[tuple[str, bytes]]:
         exif = Image.Exif()
         exif[0x0112] = value
         yield f"orientation {value}", encode(small, "JPEG", exif=exif)
-    for number, body in enumerate((b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04abc\0", b"Exif\0\0" + b"\xff" * 999)):
+    for number, body in enumerate(
+        (
+            b"",
+            b"Exif\0\0",
+            b"Exif\0\0II*\0\xff\xff\xff\xff",
+            b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04abc\0",
+            b"Exif\0\0" + b"\xff" * 999,
+        )
+    ):
         yield f"broken EXIF {number}", encode(small, "JPEG", exif=body)
         yield f"broken EXIF PNG {number}", encode(small, "PNG", exif=body)
     yield "broken profile JPEG", encode(small, "JPEG", icc_profile=b"\xff" * 5000)
     yield "broken profile PNG", encode(small, "PNG", icc_profile=b"no profile")
-    yield "palette shorter than its indices", png(8, 8, 8, 3, zlib.compress((b"\0" + bytes(range(200, 208))) * 8), chunk(b"PLTE", b"abc"))
+    yield (
+        "palette shorter than its indices",
+        png(8, 8, 8, 3, zlib.compress((b"\0" + bytes(range(200, 208))) * 8), chunk(b"PLTE", b"abc")),
+    )
     yield "no palette", png(8, 8, 8, 3, zlib.compress((b"\0" + bytes(8)) * 8))
     for depth, colour in ((3, 2), (16, 3), (8, 5), (1, 6), (0, 0)):
         yield f"depth {depth}, colour type {colour}", png(8, 8, depth, colour, zlib.compress(b"\0" * 999))

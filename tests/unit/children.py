@@ -32,11 +32,16 @@ def child_process(function: Callable[..., None], *args: Any, **environment: str)
 
 
 def run_children(function: Callable[..., None], *args: Any, processes: int = 1) -> list[int]:
-    """Run a function of a test module in that many processes, joined as `accelerate launch` joins them; their exit codes.
+    """Run a function of a test module in that many processes, joined as `accelerate launch` joins them;
+    their exit codes.
 
     A code below zero is a signal: -9 for a process that was killed.
     """
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)} if processes > 1 else {}
+    shared = (
+        {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(processes)}
+        if processes > 1
+        else {}
+    )
     children = [
         child_process(function, *args, **(shared and {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}))
         for rank in range(processes)

@@ -8,7 +8,10 @@ from ferkit.models import FerModel
 
 
 class RegionReader(FerModel):
-    """Classes 0 and 1: the brightness plus `offset` under a template, and its opposite. The template (H, W) is a weight."""
+    """Classes 0 and 1: the brightness plus `offset` under a template, and its opposite.
+
+    The template (H, W) is a weight.
+    """
 
     mean, std, colour, labels = (0.0,), (1.0,), "grey", ("happiness", "sadness")
 

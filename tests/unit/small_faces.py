@@ -1,4 +1,7 @@
-"""Small pictures with a cue that a network learns in seconds: the height of a bright bar. Mirror images keep their label."""
+"""Small pictures with a cue that a network learns in seconds: the height of a bright bar.
+
+Mirror images keep their label.
+"""
 
 import csv
 from pathlib import Path
@@ -14,7 +17,8 @@ NAMES = EMOTIONS[:7]
 def small_faces(
     n: int = 120, *, size: int = 24, seed: int = 0, split: str = "train", noise: float = 40.0, votes: bool = False
 ) -> FaceSet:
-    """n grey pictures (n, size, size), labels nearly balanced; `votes` adds soft labels that agree with the hard ones."""
+    """n grey pictures (n, size, size), labels nearly balanced; `votes` adds soft labels that agree with the hard ones.
+    """
     rng = np.random.default_rng([seed, n, size])
     labels = rng.permutation(np.arange(n) % len(NAMES))
     pictures = rng.normal(90, noise, (n, size, size))

@@ -32,7 +32,9 @@ def test_both_releases(tmp_path, make):
     assert np.allclose(seven.extras["arousal"], -seven.labels / 20, atol=1e-6)
     assert seven.extras["valence"].dtype == np.float32
     test = seven.select("test")
-    assert np.shares_memory(test.images, seven.images) and np.array_equal(test.extras["valence"], seven.extras["valence"][14:])
+    assert np.shares_memory(test.images, seven.images) and np.array_equal(
+        test.extras["valence"], seven.extras["valence"][14:]
+    )
     assert eight.sha256 != seven.sha256
     with pytest.raises(ValueError, match="among size, margin, align, missing, workers, progress, found classes"):
         data.load("affectnet7", tree, classes=8)
@@ -101,7 +103,9 @@ def test_a_csv_that_is_cut_off_or_lacks_a_column_or_is_absent(tree):
     file = tree / "validation.csv"
     text = file.read_text()
     file.write_text(text[: text.index("1002.jpg") + 14])
-    with pytest.raises(ValueError, match=r"validation\.csv, row 3: expected 9 columns, found \d; the file may be cut off here"):
+    with pytest.raises(
+        ValueError, match=r"validation\.csv, row 3: expected 9 columns, found \d; the file may be cut off here"
+    ):
         data.load("affectnet8", tree, size=16)
     file.write_text(text.replace("valence", "valance", 1))
     with pytest.raises(ValueError, match=r"validation\.csv, row 1: expected the columns .* found no valence"):
@@ -135,7 +139,10 @@ def test_landmarks_are_read_when_they_are_needed(tree):
 
 def test_a_box_outside_of_the_picture(tree):
     trees.edit(tree / "training.csv", FIRST, FIRST.replace("20,10", "200,10"))
-    with pytest.raises(ValueError, match=r"1/00001\.jpg \(training\.csv, row 2\): expected a box .* in a picture of 80x60, found 200, 10, 240, 50"):
+    with pytest.raises(
+        ValueError,
+        match=r"1/00001\.jpg \(training\.csv, row 2\): expected a box .* in a picture of 80x60, found 200, 10, 240, 50",
+    ):
         data.load("affectnet8", tree, size=16)
 
 
@@ -148,7 +155,7 @@ def test_missing_pictures(tree):
     assert len(faces.extras["valence"]) == 31 and "3/00003.jpg" not in faces.extras["file"]
 
 
-# ------------------------------------------------------------------------------------------------------------ npy release
+# ---------------------------------------------------------------------------------------------------------- npy release
 
 
 def test_npy_numbers_are_in_their_order_and_kept(npy, monkeypatch):
@@ -171,11 +178,19 @@ def test_npy_annotations_that_change_are_read_again(npy):
     ("name", "value", "sentence"),
     [
         ("8_exp", np.array("8"), "train_set/annotations: expected an expression in 8_exp.npy from 0 to 7, found '8'."),
-        ("8_val", np.array("-2"), "train_set/annotations: expected valence in 8_val.npy as a number from -1 to 1, found '-2'."),
+        (
+            "8_val",
+            np.array("-2"),
+            "train_set/annotations: expected valence in 8_val.npy as a number from -1 to 1, found '-2'.",
+        ),
         ("8_aro", np.array(["0", "1"]), "train_set/annotations: expected one value in 8_aro.npy, found 2."),
         ("8_lnd", np.zeros(10), "train_set/annotations: expected 136 numbers in 8_lnd.npy, found 10."),
         ("8_exp", None, "train_set/annotations: expected 8_exp.npy as a numpy file, but it cannot be read"),
-        ("08_emo", np.array("1"), "Expected <number>_exp.npy, _val.npy, _aro.npy or _lnd.npy in train_set/annotations, found 08_emo.npy."),
+        (
+            "08_emo",
+            np.array("1"),
+            "Expected <number>_exp.npy, _val.npy, _aro.npy or _lnd.npy in train_set/annotations, found 08_emo.npy.",
+        ),
     ],
 )
 def test_faults_in_the_npy_release(npy, name, value, sentence):
@@ -208,7 +223,9 @@ def test_numpy_objects_are_never_unpickled(npy):
 def test_the_csv_is_parsed_once(tree, monkeypatch):
     before = data.load("affectnet8", tree, size=16)
     monkeypatch.setattr(affectnet_lists, "_csv_row", lambda *_: pytest.fail("parsed again"))
-    assert data.load("affectnet7", tree, size=16).sha256 != before.sha256 == data.load("affectnet8", tree, size=16).sha256
+    assert (
+        data.load("affectnet7", tree, size=16).sha256 != before.sha256 == data.load("affectnet8", tree, size=16).sha256
+    )
     monkeypatch.undo()
     trees.edit(tree / "training.csv", ",0,-0.350,0.000\n2/00002", ",6,-0.350,0.000\n2/00002")
     assert data.load("affectnet8", tree, size=16).labels[0] == 6 != before.labels[0]

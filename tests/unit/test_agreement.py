@@ -1,4 +1,6 @@
-"""Measures between members against cases with known answers: equal, independent and opposite members; intervals that cover."""
+"""Measures between members against cases with known answers: equal, independent and opposite members;
+intervals that cover.
+"""
 
 import numpy as np
 import pytest
@@ -23,7 +25,9 @@ from ferkit.evaluation.metrics import mcnemar, wilson
 RNG = np.random.default_rng
 
 
-def guesses(members: int = 4, n: int = 500, k: int = 7, *, skill: float = 0.6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def guesses(
+    members: int = 4, n: int = 500, k: int = 7, *, skill: float = 0.6, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Independent members that know the label with probability `skill` and guess otherwise."""
     rng = RNG(seed)
     labels = rng.integers(k, size=n)
@@ -42,7 +46,7 @@ def probabilities(guess: np.ndarray, k: int, confidence: float | np.ndarray = 0.
     return np.where(np.arange(k) == guess[..., None], confidence, (1 - confidence) / (k - 1))
 
 
-# -------------------------------------------------------------------------------------------------- agreement and errors
+# ------------------------------------------------------------------------------------------------- agreement and errors
 
 
 def test_disagreement_of_equal_opposite_and_independent_members():
@@ -175,12 +179,13 @@ def test_overlap_of_gates():
     assert attention_overlap(np.stack([left, middle])).mean == pytest.approx(0.5)
     sigmoids = 0.5 + 0.05 * RNG(0).normal(size=(3, 200, 6, 6))
     assert attention_overlap(sigmoids).mean > 0.98
-    assert attention_overlap(sigmoids, kind="iou", top=0.25).mean == pytest.approx(9 / 63, abs=0.03)  # chance: 9 * 9/36 shared
+    # chance: 9 * 9/36 shared
+    assert attention_overlap(sigmoids, kind="iou", top=0.25).mean == pytest.approx(9 / 63, abs=0.03)
     closed = np.zeros((2, 3, 4))
     assert attention_overlap(closed).mean == 1 and attention_overlap(np.stack([closed[0], closed[0] + 1])).mean == 0
 
 
-# ----------------------------------------------------------------------------------------------------- what it is good for
+# -------------------------------------------------------------------------------------------------- what it is good for
 
 
 def test_votes():
@@ -191,7 +196,8 @@ def test_votes():
     assert plurality(p).tolist() == [1] and mean_probability(p).tolist() == [1]
     p[0, 0] = [1, 0, 0]
     p[1:, 0] = [0.4, 0.6, 0]
-    assert plurality(p).tolist() == [1] and mean_probability(p).tolist() == [0]  # one sure member outweighs two unsure ones
+    # one sure member outweighs two unsure ones
+    assert plurality(p).tolist() == [1] and mean_probability(p).tolist() == [0]
 
 
 def test_equal_members_gain_nothing():
@@ -220,7 +226,9 @@ def test_independent_members_gain_and_the_curve_is_that_of_each_prefix():
     assert curve["tie_rate"].value[0] == 0 and curve["tie_rate"].value[1] > 0.4
     gain = ensemble_gain(guess, labels)
     assert gain.value == pytest.approx(curve["gain"].value[-1]) and gain.low > 0.2 and gain.low < gain.value < gain.high
-    assert ensemble_gain(p, labels, rule="mean_probability").value == pytest.approx(curve["gain_mean_probability"].value[-1])
+    assert ensemble_gain(p, labels, rule="mean_probability").value == pytest.approx(
+        curve["gain_mean_probability"].value[-1]
+    )
     assert oracle_accuracy(guess, labels).value == pytest.approx(1 - (1 - 0.4 - 0.6 / 7) ** 9, abs=0.01)
     assert "mean_probability" not in accuracy_by_branches(guess, labels, n_bootstrap=10)
 
@@ -242,7 +250,7 @@ def test_a_vote_can_lose():
     assert ensemble_gain(guess, labels).value == pytest.approx(-1 / 3) and oracle_accuracy(guess, labels).value == 1
 
 
-# --------------------------------------------------------------------------------------------------------------- intervals
+# ------------------------------------------------------------------------------------------------------------ intervals
 
 
 def test_intervals_have_the_width_of_theory_and_repeat():
@@ -251,7 +259,11 @@ def test_intervals_have_the_width_of_theory_and_repeat():
     low, high = wilson(int((guess[0] != guess[1]).sum()), 800)
     assert found.interval == pytest.approx((low, high), abs=0.008)
     assert found.interval == (found.low[0, 1], found.high[0, 1])
-    assert disagreement(guess, seed=1).interval == disagreement(guess, seed=1).interval != disagreement(guess, seed=2).interval
+    assert (
+        disagreement(guess, seed=1).interval
+        == disagreement(guess, seed=1).interval
+        != disagreement(guess, seed=2).interval
+    )
     wide = disagreement(guess[:, :100]).interval
     assert 2 < (wide[1] - wide[0]) / (found.interval[1] - found.interval[0]) < 4  # sqrt(8)
 
@@ -275,7 +287,7 @@ def test_gain_is_paired():
     assert mcnemar(plurality(hard) == labels, hard[0] == labels)["only_a"] > 0
 
 
-# --------------------------------------------------------------------------------------------------------------- bad input
+# ------------------------------------------------------------------------------------------------------------ bad input
 
 
 @pytest.mark.parametrize(
@@ -289,7 +301,10 @@ def test_gain_is_paired():
         (lambda: error_correlation(np.zeros((2, 5), int), np.zeros(4, int)), "expected 5 labels"),
         (lambda: error_correlation(np.zeros((2, 5), int), np.zeros(5, int), kind="rho"), "known: phi, q"),
         (lambda: mean_probability(np.zeros((2, 5), int)), "needs probabilities"),
-        (lambda: ensemble_gain(np.zeros((2, 5), int), np.zeros(5, int), rule="mean_probability"), "needs probabilities"),
+        (
+            lambda: ensemble_gain(np.zeros((2, 5), int), np.zeros(5, int), rule="mean_probability"),
+            "needs probabilities",
+        ),
         (lambda: ensemble_gain(np.zeros((2, 5), int), np.zeros(5, int), rule="mean"), "known: plurality"),
         (lambda: linear_cka(np.zeros((4, 2)), np.zeros((5, 2))), "same images, found 4 and 5"),
         (lambda: cka([np.zeros((4, 2)), np.zeros((5, 2))]), "same images"),

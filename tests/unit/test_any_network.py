@@ -38,13 +38,19 @@ USES = {
 def test_wrapped_and_in_other_precisions(model, use):
     expected = USES[use](model, FACES)
     assert np.isfinite(expected).all() and expected.std() > 0
-    wrapped = {"DataParallel": nn.DataParallel, "compiled": lambda m: torch.compile(m, backend="eager"), "both": lambda m: torch.compile(nn.DataParallel(m), backend="eager")}
+    wrapped = {
+        "DataParallel": nn.DataParallel,
+        "compiled": lambda m: torch.compile(m, backend="eager"),
+        "both": lambda m: torch.compile(nn.DataParallel(m), backend="eager"),
+    }
     for name, wrap in wrapped.items():
         np.testing.assert_allclose(USES[use](wrap(copy.deepcopy(model)), FACES), expected, atol=1e-5, err_msg=name)
     for dtype, tolerance in ((torch.float64, 1e-4), (torch.float16, 0.05), (torch.bfloat16, 0.3)):
         other = copy.deepcopy(model).to(dtype)
         found = USES[use](other, FACES)
-        assert found.dtype in (np.float32, np.float64) and np.abs(found - expected).max() < tolerance * max(1, np.abs(expected).max()), dtype
+        assert found.dtype in (np.float32, np.float64) and np.abs(found - expected).max() < tolerance * max(
+            1, np.abs(expected).max()
+        ), dtype
         assert {p.dtype for p in other.parameters()} == {dtype}
 
 
@@ -78,26 +84,45 @@ def test_one_picture_however_it_comes(model, use, tmp_path):
     grey = FACES[0]
     expected = USES[use](model, grey[None])
     Image.fromarray(grey).save(tmp_path / "face.png")
-    forms = (grey, grey[..., None], grey[None, None], Image.fromarray(grey), tmp_path / "face.png", str(tmp_path / "face.png"), (tmp_path / "face.png").read_bytes(), [grey], torch.from_numpy(grey), grey / 255.0)
+    forms = (
+        grey,
+        grey[..., None],
+        grey[None, None],
+        Image.fromarray(grey),
+        tmp_path / "face.png",
+        str(tmp_path / "face.png"),
+        (tmp_path / "face.png").read_bytes(),
+        [grey],
+        torch.from_numpy(grey),
+        grey / 255.0,
+    )
     for form in forms:
         np.testing.assert_allclose(USES[use](model, form), expected, atol=1e-4, err_msg=type(form).__name__)
     colour = np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     np.testing.assert_allclose(USES[use](model, colour), USES[use](model, colour.transpose(2, 0, 1)[None]), atol=1e-5)
     with pytest.raises(ValueError, match="may be one in colour or three grey ones"):
         USES[use](model, colour.transpose(2, 0, 1))
-    for wrong, words in (([FACES[0], FACES[0][:40]], "pictures of one size, found 48x48, 40x48"), (FACES[:0], "the array is empty")):
+    for wrong, words in (
+        ([FACES[0], FACES[0][:40]], "pictures of one size, found 48x48, 40x48"),
+        (FACES[:0], "the array is empty"),
+    ):
         with pytest.raises(ValueError, match=words):
             USES[use](model, wrong)
 
 
-# --- modules of other libraries ------------------------------------------------------------------------------------------
+# --- modules of other libraries
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_bare_module_says_what_it_lacks_and_works_once_it_has_it():
     torch.manual_seed(0)
     bare = torchvision.models.resnet18(num_classes=5).eval()
     for attempt in (predict_probabilities, predict_logits, cam, occlusion_map, features_of, attention_maps):
-        with pytest.raises(ValueError, match="ResNet does not say how pictures are prepared for it: it lacks input_size, mean, std, colour. Set them on it"):
+        with pytest.raises(
+            ValueError,
+            match="ResNet does not say how pictures are prepared for it: it lacks input_size, mean, std, "
+            "colour. Set them on it",
+        ):
             attempt(bare, FACES)
     bare.input_size, bare.mean, bare.std, bare.colour = 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb"
     assert predict_probabilities(bare, FACES).shape == (2, 5)
@@ -109,7 +134,10 @@ def test_a_bare_module_says_what_it_lacks_and_works_once_it_has_it():
     assert attention_maps(bare, FACES) == {}
     with pytest.raises(ValueError, match="ResNet has no forward_parts"):
         features_of(bare, FACES)
-    for attempt in (lambda t: cam(bare, FACES, layer="layer2", target=t), lambda t: occlusion_map(bare, FACES, target=t)):
+    for attempt in (
+        lambda t: cam(bare, FACES, layer="layer2", target=t),
+        lambda t: occlusion_map(bare, FACES, target=t),
+    ):
         with pytest.raises(ValueError, match="no class 5; the network has 5, counted from 0"):
             attempt(5)
         with pytest.raises(ValueError, match="no class 'fear'; known: none, give an index"):
@@ -131,12 +159,17 @@ def test_outputs_that_are_no_logits_are_said(model):
         def forward(self, x):
             return self.answer(x)
 
-    for answer, found in ((lambda x: {"logits": x}, "found dict"), (lambda x: x, r"found \(2, 3, 64, 64\)"), (lambda x: x[0, :, :2, 0], r"found \(3, 2\)")):
+    for answer, found in (
+        (lambda x: {"logits": x}, "found dict"),
+        (lambda x: x, r"found \(2, 3, 64, 64\)"),
+        (lambda x: x[0, :, :2, 0], r"found \(3, 2\)"),
+    ):
         with pytest.raises(ValueError, match=rf"expected Answer to give logits \(B, K\) for 2 pictures, {found}"):
             predict_probabilities(Answer(answer), FACES)
 
 
-# --- margins -------------------------------------------------------------------------------------------------------------
+# --- margins
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_maps_of_a_padded_network_lie_over_the_picture():
@@ -150,6 +183,9 @@ def test_maps_of_a_padded_network_lie_over_the_picture():
     heat = torch.from_numpy(cam(padded, FACES, target=2, layer="masked1", method="eigencam"))
     # the place that covers rows 8 to 11 of the padded picture is rows 0 to 3 of the picture itself
     inner = nn.functional.avg_pool2d(heat[:, None], 4)[:, 0]
-    close, shifted = (torch.corrcoef(torch.stack([inner.flatten(), cut.flatten()]))[0, 1] for cut in (raw[:, 2:14, 2:14], raw[:, 4:16, 4:16]))
+    close, shifted = (
+        torch.corrcoef(torch.stack([inner.flatten(), cut.flatten()]))[0, 1]
+        for cut in (raw[:, 2:14, 2:14], raw[:, 4:16, 4:16])
+    )
     assert close > 0.97 and shifted < close - 0.1
     assert create_model("lfnsb", width=1 / 16).margins(48) == (0, 0)

@@ -90,8 +90,12 @@ def test_ways_to_print_by_hand():
     assert a.ways_to_print("33.32", [3], runs=1) == ["1 of 3, as a sum of two printed numbers"]
     assert a.ways_to_print("33.31", [3], runs=1) == []  # 33.333 is more than two last digits above
     assert a.ways_to_print("33.35", [3], runs=1) == [] != a.ways_to_print("33.34", [3], runs=1)  # one last digit below
-    assert a.ways_to_print("16.67", [3], runs=1) == [] and a.ways_to_print("16.67", [3], runs=2) == ["1 of 2 runs on 3, rounded"]
-    assert a.ways_to_print("25.0", [3], runs=1) == [] and a.ways_to_print("25.0", [3, 4], runs=1)[0] == "1 of 4, rounded"
+    assert a.ways_to_print("16.67", [3], runs=1) == [] and a.ways_to_print("16.67", [3], runs=2) == [
+        "1 of 2 runs on 3, rounded"
+    ]
+    assert (
+        a.ways_to_print("25.0", [3], runs=1) == [] and a.ways_to_print("25.0", [3, 4], runs=1)[0] == "1 of 4, rounded"
+    )
     # three runs on 3068 images print every number of two decimals
     assert all(a.ways_to_print(f"{x / 100:.2f}", [3068], runs=3) for x in range(9000, 9100))
 
@@ -103,7 +107,9 @@ def test_exclusion_by_hand():
     assert a.exclusion(accuracy="90.00", images=[1000], loss="6.91") == []
     assert a.exclusion(accuracy="90.00", images=[1000], loss="6.92") == ["a loss of at least 6.925 on 1000 images"]
     # 1000 images are 62 batches of 16 and one of 8, which counts as much as the others
-    assert a.exclusion(accuracy="90.00", images=[1000], loss="6.89", batch=16) == ["a loss of at least 6.870 on 1000 images"]
+    assert a.exclusion(accuracy="90.00", images=[1000], loss="6.89", batch=16) == [
+        "a loss of at least 6.870 on 1000 images"
+    ]
     assert a.exclusion(accuracy="90.00", images=[1000], loss="6.85", batch=16) == []
     for wrong in ({}, {"total": 3}, {"accuracy": "90.00"}, {"loss": "1", "images": [3]}):
         with pytest.raises(ValueError, match="expected total and parts, or accuracy and images"):
@@ -142,7 +148,8 @@ def test_rows_of_predictions_bound_the_accuracy_too():
     low, high = a.confusion_implied_accuracy_by_prediction([[1, 0], [0, 1]], [6, 4], half_width=0.0)
     assert (low, high) == pytest.approx((1, 1))
     with pytest.raises(ValueError, match="No numbers of images fit"):
-        a.confusion_implied_accuracy_by_prediction([[0.9, 0.1], [0.9, 0.1]], [1, 9])  # the first class is answered far too often
+        # the first class is answered far too often
+        a.confusion_implied_accuracy_by_prediction([[0.9, 0.1], [0.9, 0.1]], [1, 9])
     with pytest.raises(ValueError, match=r"per class \(3\), found \(2, 2\)"):
         a.confusion_implied_accuracy_by_prediction([[1, 0], [0, 1]], [1, 2, 3])
 
@@ -266,7 +273,8 @@ def test_fer2013_test_column_is_permuted():
     assert [name for name in CLASSES if printed[name] == true[name]] == ["Angry"]
     owner = {count: name for name, count in true.items()}
     assert {name: owner[printed[name]] for name in CLASSES if name != "Angry"} == {
-        "Disgust": "Surprise", "Fear": "Neutral", "Happy": "Sad", "Neutral": "Fear", "Sad": "Happy", "Surprise": "Disgust",
+        "Disgust": "Surprise", "Fear": "Neutral", "Happy": "Sad", "Neutral": "Fear", "Sad": "Happy",
+        "Surprise": "Disgust",
     }  # fmt: skip
     # class totals of the contest
     assert [sum(TABLES["fer2013"].rows[name]) for name in CLASSES] == [4953, 547, 5121, 8989, 6198, 6077, 4002]
@@ -338,7 +346,10 @@ def test_ablation_deltas():
 
 def test_unreachable_accuracies():
     # means of two runs are another matter: all five can be printed
-    two_runs = [a.reachable(x, 2 * n)[0][0] for x, n in ((94.76, 3068), (94.18, 3068), (82.77, 3068), (72.93, 3500), (72.39, 3500))]
+    two_runs = [
+        a.reachable(x, 2 * n)[0][0]
+        for x, n in ((94.76, 3068), (94.18, 3068), (82.77, 3068), (72.93, 3500), (72.39, 3500))
+    ]
     assert two_runs == [5815, 5779, 5079, 5105, 5067]
     for percent in (94.76, 94.18, 82.77):
         assert a.reachable(percent, 3068) == [] == a.reachable(percent, 3067), percent
@@ -405,9 +416,18 @@ def test_confusion_diagonals():
     headline = TABLES["III"].row("ResEmoteNet")
     assert implied("FER2013", counts("fer2013", "PrivateTest")) == (77.9, 78.9)
     assert implied("FER2013", counts("II", "FER2013 test")) == (75.5, 76.5)
-    for name, sizes, cut in (("FER2013", counts("fer2013", "PrivateTest"), (78.4, 79.4)), ("RAF-DB", counts("II", "RAF-DB test"), (97.3, 98.3))):
+    for name, sizes, cut in (
+        ("FER2013", counts("fer2013", "PrivateTest"), (78.4, 79.4)),
+        ("RAF-DB", counts("II", "RAF-DB test"), (97.3, 98.3)),
+    ):
         recalls = counts("confusion", name)
-        assert tuple(round(100 * sum((r + up) * n for r, n in zip(recalls, sizes, strict=True)) / sum(sizes), 1) for up in (0, 0.01)) == cut
+        assert (
+            tuple(
+                round(100 * sum((r + up) * n for r, n in zip(recalls, sizes, strict=True)) / sum(sizes), 1)
+                for up in (0, 0.01)
+            )
+            == cut
+        )
     assert headline["FER2013"] > 78.9
     assert implied("RAF-DB", counts("II", "RAF-DB test")) == (96.8, 97.8)
     assert headline["RAF-DB"] < 96.8

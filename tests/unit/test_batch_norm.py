@@ -1,4 +1,5 @@
-"""Batch normalisation over several processes: every kind of layer that a network here has, and timm's with activations."""
+"""Batch normalisation over several processes: every kind of layer that a network here has, and timm's with activations.
+"""
 
 import copy
 import inspect
@@ -15,7 +16,9 @@ from tests.unit.children import run_children
 
 
 def compare_whole_networks(folder: Path) -> None:
-    """Every network with batch normalisation beside BatchNorm2d gives the statistics of one process, also with one picture here."""
+    """Every network with batch normalisation beside BatchNorm2d gives the statistics of one process,
+    also with one picture here.
+    """
     from accelerate import Accelerator
 
     rank = Accelerator(cpu=True).process_index

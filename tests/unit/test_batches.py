@@ -24,7 +24,8 @@ def test_streams_are_the_same_everywhere_and_differ_between_neighbours():
 
 def test_every_image_once_per_epoch_in_another_order():
     first, second, again, other = (
-        [i for batch in EpochBatches(100, 32, seed=s, epoch=e) for i in batch] for s, e in ((0, 0), (0, 1), (0, 0), (1, 0))
+        [i for batch in EpochBatches(100, 32, seed=s, epoch=e) for i in batch]
+        for s, e in ((0, 0), (0, 1), (0, 0), (1, 0))
     )
     assert sorted(first) == sorted(second) == list(range(100))
     assert first == again
@@ -155,7 +156,14 @@ def test_workers_change_nothing():
     def epoch(workers: int) -> list[torch.Tensor]:
         faces = images()
         draws = Draws()
-        loader = DataLoader(faces, batch_sampler=draws, collate_fn=as_it_is, num_workers=workers, persistent_workers=workers > 0, generator=torch.Generator())
+        loader = DataLoader(
+            faces,
+            batch_sampler=draws,
+            collate_fn=as_it_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),
+        )
         found = []
         for epoch in (2, 3):
             draws.deal(EpochBatches(40, 16, seed=0, epoch=epoch), epoch)

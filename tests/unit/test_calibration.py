@@ -34,7 +34,8 @@ def test_the_bins_give_the_calibration_error_of_evaluate():
 
 @pytest.mark.parametrize("voters", [3, 5, 9, 15, 18])
 def test_vote_shares_lie_on_the_ends_of_bins_and_count_alike_everywhere(voters):
-    """Shares k/n of n voters, some of them a rounding error off, as a mean over copies or a float32 file leaves them."""
+    """Shares k/n of n voters, some of them a rounding error off, as a mean over copies or a float32 file leaves them.
+    """
     rng = np.random.default_rng(voters)
     share = rng.integers(voters // 2 + 1, voters + 1, 600) / voters
     labels = (rng.random(600) > 0.7).astype(int)
@@ -57,7 +58,9 @@ def test_probabilities_a_little_above_one_are_no_logits(excess):
     p[0], labels = np.eye(7)[0], np.array([rng.choice(7, p=row) for row in p])
     expected = evaluate(p, labels, list("abcdefg"), n_bootstrap=5)["ece"]
     assert expected < 0.1
-    assert evaluate(p * (1 + excess), labels, list("abcdefg"), n_bootstrap=5)["ece"] == pytest.approx(expected, abs=1e-3)
+    assert evaluate(p * (1 + excess), labels, list("abcdefg"), n_bootstrap=5)["ece"] == pytest.approx(
+        expected, abs=1e-3
+    )
 
 
 def test_temper_divides_logits():

@@ -81,7 +81,8 @@ def test_a_forward_that_fails_leaves_no_hook(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "offered"), [("se.gates", "se.gate"), ("resblock1", "res_block1"), ("features.conv3", "conv3"), ("", "conv1")]
+    ("name", "offered"),
+    [("se.gates", "se.gate"), ("resblock1", "res_block1"), ("features.conv3", "conv3"), ("", "conv1")],
 )
 def test_unknown_names_are_refused_with_close_ones(model: nn.Module, name: str, offered: str) -> None:
     with pytest.raises(ValueError, match="no submodule") as info:

@@ -23,7 +23,14 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     write_fer2013(folder / "fer2013.csv")
     recipe = Recipe(
-        name="small", width=1 / 16, model_options={"head": "linear"}, image_size=24, data="fer2013", test_split="public_test", epochs=1, batch_size=32
+        name="small",
+        width=1 / 16,
+        model_options={"head": "linear"},
+        image_size=24,
+        data="fer2013",
+        test_split="public_test",
+        epochs=1,
+        batch_size=32,
     )
     recipe.save(folder / "small.yaml")
     return folder / "small.yaml"
@@ -34,7 +41,10 @@ def run(recipe_file: Path, out: Path, *more: object) -> Result:
 
 
 def test_run_prints_epochs_and_one_result(recipe_file, tmp_path):
-    done = run(recipe_file, tmp_path, "--set", "epochs=2", "--set", "lr=0.02", "--set", "model_options={head: mlp}", "--set", "early_stopping=null")
+    done = run(
+        recipe_file, tmp_path, "--set", "epochs=2", "--set", "lr=0.02", "--set", "model_options={head: mlp}", "--set",
+        "early_stopping=null",
+    )
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert len(lines) == 3 and lines[0].startswith("epoch   1/2") and lines[1].startswith("epoch   2/2")
@@ -129,4 +139,6 @@ def test_help_is_quick_and_names_the_commands():
     done = ferkit("--help")
     assert done.exit_code == 0 and "run" in done.output and "weights" in done.output
     check = "import sys; import ferkit.__main__; raise SystemExit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], env=os.environ, check=False).returncode == 0, "help would take seconds"
+    assert subprocess.run([sys.executable, "-c", check], env=os.environ, check=False).returncode == 0, (
+        "help would take seconds"
+    )

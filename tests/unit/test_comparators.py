@@ -1,4 +1,6 @@
-"""The networks of Tables II and IV of the Residual Masking paper: counts, the libraries' numbers, and what is written here."""
+"""The networks of Tables II and IV of the Residual Masking paper: counts, the libraries' numbers,
+and what is written here.
+"""
 
 import math
 from functools import partial
@@ -59,10 +61,12 @@ def small(name: str, **options) -> FerModel:
 
 
 def pictures(n: int, size: int, seed: int = 1) -> Tensor:
-    return torch.rand(n, 1, size, size, generator=torch.Generator().manual_seed(seed)).expand(-1, 3, -1, -1).contiguous()
+    return (
+        torch.rand(n, 1, size, size, generator=torch.Generator().manual_seed(seed)).expand(-1, 3, -1, -1).contiguous()
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- parameters
+# ----------------------------------------------------------------------------------------------------------- parameters
 
 
 def test_parameters_beside_the_papers():
@@ -78,7 +82,13 @@ def test_parameters_beside_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("resattnet56", 31_810_728), ("bam_resnet50", 25_915_099), ("cbam_resnet50", 28_089_624), ("resnet152", 60_192_808)]
+    ("name", "count"),
+    [
+        ("resattnet56", 31_810_728),
+        ("bam_resnet50", 25_915_099),
+        ("cbam_resnet50", 28_089_624),
+        ("resnet152", 60_192_808),
+    ],
 )
 def test_parameters_with_a_thousand_classes(name, count):
     assert count_parameters(meta(name, num_classes=1000)) == count
@@ -116,7 +126,7 @@ def test_resnet34_is_the_masking_network_without_masks(width):
     assert {k: v.shape for k, v in ours.state_dict().items() if not k.startswith("fc")} == shapes
 
 
-# ------------------------------------------------------------------------------------------------------------------ contract
+# ------------------------------------------------------------------------------------------------------------- contract
 
 
 @every_network
@@ -208,7 +218,7 @@ def test_cams_and_stages_are_readable(name):
     assert rows[-1].name == "fc" and rows[-1].shape == (7,)
 
 
-# ------------------------------------------------------------------------------------------------- the libraries' own numbers
+# ------------------------------------------------------------------------------------------- the libraries' own numbers
 
 
 def library(name: str) -> nn.Module:
@@ -217,7 +227,9 @@ def library(name: str) -> nn.Module:
     if name == "efficientnet_b2":
         net = timm.create_model("tf_efficientnet_b2")
     elif name in ("googlenet", "inception_v3"):
-        net = torchvision.models.get_model(name, weights=None, init_weights=False, aux_logits=True, transform_input=True)
+        net = torchvision.models.get_model(
+            name, weights=None, init_weights=False, aux_logits=True, transform_input=True
+        )
     else:
         net = torchvision.models.get_model(name, weights=None)
     for module in net.modules():
@@ -254,7 +266,15 @@ def test_vgg19_is_torchvisions_at_another_width():
     config = [c if c == "M" else c // 16 for c in torchvision.models.vgg.cfgs["E"]]
     with torch.device("meta"):
         net = torchvision.models.VGG(torchvision.models.vgg.make_layers(config), num_classes=7)
-    net.classifier = nn.Sequential(nn.Linear(32 * 49, 256), nn.ReLU(), nn.Dropout(), nn.Linear(256, 256), nn.ReLU(), nn.Dropout(), nn.Linear(256, 7))
+    net.classifier = nn.Sequential(
+        nn.Linear(32 * 49, 256),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(256, 256),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(256, 7),
+    )
     names = {"hidden1.0": "classifier.0", "hidden2.0": "classifier.3", "fc": "classifier.6"}
     state = {}
     for key, value in model.state_dict().items():
@@ -283,7 +303,9 @@ def test_attention_networks_take_the_weights_of_a_plain_resnet50(name, part, blo
     monkeypatch.setattr("ferkit.models.chain._released_state", lambda what: theirs if what == "resnet50" else {})
     model = meta(name)
     kept = [k for k in model.load_imagenet() if not k.startswith("fc.")]
-    assert set(model.state_dict()) - set(kept) - {"fc.weight", "fc.bias"} == {k for k in theirs if not k.startswith("fc.")}
+    assert set(model.state_dict()) - set(kept) - {"fc.weight", "fc.bias"} == {
+        k for k in theirs if not k.startswith("fc.")
+    }
     assert all(part in k for k in kept)
     assert len({k.split(".cbam.")[0] if part else ".".join(k.split(".")[:2]) for k in kept}) == blocks
 
@@ -295,7 +317,9 @@ def test_weights_that_cannot_be_had(monkeypatch):
         raise URLError("no network")
 
     monkeypatch.setattr("torchvision.models.get_model", unreachable)
-    with pytest.raises(FileNotFoundError, match="no ImageNet weights of resnet18: neither cached nor fetched .*no network"):
+    with pytest.raises(
+        FileNotFoundError, match="no ImageNet weights of resnet18: neither cached nor fetched .*no network"
+    ):
         meta("resnet18").load_imagenet()
     with pytest.raises(ValueError, match="width 1, found width 0.25"):
         meta("resnet18", width=0.25).load_imagenet()
@@ -303,7 +327,7 @@ def test_weights_that_cannot_be_had(monkeypatch):
         meta("resattnet56").load_imagenet()
 
 
-# ---------------------------------------------------------------------------------------------------------------- CBAM and BAM
+# --------------------------------------------------------------------------------------------------------- CBAM and BAM
 
 
 def timm_resnet50(attention) -> nn.Module:
@@ -360,7 +384,8 @@ def test_bam_by_hand():
     assert channel.shape == (3, 32, 1, 1) and spatial.shape == (3, 1, 12, 12) and seen["gate"].shape == x.shape
     assert torch.equal(seen["gate"], torch.sigmoid(channel * spatial))
     assert torch.allclose(y, x + x * seen["gate"], atol=1e-6)
-    assert not torch.allclose(y, x * (1 + torch.sigmoid(channel + spatial)), atol=1e-3)  # the BAM paper's sum is something else
+    # the BAM paper's sum is something else
+    assert not torch.allclose(y, x * (1 + torch.sigmoid(channel + spatial)), atol=1e-3)
     linear = bam.channel_gate
     by_hand = linear[5](linear[3](linear[2](x.mean((2, 3)))).relu())
     assert torch.allclose(by_hand, channel[:, :, 0, 0], atol=1e-6)
@@ -386,7 +411,7 @@ def test_bam_stands_before_each_halving():
     assert [n for n, m in model.named_modules() if isinstance(m, BAM)] == ["layer1.3", "layer2.4", "layer3.6"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- ResAttNet-56
+# --------------------------------------------------------------------------------------------------------- ResAttNet-56
 
 
 def identity_units(module: nn.Module) -> None:
@@ -433,7 +458,8 @@ def test_attention_module_with_live_units_differs_from_the_trunk_alone():
 def test_resattnet56_has_56_layers_and_the_released_grids():
     model = small("resattnet56")
     units = 3 * (1 + 1 + 2 + 1) + 3  # before, entering, in the trunk of and leaving each module, and the last stage
-    assert 1 + 3 * units + 1 == 56  # three convolutions a unit, the first convolution and the head; the masks do not count
+    # three convolutions a unit, the first convolution and the head; the masks do not count
+    assert 1 + 3 * units + 1 == 56
     assert [len(module_by_name(model, f"attention{i}").down) for i in (1, 2, 3)] == [3, 2, 1]
     shapes = {row.name: row.shape for row in summarise(model, 224)}
     assert [shapes[n] for n in ("attention1", "attention2", "attention3", "relu2")] == [

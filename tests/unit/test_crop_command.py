@@ -34,8 +34,15 @@ def test_faces_of_a_folder(photographs, tmp_path):
     out = tmp_path / "faces"
     done = crop(photographs, out, "--size", 64)
     assert done.exit_code == 1 and f"3 faces written to {out}" in done.output
-    assert "1 without a face:\n  test/sad/wall.png" in done.output and "1 cannot be read:\n  test/sad/broken.jpg: this is not a picture" in done.output
-    assert sorted(str(file.relative_to(out)) for file in out.rglob("*.*")) == ["test/sad/a.png", "train/happy/a.jpg.png", "train/happy/a.png.png"]
+    assert (
+        "1 without a face:\n  test/sad/wall.png" in done.output
+        and "1 cannot be read:\n  test/sad/broken.jpg: this is not a picture" in done.output
+    )
+    assert sorted(str(file.relative_to(out)) for file in out.rglob("*.*")) == [
+        "test/sad/a.png",
+        "train/happy/a.jpg.png",
+        "train/happy/a.png.png",
+    ]
     face = np.asarray(Image.open(out / "train/happy/a.png.png"))
     assert np.array_equal(face, crop_face(portrait(), find_faces(portrait())[0], size=64))
     assert load("folder", out, size=64, progress=False).splits() == {"train": 2, "test": 1}
@@ -50,7 +57,10 @@ def test_one_picture(photographs, tmp_path):
 
 
 def test_what_cannot_be_done(photographs, tmp_path):
-    for args, sentence in (((tmp_path / "gone", tmp_path / "o"), "found nothing there"), ((photographs, photographs / "faces"), "outside of")):
+    for args, sentence in (
+        ((tmp_path / "gone", tmp_path / "o"), "found nothing there"),
+        ((photographs, photographs / "faces"), "outside of"),
+    ):
         done = crop(*args)
         assert done.exit_code and sentence in str(done.exception) and "\n" not in str(done.exception)
     (tmp_path / "empty").mkdir()

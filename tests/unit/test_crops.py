@@ -70,7 +70,9 @@ def test_landmarks_land_on_the_template(degrees, scale, size, where, tmp_path, m
     else:
         monkeypatch.setenv("FERKIT_CACHE", str(tmp_path / "cache"))
         image.save(tmp_path / "a.png")
-        crop = store("toy", Listing(root=tmp_path, files=["a.png"], place=str, landmarks=points[None]), size=size).images[0, 0]
+        crop = store(
+            "toy", Listing(root=tmp_path, files=["a.png"], place=str, landmarks=points[None]), size=size
+        ).images[0, 0]
     assert crop.shape == (size, size) and crop.dtype == np.uint8
     pixels = np.mgrid[:size, :size] + 0.5
     for x, y in TEMPLATE * size:
@@ -102,7 +104,14 @@ def test_boxes_are_squares_and_may_leave_the_picture():
     edge[:, :4] = 99
     crop = crop_face(edge, face((-20, 0, 20, 40)), size=20, align=False)
     assert (crop[:, :9] == 99).all() and (crop[:, 13:] == 9).all()  # the edge is repeated
-    for box in ([10, 10, 10, 20], [30, 10, 20, 20], [60, 0, 70, 10], [-20, 0, 0, 10], [0, 40, 10, 50], [np.nan, 0, 1, 1]):
+    for box in (
+        [10, 10, 10, 20],
+        [30, 10, 20, 20],
+        [60, 0, 70, 10],
+        [-20, 0, 0, 10],
+        [0, 40, 10, 50],
+        [np.nan, 0, 1, 1],
+    ):
         with pytest.raises(ValueError, match=r"expected a box .* in a picture of 60x40, found"):
             crop_face(picture, face(box), size=16, align=False)
 
@@ -128,10 +137,14 @@ def test_the_same_square_is_cut_the_same_inside_and_at_the_border(scale, shift):
 def test_training_and_upload_frame_a_box_alike(tmp_path, monkeypatch):
     monkeypatch.setenv("FERKIT_CACHE", str(tmp_path / "cache"))
     rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (12, 10, 3)).astype(np.uint8)).resize((100, 120), Image.Resampling.BICUBIC)
+    image = Image.fromarray(rng.integers(0, 256, (12, 10, 3)).astype(np.uint8)).resize(
+        (100, 120), Image.Resampling.BICUBIC
+    )
     image.save(tmp_path / "a.png")
     box = (70.5, 30, 110, 90)
-    kept = store("toy", Listing(root=tmp_path, files=["a.png"], place=str, boxes=np.array([box])), size=48, margin=0.1).images[0]
+    kept = store(
+        "toy", Listing(root=tmp_path, files=["a.png"], place=str, boxes=np.array([box])), size=48, margin=0.1
+    ).images[0]
     assert np.array_equal(kept.transpose(1, 2, 0), crop_face(image, face(box), size=48, margin=0.1, align=False))
 
 
@@ -142,7 +155,9 @@ def test_large_photographs_are_cut_at_the_right_place(tmp_path, monkeypatch):
     picture = np.zeros((300, 300, 3), np.uint8)
     picture[180:240, 30:90] = 250
     Image.fromarray(picture).save(tmp_path / "a.png")
-    kept = store("toy", Listing(root=tmp_path, files=["a.png"], place=str, boxes=np.array([[30, 180, 90, 240.0]])), size=20)
+    kept = store(
+        "toy", Listing(root=tmp_path, files=["a.png"], place=str, boxes=np.array([[30, 180, 90, 240.0]])), size=20
+    )
     assert kept.images.min() > 245
 
 

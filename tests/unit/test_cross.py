@@ -1,4 +1,6 @@
-"""Trained here, tested there: tiny runs on drawn trees, the same figures computed by hand, and runs that cannot be compared."""
+"""Trained here, tested there: tiny runs on drawn trees, the same figures computed by hand,
+and runs that cannot be compared.
+"""
 
 import json
 import shutil
@@ -27,10 +29,29 @@ def runs(tmp_path_factory):
     for tree in (trees.rafdb(root / "rafdb", 12), trees.affectnet_csv(root / "affectnet", 12)):
         doctor_trees.repaint(tree)
     for i in range(1, 6):
-        shutil.copy(root / f"rafdb/Image/aligned/train_{i:05d}_aligned.jpg", root / f"rafdb/Image/aligned/test_{i:05d}_aligned.jpg")
-    shared = dict(model="resemotenet", width=1 / 16, model_options={"head": "linear", "stem_dropout": 0.0}, image_size=24, epochs=2, batch_size=16, lr=0.05, threads=1)
+        shutil.copy(
+            root / f"rafdb/Image/aligned/train_{i:05d}_aligned.jpg",
+            root / f"rafdb/Image/aligned/test_{i:05d}_aligned.jpg",
+        )
+    shared = dict(
+        model="resemotenet",
+        width=1 / 16,
+        model_options={"head": "linear", "stem_dropout": 0.0},
+        image_size=24,
+        epochs=2,
+        batch_size=16,
+        lr=0.05,
+        threads=1,
+    )
     for name, options in (("rafdb", {"size": 24}), ("affectnet8", {"size": 24})):
-        recipe = Recipe(name=f"on-{name}", data=name, data_path=str(root / name.rstrip("8")), data_options=options, validation_fraction=0.2, **shared)
+        recipe = Recipe(
+            name=f"on-{name}",
+            data=name,
+            data_path=str(root / name.rstrip("8")),
+            data_options=options,
+            validation_fraction=0.2,
+            **shared,
+        )
         run(recipe, out=root / "runs", progress=False)
     yield root / "runs"
     patch.undo()
@@ -49,8 +70,15 @@ def test_shared_labels():
 
 
 def test_every_cell_is_what_one_computes_by_hand(runs, record):
-    assert record["labels"] == list(labels.EMOTIONS[:7]) and record["sets"] == ["rafdb", "affectnet8"] and record["trained_on"] == [0, 1]
-    sets = [data.load(name, runs.parent / place, size=24).select("test") for name, place in (("rafdb", "rafdb"), ("affectnet8", "affectnet"))]
+    assert (
+        record["labels"] == list(labels.EMOTIONS[:7])
+        and record["sets"] == ["rafdb", "affectnet8"]
+        and record["trained_on"] == [0, 1]
+    )
+    sets = [
+        data.load(name, runs.parent / place, size=24).select("test")
+        for name, place in (("rafdb", "rafdb"), ("affectnet8", "affectnet"))
+    ]
     for i, name in enumerate(record["runs"]):
         model = create_model("resemotenet", weights=runs / name / "best.safetensors")
         for j, faces in enumerate(sets):
@@ -79,7 +107,11 @@ def test_copies_of_training_pictures_are_counted(record):
 def test_figure(record):
     figure = plots.cross_matrix(record)
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert len(texts) == 4 and texts[0].startswith(f"{100 * record['cells'][0][0]['accuracy']:.1f}\n") and "5 trained on" in texts[0]
+    assert (
+        len(texts) == 4
+        and texts[0].startswith(f"{100 * record['cells'][0][0]['accuracy']:.1f}\n")
+        and "5 trained on" in texts[0]
+    )
     assert len([patch for patch in figure.axes[0].patches if not patch.get_fill()]) == 2
     with pytest.raises(ValueError, match="expected a score among accuracy"):
         plots.cross_matrix(record, score="loss")
@@ -87,7 +119,9 @@ def test_figure(record):
 
 def test_command(runs, tmp_path):
     folders = [str(runs / name) for name in ("on-rafdb", "on-affectnet8")]
-    said = CliRunner().invoke(app, ["cross", *folders, "--json", str(tmp_path / "a/x.json"), "--figure", str(tmp_path / "b/x.png")])
+    said = CliRunner().invoke(
+        app, ["cross", *folders, "--json", str(tmp_path / "a/x.json"), "--figure", str(tmp_path / "b/x.png")]
+    )
     assert said.exit_code == 0 and "on affectnet8: " in said.output and "5 of them trained on" in said.output
     assert json.loads((tmp_path / "a/x.json").read_text())["runs"] == ["on-rafdb", "on-affectnet8"]
     assert (tmp_path / "b/x.png").read_bytes()[:4] == b"\x89PNG"

@@ -2,8 +2,8 @@
 
 FERKIT_CASES=30 makes thirty times as many cases, other ones each time: thousands, in some minutes.
 
-What is read is compared with a second, naive reading of the same damaged bytes, so that nothing can be taken up wrongly in
-silence: every row must be literally there, and none may be passed over.
+What is read is compared with a second, naive reading of the same damaged bytes, so that nothing can be taken up wrongly
+in silence: every row must be literally there, and none may be passed over.
 """
 
 import csv
@@ -32,9 +32,38 @@ from ferkit.faces import crop_face, read_picture
 from tests.support import doctor_trees, trees
 
 TIMES = int(os.environ.get("FERKIT_CASES", "1"))
-FEW = settings(max_examples=15 * TIMES, deadline=None, derandomize=TIMES == 1, database=None, suppress_health_check=list(HealthCheck))
+FEW = settings(
+    max_examples=15 * TIMES,
+    deadline=None,
+    derandomize=TIMES == 1,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 MANY = settings(FEW, max_examples=60 * TIMES)
-JUNK = [b"\0", b"\xef\xbb\xbf", b"\r\n", b"\r", b"\n\n", b" ", b"\t", b",", b";", b'"', b"-1", b"7", b"0", b"1e9", b"nan", b"../", b"/", b"\xc3\xa9", b"\xff", b"\xe2\x80\xa8", b"x" * 400, b"1" * 70]
+JUNK = [
+    b"\0",
+    b"\xef\xbb\xbf",
+    b"\r\n",
+    b"\r",
+    b"\n\n",
+    b" ",
+    b"\t",
+    b",",
+    b";",
+    b'"',
+    b"-1",
+    b"7",
+    b"0",
+    b"1e9",
+    b"nan",
+    b"../",
+    b"/",
+    b"\xc3\xa9",
+    b"\xff",
+    b"\xe2\x80\xa8",
+    b"x" * 400,
+    b"1" * 70,
+]
 
 damages = st.lists(
     st.one_of(
@@ -54,7 +83,11 @@ def damaged(data, steps):
     for kind, where, what in steps:
         if kind == "encode":
             text = data.decode("utf-8", "replace")
-            data = text.encode(where) if where.startswith("utf") else text.replace("\n", "\r\n" if where == "crlf" else "\r").encode()
+            data = (
+                text.encode(where)
+                if where.startswith("utf")
+                else text.replace("\n", "\r\n" if where == "crlf" else "\r").encode()
+            )
             continue
         place = int(where * len(data))
         if kind == "cut":
@@ -115,15 +148,22 @@ RAFDB = "".join(f"{split}_{i:05d}.jpg {i % 7 + 1}\n" for split in ("train", "tes
 @given(steps=damages)
 def test_rafdb_list(place, steps):
     data = damaged(RAFDB, steps)
-    found, part, faults = both(lambda path, faults=None: rafdb.read_list(path, "aligned", faults), place / "list.txt", data)
+    found, part, faults = both(
+        lambda path, faults=None: rafdb.read_list(path, "aligned", faults), place / "list.txt", data
+    )
     if found is not None:
         wanted = [line.split() for _, line in naive_lines(data)]
-        assert [[f"{name}{Path(file).suffix}", str(code + 1)] for name, code, file in zip(found.names, found.labels, found.files, strict=True)] == wanted
+        assert [
+            [f"{name}{Path(file).suffix}", str(code + 1)]
+            for name, code, file in zip(found.names, found.labels, found.files, strict=True)
+        ] == wanted
     elif part is not None and len(part.files):
         assert len(part.files) + len(faults) >= len(naive_lines(data)) - 1
 
 
-EXPW = "".join(f"photo {i // 2}.jpg {i % 2} {i} {2 * i} {i + 40} {i + 30} {20 + i}.5 {i % 7}\n" for i in range(24)).encode()
+EXPW = "".join(
+    f"photo {i // 2}.jpg {i % 2} {i} {2 * i} {i + 40} {i + 30} {20 + i}.5 {i % 7}\n" for i in range(24)
+).encode()
 
 
 @MANY
@@ -132,13 +172,20 @@ def test_expw_list(place, steps):
     data = damaged(EXPW, steps)
     found, _, _ = both(expw.read_list, place / "label.lst", data)
     if found is not None:
-        for (number, line), file, face, code, box in zip(naive_lines(data), found.files, found.face_ids, found.labels, found.boxes, strict=True):
+        for (number, line), file, face, code, box in zip(
+            naive_lines(data), found.files, found.face_ids, found.labels, found.boxes, strict=True
+        ):
             cells = line.rsplit(maxsplit=7)
             assert (cells[0].strip().replace("\\", "/"), int(cells[1]), int(cells[7])) == (file, face, code), number
             assert [float(cells[i]) for i in (3, 2, 4, 5)] == box.tolist()
 
 
-CSV = ("path,label,split\n" + "".join(f"p/{name}{i}.jpg,{name},{split}\n" for name in doctor_trees.SEVEN for i, split in enumerate(("train", "val")))).encode()
+CSV = (
+    "path,label,split\n"
+    + "".join(
+        f"p/{name}{i}.jpg,{name},{split}\n" for name in doctor_trees.SEVEN for i, split in enumerate(("train", "val"))
+    )
+).encode()
 
 
 @MANY
@@ -150,18 +197,25 @@ def test_csv_of_ones_own(place, steps):
         lines = [line for _, line in naive_lines(data)]
         at = folder.table_columns(lines[0].split(","), "")
         rows = [line.split(",") for line in lines[1:]]
-        assert [row[at["path"]].strip().replace("\\", "/") for row in rows] == [file.encode("utf-8", "replace").decode() if "\ufffd" not in file else row[at["path"]].strip() for file, row in zip(found.files, rows, strict=True)]
+        assert [row[at["path"]].strip().replace("\\", "/") for row in rows] == [
+            file.encode("utf-8", "replace").decode() if "\ufffd" not in file else row[at["path"]].strip()
+            for file, row in zip(found.files, rows, strict=True)
+        ]
         assert [row[at["label"]].strip() for row in rows] == found.labels
 
 
-AFFECTNET = (trees.HEADER + "\n" + "".join(f"{i}/{i}.jpg,{i},10,40,40,,{i % 9},{i / 100 - 0.1:.2f},0.5\n" for i in range(20))).encode()
+AFFECTNET = (
+    trees.HEADER + "\n" + "".join(f"{i}/{i}.jpg,{i},10,40,40,,{i % 9},{i / 100 - 0.1:.2f},0.5\n" for i in range(20))
+).encode()
 
 
 @MANY
 @given(steps=damages)
 def test_affectnet_csv(place, steps):
     data = damaged(AFFECTNET, steps)
-    found, _, _ = both(lambda path, faults=None: affectnet_lists._read_csv(path, False, faults), place / "training.csv", data)
+    found, _, _ = both(
+        lambda path, faults=None: affectnet_lists._read_csv(path, False, faults), place / "training.csv", data
+    )
     if found is not None and b'"' not in data:
         rows = [line.split(",") for _, line in naive_lines(data)]
         rows = rows[1:] if "expression" in rows[0] or rows[0][0].strip() == "subDirectory_filePath" else rows
@@ -174,7 +228,10 @@ def test_affectnet_csv(place, steps):
 def _fer(n):
     rng = np.random.default_rng(1)
     usage = ("Training", "PublicTest", "PrivateTest")
-    return ("emotion,pixels,Usage\n" + "".join(f"{i % 7},{' '.join(map(str, rng.integers(0, 256, 2304)))},{usage[i % 3]}\n" for i in range(n))).encode()
+    return (
+        "emotion,pixels,Usage\n"
+        + "".join(f"{i % 7},{' '.join(map(str, rng.integers(0, 256, 2304)))},{usage[i % 3]}\n" for i in range(n))
+    ).encode()
 
 
 FER, FER7 = _fer(3), _fer(7)
@@ -223,7 +280,9 @@ def packed(kind, name, data):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar"])
-@pytest.mark.parametrize("name", ["../fer2013.csv", "/etc/fer2013.csv", "a/../../fer2013.csv", "..\\fer2013.csv", "C:\\fer2013.csv"])
+@pytest.mark.parametrize(
+    "name", ["../fer2013.csv", "/etc/fer2013.csv", "a/../../fer2013.csv", "..\\fer2013.csv", "C:\\fer2013.csv"]
+)
 def test_archives_that_lead_out(tmp_path, kind, name):
     (tmp_path / "in").mkdir()
     file = _written(tmp_path / f"in/fer2013.{kind}", packed(kind, name, FER))
@@ -281,7 +340,10 @@ def test_a_wrong_checksum_of_the_packing_is_seen(tmp_path, kind):
         fer2013.read_csv(_written(tmp_path / f"fer2013.csv.{kind}", data))
 
 
-VOTES = ("Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n" + "".join(f"Training,fer{i:07d}.png,{i % 5},{5 - i % 5},0,1,2,0,1,1,0,0\n" for i in range(15))).encode()
+VOTES = (
+    "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
+    + "".join(f"Training,fer{i:07d}.png,{i % 5},{5 - i % 5},0,1,2,0,1,1,0,0\n" for i in range(15))
+).encode()
 
 
 @MANY
@@ -313,7 +375,11 @@ def test_split_file_of_expw(place, steps):
     except ValueError as error:
         sentence(error)
         return
-    told = {(row[0], int(row[1])): row[2] for row in csv.reader(io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline="")) if row and row[1] != "face_id"}
+    told = {
+        (row[0], int(row[1])): row[2]
+        for row in csv.reader(io.StringIO(data.decode("utf-8-sig", "surrogateescape"), newline=""))
+        if row and row[1] != "face_id"
+    }
     assert [told[face] for face in zip(rows.files, rows.face_ids, strict=True)] == sides.tolist()
 
 
@@ -321,13 +387,16 @@ def test_a_quote_that_swallows_a_split_file(tmp_path):
     """Found by thousands of cases: the whole file stood in the sentence."""
     rows = expw.read_list(_written(tmp_path / "l.lst", EXPW))
     expw._write_split(tmp_path / "split.csv", rows, expw._by_photo(rows, 0))
-    for data in (b'"' + (tmp_path / "split.csv").read_bytes(), (tmp_path / "split.csv").read_bytes().replace(b"photo 3", b'"photo 3', 1)):
+    for data in (
+        b'"' + (tmp_path / "split.csv").read_bytes(),
+        (tmp_path / "split.csv").read_bytes().replace(b"photo 3", b'"photo 3', 1),
+    ):
         with pytest.raises(ValueError) as error:
             expw._read_split(_written(tmp_path / "damaged.csv", data), rows)
         sentence(error.value)
 
 
-# ------------------------------------------------------------------------------------------- labels in another way of counting
+# ------------------------------------------------------------------------------------ labels in another way of counting
 
 
 def shifted(data, separator, column, change, header=0):
@@ -344,7 +413,13 @@ LABELLED = {
     "expw": (expw.read_list, EXPW, " ", 8, 0),
     "fer2013": (fer2013.read_csv, FER, ",", 0, 1),
 }
-WORDS = {"one more": lambda text: str(int(text) + 1), "one less": lambda text: str(int(text) - 1), "a word": lambda text: "happy", "a fraction": lambda text: f"{text}.0", "nothing": lambda text: ""}
+WORDS = {
+    "one more": lambda text: str(int(text) + 1),
+    "one less": lambda text: str(int(text) - 1),
+    "a word": lambda text: "happy",
+    "a fraction": lambda text: f"{text}.0",
+    "nothing": lambda text: "",
+}
 
 
 @pytest.mark.parametrize("how", list(WORDS))
@@ -375,17 +450,23 @@ def test_numbers_in_a_csv_need_an_order_and_must_fit_it(tmp_path):
             sentence(error.value)
 
 
-# ---------------------------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------------------------- pictures
 
 PICTURE = doctor_trees.pattern(1, (40, 36))
 KINDS = {
-    "jpeg": (PICTURE, "JPEG"), "png": (PICTURE, "PNG"), "grey": (PICTURE.convert("L"), "PNG"), "palette": (PICTURE.convert("P"), "GIF"),
-    "alpha": (Image.merge("RGBA", (*PICTURE.split(), PICTURE.split()[0])), "PNG"), "16-bit": (Image.new("I;16", (40, 36), 700), "PNG"),
-    "cmyk": (PICTURE.convert("CMYK"), "JPEG"), "bmp": (PICTURE, "BMP"), "tiff": (PICTURE, "TIFF"), "webp": (PICTURE, "WEBP"), "16-bit tiff": (Image.new("I;16", (40, 36), 700), "TIFF"), "float": (Image.new("F", (40, 36), 0.5), "TIFF"), "1-bit": (PICTURE.convert("1"), "PNG"),
+    "jpeg": (PICTURE, "JPEG"), "png": (PICTURE, "PNG"), "grey": (PICTURE.convert("L"), "PNG"),
+    "palette": (PICTURE.convert("P"), "GIF"),
+    "alpha": (Image.merge("RGBA", (*PICTURE.split(), PICTURE.split()[0])), "PNG"),
+    "16-bit": (Image.new("I;16", (40, 36), 700), "PNG"),
+    "cmyk": (PICTURE.convert("CMYK"), "JPEG"), "bmp": (PICTURE, "BMP"), "tiff": (PICTURE, "TIFF"),
+    "webp": (PICTURE, "WEBP"), "16-bit tiff": (Image.new("I;16", (40, 36), 700), "TIFF"),
+    "float": (Image.new("F", (40, 36), 0.5), "TIFF"), "1-bit": (PICTURE.convert("1"), "PNG"),
 }  # fmt: skip
 FILES = {name: doctor_trees.saved(image, kind) for name, (image, kind) in KINDS.items()}
 FILES |= {
-    f"animated {kind.lower()}": doctor_trees.saved(PICTURE, kind, save_all=True, append_images=[doctor_trees.pattern(2, (40, 36)), doctor_trees.pattern(3, (40, 36))]) for kind in ("GIF", "PNG", "WEBP")
+    f"animated {kind.lower()}": doctor_trees.saved(PICTURE, kind, save_all=True,
+        append_images=[doctor_trees.pattern(2, (40, 36)), doctor_trees.pattern(3, (40, 36))]) for kind in ("GIF", "PNG",
+        "WEBP")
 }  # fmt: skip
 raw = damages.map(lambda steps: [step for step in steps if step[0] != "encode"])
 
@@ -448,13 +529,23 @@ def test_names_longer_than_a_file_system_takes(tmp_path, monkeypatch):
             folder.load_folder(root, size=8, progress=False)
 
 
-# ------------------------------------------------------------------------------------------------------------------- trees
+# ---------------------------------------------------------------------------------------------------------------- trees
 
 names = st.one_of(
-    st.sampled_from(["happy", "HAPPY", "0", "7", "train", "test", ".hidden", "-", "con", "a" * 200, "ünïcödé", "日本", "\u202e", "a b", "%00", "list_patition_label.txt", "label.lst", "training.csv", "faces.csv", "fer2013.csv", "fer2013.zip"]),
-    st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=30).filter(lambda text: text not in (".", "..")),
+    st.sampled_from(["happy", "HAPPY", "0", "7", "train", "test", ".hidden", "-", "con", "a" * 200, "ünïcödé", "日本",
+                     "\u202e", "a b", "%00", "list_patition_label.txt", "label.lst", "training.csv", "faces.csv",
+                     "fer2013.csv", "fer2013.zip"]),
+    st.text(st.characters(exclude_characters="/\0",
+                          exclude_categories=["Cs"]), min_size=1, max_size=30).filter(lambda text: text not in (".",
+                          "..")),
 )  # fmt: skip
-changes = st.lists(st.tuples(st.sampled_from(["rename", "delete", "empty", "folder", "loop", "file", "deep"]), st.integers(0, 10**6), names), min_size=1, max_size=3)
+changes = st.lists(
+    st.tuples(
+        st.sampled_from(["rename", "delete", "empty", "folder", "loop", "file", "deep"]), st.integers(0, 10**6), names
+    ),
+    min_size=1,
+    max_size=3,
+)
 
 
 def change(root, steps):
@@ -486,7 +577,12 @@ def change(root, steps):
 
 
 @FEW
-@given(layout=st.sampled_from(["rafdb list", "rafdb folders", "affectnet csv", "affectnet npy", "expw", "folder", "csv", "fer2013"]), steps=changes)
+@given(
+    layout=st.sampled_from(
+        ["rafdb list", "rafdb folders", "affectnet csv", "affectnet npy", "expw", "folder", "csv", "fer2013"]
+    ),
+    steps=changes,
+)
 def test_trees(clean, tmp_path_factory, layout, steps):
     root = tmp_path_factory.mktemp("t") / "tree"
     shutil.copytree(clean[layout], root)
@@ -507,7 +603,11 @@ def test_trees(clean, tmp_path_factory, layout, steps):
             sentence(error)
         else:
             for file, code in zip(faces.extras["file"], faces.labels, strict=True):
-                assert any(part and labels.canonical(part) == faces.names[code] for part in Path(file).parts[:-1] if _emotion(part)), file
+                assert any(
+                    part and labels.canonical(part) == faces.names[code]
+                    for part in Path(file).parts[:-1]
+                    if _emotion(part)
+                ), file
 
 
 def _emotion(word):

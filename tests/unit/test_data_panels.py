@@ -41,7 +41,9 @@ def test_panel_of_the_doctor(shown, tree, tmp_path):  # noqa: F811
     path.value = str(tree)
     assert "84 images" in text.value and note.value == ""
     path.value = str(tmp_path / "nowhere")
-    assert "NotRecognised: Expected a data set at" in note.value and "\n" not in note.value and "84 images" in text.value
+    assert (
+        "NotRecognised: Expected a data set at" in note.value and "\n" not in note.value and "84 images" in text.value
+    )
     path.value, set_name.value, order.value = str(tree), "fer2013", "manet"
     assert text.value.startswith("<p><b>fer2013</b>") and note.value == ""
     with pytest.raises(NotRecognised, match="found nothing there"):

@@ -62,7 +62,16 @@ def test_the_gallery_can_be_read(name):
 
 def test_a_text_on_an_arrow_crosses_no_box():
     root = parsed(gallery.resemotenet())
-    boxes = [(float(r.get("x")), float(r.get("x")) + float(r.get("width")), float(r.get("y")), float(r.get("y")) + float(r.get("height"))) for r in tags(root, "rect") if r.get("x")]
+    boxes = [
+        (
+            float(r.get("x")),
+            float(r.get("x")) + float(r.get("width")),
+            float(r.get("y")),
+            float(r.get("y")) + float(r.get("height")),
+        )
+        for r in tags(root, "rect")
+        if r.get("x")
+    ]
     for left, top, right, bottom, text in texts(root):
         middle = (top + bottom) / 2
         for a, b, c, d in boxes:
@@ -86,12 +95,16 @@ def test_resemotenet_is_drawn_as_it_is():
 def test_se_block_and_esr_are_drawn_as_they_are():
     block = create_model("resemotenet").se
     shown = words(parsed(gallery.se_block()))
-    assert [str(block.fc[0].in_features), str(block.fc[0].out_features), str(block.fc[2].out_features)] == [t for t in shown if t in ("256", "16")][:3]
+    assert [str(block.fc[0].in_features), str(block.fc[0].out_features), str(block.fc[2].out_features)] == [
+        t for t in shown if t in ("256", "16")
+    ][:3]
     model = create_model("esr", branches=3).eval()
     with torch.no_grad(), capture(model, ["base", "branches.0.map"]) as seen:
         model(torch.zeros(1, 3, 96, 96))
     shown = words(parsed(gallery.esr()))
-    assert " × ".join(map(str, seen["base"].shape[1:])) in shown and shown.count(str(seen["branches.0.map"].shape[1])) == 3
+    assert (
+        " × ".join(map(str, seen["base"].shape[1:])) in shown and shown.count(str(seen["branches.0.map"].shape[1])) == 3
+    )
     assert sum(t.startswith("branch ") for t in words(parsed(gallery.esr(branches=9)))) == 9
 
 

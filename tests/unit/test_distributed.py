@@ -39,9 +39,9 @@ RECIPE = Recipe(
     warmup_epochs=1.0,
 )
 # Training doubles a rounding error every few steps, and batches of two on maps of one place do it fastest. In double
-# precision nothing but a real difference is left to see. In single precision one step shows it, too: a sum of some thousand terms
-# is off by 1e-5 at most, in whatever order a processor adds them. Each further step multiplies that, by how much depends on the
-# processor's kernels, so that several steps prove only that nothing is wrong by far.
+# precision nothing but a real difference is left to see. In single precision one step shows it, too: a sum of some
+# thousand terms is off by 1e-5 at most, in whatever order a processor adds them. Each further step multiplies that, by
+# how much depends on the processor's kernels, so that several steps prove only that nothing is wrong by far.
 TOLERANCE = {"float32": 1e-2, "float32, one step": 1e-5}
 SCENARIOS: dict[str, dict[str, object]] = {
     "float32": {"n": 77, "batch_size": 32, "image_size": 64, "lr": 0.003},
@@ -73,7 +73,14 @@ def train(folder: Path, change: dict[str, object]) -> None:
     torch.manual_seed(0)
     model = create_model("resemotenet", width=recipe.width, labels=NAMES, **recipe.model_options)
     model.input_size = recipe.image_size
-    fit(make_task(model, recipe, train_faces.counts()).to(dtype), train_faces, validation, recipe, folder=folder, progress=False)
+    fit(
+        make_task(model, recipe, train_faces.counts()).to(dtype),
+        train_faces,
+        validation,
+        recipe,
+        folder=folder,
+        progress=False,
+    )
 
 
 def train_all(folder: Path, change: Callable[[], None] | None = None) -> None:
@@ -147,11 +154,17 @@ def count_shares() -> None:
 
 @pytest.mark.parametrize(
     ("mistake", "scenario"),
-    [(plain_batch_norm, "float32, one step"), (equal_shares, "averages, sharpness, clipping"), (count_shares, "class weights, smoothing")],
+    [
+        (plain_batch_norm, "float32, one step"),
+        (equal_shares, "averages, sharpness, clipping"),
+        (count_shares, "class weights, smoothing"),
+    ],
     ids=lambda v: getattr(v, "__name__", v),
 )
 def test_the_comparison_notices_a_mistake(runs, tmp_path, mistake, scenario):
-    """Batch statistics of half a batch; an average over processes that hold unequal numbers or weights: the curves part."""
+    """Batch statistics of half a batch; an average over processes that hold unequal numbers or weights:
+    the curves part.
+    """
     assert run_children(with_mistake, tmp_path / "run", SCENARIOS[scenario], mistake, processes=2) == [0, 0]
     one, two = columns(runs[1] / scenario)["train_loss"], columns(tmp_path / "run")["train_loss"]
     assert max(abs(a - b) / a for a, b in zip(one, two, strict=True)) > 1e-3
@@ -162,7 +175,8 @@ def with_mistake(folder: Path, change: dict[str, object], mistake: Callable[[], 
     train(folder, change)
 
 
-# --- interruptions and random numbers of two processes ------------------------------------------------------------------
+# --- interruptions and random numbers of two processes
+# ------------------------------------------------------------------
 
 DROPOUT = {"model_options": {}, "checkpoint_steps": 2}
 
@@ -195,7 +209,8 @@ def test_two_interrupted_processes_go_on_bit_for_bit(tmp_path):
     assert [(broken / f"draw{rank}").read_text() for rank in (0, 1)] == draws
 
 
-# --- the layer alone ----------------------------------------------------------------------------------------------------
+# --- the layer alone
+# ----------------------------------------------------------------------------------------------------
 
 
 def compare_batch_norms(folder: Path) -> None:
@@ -220,7 +235,10 @@ def compare_batch_norms(folder: Path) -> None:
     assert torch.allclose(part.grad, x.grad[mine], rtol=1e-2, atol=0.2)
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         assert torch.allclose(getattr(layer[0], name), getattr(reference, name), rtol=1e-4), name
-    assert torch.equal(layer.eval()(part), nn.functional.batch_norm(part, layer[0].running_mean, layer[0].running_var, layer[0].weight, layer[0].bias))
+    assert torch.equal(
+        layer.eval()(part),
+        nn.functional.batch_norm(part, layer[0].running_mean, layer[0].running_var, layer[0].weight, layer[0].bias),
+    )
     restore()
     assert type(layer[0]) is nn.BatchNorm2d
     (folder / str(rank)).touch()
@@ -237,7 +255,8 @@ def test_one_process_keeps_its_batch_normalisation():
     assert type(layer[0]) is nn.BatchNorm2d
 
 
-# --- the ways a person starts it ----------------------------------------------------------------------------------------
+# --- the ways a person starts it
+# ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -262,18 +281,25 @@ def assert_same_run(out: Path, recipe: Path) -> None:
     one, two = columns(recipe.parent / "one" / "run"), columns(out / "run")
     assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-4)
     assert two["val_loss"] == pytest.approx(one["val_loss"], rel=1e-4)
-    assert sorted(p.name for p in (out / "run").iterdir()) == sorted(p.name for p in (recipe.parent / "one" / "run").iterdir())
+    assert sorted(p.name for p in (out / "run").iterdir()) == sorted(
+        p.name for p in (recipe.parent / "one" / "run").iterdir()
+    )
     assert '"processes": 2' in (out / "run" / "result.json").read_text()
 
 
 def in_shell(*command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
 
 
 @pytest.mark.slow
 def test_accelerate_launch(recipe_file, tmp_path):
-    options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    options = [
+        "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend",
+        "no",
+    ]
     launch = ["-m", "accelerate.commands.launch", *options, "--main_process_port", str(free_port())]
     done = in_shell(*launch, "-m", "ferkit", "run", str(recipe_file), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr[-2000:]

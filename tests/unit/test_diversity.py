@@ -1,4 +1,5 @@
-"""The diversity term: values known in closed form, bounds, gradients that stay finite, and attachment to any network."""
+"""The diversity term: values known in closed form, bounds, gradients that stay finite, and attachment to any network.
+"""
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def random_maps(members: int = 4, images: int = 5, *, spread: float = 0.1, seed:
     return spread * torch.randn(members, images, 3, 4, generator=generator, dtype=torch.float64)
 
 
-# ----------------------------------------------------------------------------------------------------------------- values
+# --------------------------------------------------------------------------------------------------------------- values
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,9 @@ def test_the_sign_with_zero_diagonal_alternates_with_the_number_of_branches(memb
     [((2, 2), 1), ((4,), -3), ((3, 1), 0), ((3, 3, 3), 8), ((9,), 8), ((5, 4), -12), ((5, 5, 5), 64), ((15,), 14)],
 )
 def test_groups_of_identical_members(groups, expected):
-    """prod (m_i - 1)(-1)^(m_i - 1) with zero diagonal, whose largest value may be pairs or triples; 0 with unit diagonal."""
+    """prod (m_i - 1)(-1)^(m_i - 1) with zero diagonal, whose largest value may be pairs or triples;
+    0 with unit diagonal.
+    """
     members = torch.cat([torch.eye(len(groups))[i].expand(m, -1) for i, m in enumerate(groups)]) * 10
     value, _ = diversity(members[:, None], diagonal="zero")
     formula = 1.0
@@ -100,7 +103,11 @@ def test_the_matrix_is_positive_and_the_determinant_within_zero_and_one(members,
         value, matrix = diversity(random_maps(members, spread=spread, seed=seed))
         assert torch.allclose(matrix, matrix.T, atol=1e-15) and float(torch.linalg.eigvalsh(matrix)[0]) > -1e-12
         assert -1e-12 <= float(value) <= 1
-        assert -members * 14 < float(diversity(random_maps(members, spread=spread, seed=seed), objective="logdet")[0]) <= 1e-9
+        assert (
+            -members * 14
+            < float(diversity(random_maps(members, spread=spread, seed=seed), objective="logdet")[0])
+            <= 1e-9
+        )
 
 
 def test_the_bound_is_of_the_unit_diagonal():
@@ -131,7 +138,10 @@ def test_the_median_is_a_constant_to_the_gradient():
     apart = ~torch.eye(4, dtype=torch.bool)
     fixed = diversity(maps, gamma=1 / float(squared_distances(maps)[apart].median()))[0]
     expected = torch.autograd.grad(fixed, maps)[0]
-    assert torch.allclose(torch.autograd.grad(diversity(maps, gamma_mode="median")[0], maps)[0], expected) and expected.norm() > 0.1
+    assert (
+        torch.allclose(torch.autograd.grad(diversity(maps, gamma_mode="median")[0], maps)[0], expected)
+        and expected.norm() > 0.1
+    )
 
 
 def test_pools():
@@ -156,10 +166,12 @@ def test_describe():
     assert describe_similarity(similarity(simplex(9, 0.3), diagonal="zero")) == pytest.approx(active)
 
 
-# -------------------------------------------------------------------------------------------------------------- gradients
+# ------------------------------------------------------------------------------------------------------------ gradients
 
 
-@pytest.mark.parametrize("options", [{}, {"diagonal": "zero"}, {"objective": "logdet"}, {"distance": "mean", "gamma": 50.0}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"diagonal": "zero"}, {"objective": "logdet"}, {"distance": "mean", "gamma": 50.0}], ids=str
+)
 @pytest.mark.parametrize("members", [2, 5])
 def test_gradient_is_that_of_finite_differences(members, options):
     maps = random_maps(members, 3).requires_grad_()
@@ -229,7 +241,9 @@ def test_ascent_separates_with_unit_diagonal_and_collapses_with_zero():
 
 def test_same_numbers_as_the_double_loop():
     maps = random_maps(5, 6).double()
-    for found, expected in zip(step(lambda m: diversity(m, diagonal="zero"), maps), step(double_loop, maps), strict=True):
+    for found, expected in zip(
+        step(lambda m: diversity(m, diagonal="zero"), maps), step(double_loop, maps), strict=True
+    ):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
     value, _, gradient = step(lambda m: diversity(m, diagonal="zero"), maps.float())
     assert gradient.dtype == torch.float32 and value.dtype == torch.float64
@@ -258,16 +272,22 @@ def test_bad_input(shape, options, message):
         diversity(torch.zeros(shape), **options)
 
 
-# --------------------------------------------------------------------------------------------------------------- the term
+# ------------------------------------------------------------------------------------------------------------- the term
 
 
 def test_term_weighs_and_pools():
     maps = torch.randn(3, 4, 5, 6, 7, generator=torch.Generator().manual_seed(0)) * 0.3
     losses = DiversityTerm(spatial=0.5, channel=2.0, gamma=1.0)(spatial=maps, channel=maps)
     assert list(losses) == ["diversity_spatial", "diversity_channel"]
-    assert float(losses["diversity_spatial"]) == pytest.approx(-0.5 * float(diversity(pool_channels(maps), gamma=1.0)[0]), rel=1e-6)
-    assert float(losses["diversity_channel"]) == pytest.approx(-2 * float(diversity(pool_space(maps), gamma=1.0)[0]), rel=1e-6)
-    pooled = DiversityTerm(spatial=0.5, channel=2.0, gamma=1.0)(spatial=list(pool_channels(maps)), channel=pool_space(maps))
+    assert float(losses["diversity_spatial"]) == pytest.approx(
+        -0.5 * float(diversity(pool_channels(maps), gamma=1.0)[0]), rel=1e-6
+    )
+    assert float(losses["diversity_channel"]) == pytest.approx(
+        -2 * float(diversity(pool_space(maps), gamma=1.0)[0]), rel=1e-6
+    )
+    pooled = DiversityTerm(spatial=0.5, channel=2.0, gamma=1.0)(
+        spatial=list(pool_channels(maps)), channel=pool_space(maps)
+    )
     assert {k: float(v) for k, v in losses.items()} == pytest.approx({k: float(v) for k, v in pooled.items()})
     assert all(v.dtype == torch.float32 and v.ndim == 0 for v in losses.values())
     assert DiversityTerm()(spatial=maps.double())["diversity_spatial"].dtype == torch.float64
@@ -303,7 +323,10 @@ def test_term_in_half_precision_and_autocast():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"spatial": [torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 8, 8)]}, r"maps of one shape, found \(2, 4, 4\) and \(2, 8, 8\)"),
+        (
+            {"spatial": [torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 8, 8)]},
+            r"maps of one shape, found \(2, 4, 4\) and \(2, 8, 8\)",
+        ),
         ({"channel": [torch.zeros(2, 3), torch.zeros(2, 5)]}, "equally many channels"),
         ({"spatial": torch.zeros(3, 2, 4)}, r"compares maps \(N, H, W\)"),
         ({"channel": torch.zeros(3, 2, 4, 4)}, r"compares maps \(N, C\)"),
@@ -320,7 +343,7 @@ def test_term_tells_wrong_options_at_once():
     assert "gamma=10.0" in repr(DiversityTerm())
 
 
-# ------------------------------------------------------------------------------------------------------------ attachment
+# ----------------------------------------------------------------------------------------------------------- attachment
 
 
 class Branches(nn.Module):
@@ -374,9 +397,12 @@ def test_attached_hooks_go_after_an_error(network):
     assert not any(m._forward_hooks for m in network.modules())
 
 
-@pytest.mark.parametrize(("names", "channel"), [(["left", "right"], False), (["patch"], False), (["left", "low"], True)])
+@pytest.mark.parametrize(
+    ("names", "channel"), [(["left", "right"], False), (["patch"], False), (["left", "low"], True)]
+)
 def test_attached_diversity_trains(network, names, channel):
-    """Branches with other widths on one grid, patches of one block, layers of other sizes with equally many channels."""
+    """Branches with other widths on one grid, patches of one block, layers of other sizes with equally many channels.
+    """
     images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     attach = AttachedDiversity(DiversityTerm(gamma=1.0), **{"channel" if channel else "spatial": names})
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
@@ -387,7 +413,11 @@ def test_attached_diversity_trains(network, names, channel):
         (loss,) = losses.values()
         optimizer.zero_grad()
         loss.backward()
-        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.get_submodule(names[0]).parameters() if p.ndim > 1)
+        assert all(
+            p.grad is not None and p.grad.abs().sum() > 0
+            for p in network.get_submodule(names[0]).parameters()
+            if p.ndim > 1
+        )
         optimizer.step()
         values.append(float(loss.detach()))
     assert values[-1] < values[0] - 0.02 and -1 <= min(values) and max(values) < 0
@@ -399,7 +429,9 @@ def test_attached_uses_forward_parts():
 
     model = create_model("resemotenet", width=1 / 16, head="linear")
     images = torch.randn(2, 3, 64, 64)
-    parts, losses = AttachedDiversity(DiversityTerm(spatial=0.1), spatial=["res_block1.bn1", "res_block1.bn2"])(model, images)
+    parts, losses = AttachedDiversity(DiversityTerm(spatial=0.1), spatial=["res_block1.bn1", "res_block1.bn2"])(
+        model, images
+    )
     assert parts.logits.shape == (2, 7) and -0.1001 <= float(losses["diversity_spatial"]) <= 0
 
 

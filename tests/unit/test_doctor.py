@@ -40,7 +40,9 @@ def look(path, **options):
 
 
 def codes(report, *, least="warning"):
-    return {finding.code for finding in report.findings if SEVERITIES.index(finding.severity) <= SEVERITIES.index(least)}
+    return {
+        finding.code for finding in report.findings if SEVERITIES.index(finding.severity) <= SEVERITIES.index(least)
+    }
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -48,12 +50,22 @@ def test_silent_on_a_clean_tree(clean, name):
     report = look(clean[name])
     assert report.findings == (), str(report)
     assert report.clean and report.exit_status == 0 and "Nothing wrong found." in str(report)
-    expected = {"fer2013": 84, "affectnet csv": 64, "affectnet npy": 64, "expw": 28, "folder": 84, "folder without splits": 42, "csv": 84}
-    assert report.images == expected.get(name, 56) and report.set_name == ("folder" if name == "csv" else name.split()[0])
+    expected = {
+        "fer2013": 84,
+        "affectnet csv": 64,
+        "affectnet npy": 64,
+        "expw": 28,
+        "folder": 84,
+        "folder without splits": 42,
+        "csv": 84,
+    }
+    assert report.images == expected.get(name, 56) and report.set_name == (
+        "folder" if name == "csv" else name.split()[0]
+    )
     assert sum(sum(split.values()) for split in report.counts.values()) == report.images
 
 
-# ------------------------------------------------------------------------------------------------- one fault in one picture
+# --------------------------------------------------------------------------------------------- one fault in one picture
 
 
 def _first(root, split="train"):
@@ -80,7 +92,11 @@ def _copy(change=None, *, to=0, split="test"):
     def plant(root):
         with Image.open(_first(root)[0]) as image:
             file = _first(root, split)[to]
-            file.write_bytes(_first(root)[0].read_bytes() if change is None else doctor_trees.saved(change(image.convert("RGB")), "JPEG", quality=70))
+            file.write_bytes(
+                _first(root)[0].read_bytes()
+                if change is None
+                else doctor_trees.saved(change(image.convert("RGB")), "JPEG", quality=70)
+            )
 
     return plant
 
@@ -98,29 +114,42 @@ def _each(change):
 saved = doctor_trees.saved
 PICTURES = {
     "missing": (lambda root: _first(root)[0].unlink(), {"missing"}, "found 1 missing"),
-    "a folder for a picture": (lambda root: (_first(root)[0].unlink(), _first(root)[0].mkdir()), {"missing"}, "found 1 missing"),
+    "a folder for a picture": (lambda root: (_first(root)[0].unlink(), _first(root)[0].mkdir()), {"missing"},
+                               "found 1 missing"),
     "empty": (_bytes(b""), {"unreadable"}, "found 1 that cannot be read"),
     "text": (_bytes(b"<html>404</html>"), {"unreadable"}, "found 1 that cannot be read"),
     "cut off": (_image(lambda image: saved(image, "JPEG")[:-900]), {"unreadable"}, "found 1 that cannot be read"),
     "cut off png": (_image(lambda image: saved(image, "PNG")[:-900]), {"unreadable"}, "found 1 that cannot be read"),
-    "cut off and large": (_image(lambda image: saved(image.resize((900, 900)), "JPEG")[:-9000]), {"unreadable", "size"}, "found 1 that cannot be read"),
+    "cut off and large": (_image(lambda image: saved(image.resize((900, 900)), "JPEG")[:-9000]), {"unreadable", "size"},
+                          "found 1 that cannot be read"),
     "bomb": (_image(lambda image: saved(Image.new("1", (40000, 9000)), "PNG")), {"too_large"}, "found 1 larger"),
-    "one colour": (_image(lambda image: saved(Image.new("RGB", (100, 100), (9, 9, 9)), "JPEG")), {"blank"}, "found 1 of a single colour"),
+    "one colour": (_image(lambda image: saved(Image.new("RGB", (100, 100), (9, 9, 9)), "JPEG")), {"blank"},
+                   "found 1 of a single colour"),
     "animated": (
-        _image(lambda image: saved(image, "GIF", save_all=True, append_images=[pattern(999)])), {"animated"}, "found 1 with several frames",
+        _image(lambda image: saved(image, "GIF", save_all=True, append_images=[pattern(999)])), {"animated"},
+        "found 1 with several frames",
     ),
     "cmyk": (_image(lambda image: saved(image.convert("CMYK"), "JPEG")), {"other_mode"}, "found 1 in CMYK"),
-    "another size": (_image(lambda image: saved(image.resize((90, 100)), "JPEG")), {"size"}, "found 1 pictures of another size (90x100)"),
+    "another size": (_image(lambda image: saved(image.resize((90, 100)), "JPEG")), {"size"},
+                     "found 1 pictures of another size (90x100)"),
     "copy in test": (_copy(), {"copies_across"}, "found 1 of its 28 that are also in train"),
-    "copy with another label": (_copy(to=1), {"copies_across", "conflicting_labels"}, "found 1 groups of equal images with different labels"),
-    "copy in train": (_copy(split="train", to=1), {"copies_inside", "conflicting_labels"}, "found 1 extra exact copies"),
-    "saved anew": (_copy(lambda image: image), {"near_copies_across"}, "found 1 that are nearly equal to images of train"),
-    "scaled and back": (_copy(lambda image: image.resize((48, 48)).resize((100, 100))), {"near_copies_across"}, "nearly equal"),
-    "brighter": (_copy(lambda image: image.point(lambda value: min(255, value + 25))), {"near_copies_across"}, "nearly equal"),
-    "mirrored": (_copy(lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)), {"mirrored_copies_across"}, "found 1 that are mirror images of"),
+    "copy with another label": (_copy(to=1), {"copies_across", "conflicting_labels"},
+                                "found 1 groups of equal images with different labels"),
+    "copy in train": (_copy(split="train", to=1), {"copies_inside", "conflicting_labels"},
+                      "found 1 extra exact copies"),
+    "saved anew": (_copy(lambda image: image), {"near_copies_across"},
+                   "found 1 that are nearly equal to images of train"),
+    "scaled and back": (_copy(lambda image: image.resize((48, 48)).resize((100, 100))), {"near_copies_across"},
+                        "nearly equal"),
+    "brighter": (_copy(lambda image: image.point(lambda value: min(255, value + 25))), {"near_copies_across"},
+                 "nearly equal"),
+    "mirrored": (_copy(lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)), {"mirrored_copies_across"},
+                 "found 1 that are mirror images of"),
     "all grey": (_each(lambda image: image.convert("L")), {"grey"}, "found 28 of 28 grey"),
-    "swapped channels": (_each(lambda image: Image.merge("RGB", image.split()[::-1])), {"bgr"}, "red and blue are probably swapped"),
-    "not in the list": (lambda root: pattern(999).save(root / "Image/aligned/train_09999_aligned.jpg"), {"not_listed"}, "found 1 that are not listed"),
+    "swapped channels": (_each(lambda image: Image.merge("RGB", image.split()[::-1])), {"bgr"},
+                         "red and blue are probably swapped"),
+    "not in the list": (lambda root: pattern(999).save(root / "Image/aligned/train_09999_aligned.jpg"), {"not_listed"},
+                        "found 1 that are not listed"),
 }  # fmt: skip
 
 
@@ -153,7 +182,7 @@ def test_pictures_of_sixteen_bits_are_a_note_and_are_read(tree):
     assert any(np.abs(picture[0] - ramp / 257).max() <= 0.51 for picture in faces.images.astype(float))
 
 
-# ------------------------------------------------------------------------------------------------------ one fault in one list
+# ------------------------------------------------------------------------------------------------ one fault in one list
 
 
 def _edit(file, old, new):
@@ -170,38 +199,75 @@ def _drop_last(file, n=1):
 
 RAF_LIST = "EmoLabel/list_patition_label.txt"
 LISTS = {
-    "label 0": ("rafdb list", _edit(RAF_LIST, "train_00003.jpg 3", "train_00003.jpg 0"), {"rows", "class_counts", "not_listed"}, "row 3: expected a label from 1 to 7, found '0'"),
-    "no label": ("rafdb list", _edit(RAF_LIST, "train_00003.jpg 3", "train_00003.jpg"), {"rows", "class_counts", "not_listed"}, "row 3: expected a name and a label"),
-    "row twice": ("rafdb list", _edit(RAF_LIST, "train_00003.jpg 3", "train_00003.jpg 3\ntrain_00003.jpg 3"), {"rows"}, "is in row 3 already"),
-    "list cut off": ("rafdb list", _drop_last(RAF_LIST, 2), {"class_counts", "not_listed"}, "anger 3 for 4, neutral 3 for 4"),
-    "no test": ("rafdb list", _drop_last(RAF_LIST, 28), {"missing_split", "not_listed"}, "Expected 28 images of test, found none"),
-    "too many": ("rafdb folders", lambda root: pattern(99).save(root / "train/1/new.jpg"), {"class_counts"}, "images were added"),
-    "empty class folder": ("folder", lambda root: (shutil.rmtree(root / "test/fear"), (root / "test/fear").mkdir()), {"empty_folder", "few_images"}, "in test/fear, found none"),
-    "strange class": ("folder", lambda root: os.rename(root / "test/fear", root / "test/faer"), {"near_miss", "few_images"}, "found 'faer', which looks like 'fear' misspelt"),
-    "mixed classes": ("folder", lambda root: [os.rename(root / f"{split}/fear", root / f"{split}/3") for split in ("train", "test")], {"mixed_classes"}, "found 3 beside"),
+    "label 0": ("rafdb list", _edit(RAF_LIST, "train_00003.jpg 3", "train_00003.jpg 0"),
+                {"rows", "class_counts", "not_listed"}, "row 3: expected a label from 1 to 7, found '0'"),
+    "no label": ("rafdb list", _edit(RAF_LIST, "train_00003.jpg 3", "train_00003.jpg"),
+                 {"rows", "class_counts", "not_listed"}, "row 3: expected a name and a label"),
+    "row twice": ("rafdb list", _edit(RAF_LIST, "train_00003.jpg 3", "train_00003.jpg 3\ntrain_00003.jpg 3"), {"rows"},
+                  "is in row 3 already"),
+    "list cut off": ("rafdb list", _drop_last(RAF_LIST, 2), {"class_counts", "not_listed"},
+                     "anger 3 for 4, neutral 3 for 4"),
+    "no test": ("rafdb list", _drop_last(RAF_LIST, 28), {"missing_split", "not_listed"},
+                "Expected 28 images of test, found none"),
+    "too many": ("rafdb folders", lambda root: pattern(99).save(root / "train/1/new.jpg"), {"class_counts"},
+                 "images were added"),
+    "empty class folder": ("folder", lambda root: (shutil.rmtree(root / "test/fear"), (root / "test/fear").mkdir()),
+                           {"empty_folder", "few_images"}, "in test/fear, found none"),
+    "strange class": ("folder", lambda root: os.rename(root / "test/fear", root / "test/faer"),
+                      {"near_miss", "few_images"}, "found 'faer', which looks like 'fear' misspelt"),
+    "mixed classes": (
+        "folder",
+        lambda root: [os.rename(root / f"{split}/fear", root / f"{split}/3") for split in ("train", "test")],
+        {"mixed_classes"}, "found 3 beside",
+    ),
     "unknown numbers": (
-        "folder", lambda root: [os.rename(root / f"{split}/{name}", root / f"{split}/{i}") for split in ("train", "test") for i, name in enumerate(SEVEN)],
+        "folder",
+        lambda root: [
+            os.rename(root / f"{split}/{name}", root / f"{split}/{i}")
+            for split in ("train", "test")
+            for i, name in enumerate(SEVEN)
+        ],
         {"order_unknown"}, "found the numbers 0, 1, 2, 3, 4, 5, 6",
     ),
-    "csv label": ("csv", lambda root: _edit("faces.csv", "train-fear-0.jpg,fear", "train-fear-0.jpg,1.5")(root), {"rows", "left_out_loose"}, "expected the name of a class or a whole number, found '1.5'"),
-    "csv split": ("csv", lambda root: _edit("faces.csv", "train-fear-0.jpg,fear,train", "train-fear-0.jpg,fear,exam")(root), {"rows", "left_out_loose"}, "found 'exam'"),
-    "csv picture gone": ("csv", lambda root: (root / "pictures/val-fear-2.jpg").unlink(), {"missing"}, "pictures/val-fear-2.jpg (faces.csv, data row"),
-    "csv long picture": ("csv", lambda root: pattern(99, (48, 90)).save(root / "pictures/val-fear-2.jpg"), {"not_square"}, "found 1 pictures more than half as long"),
-    "csv tiny picture": ("csv", lambda root: pattern(99, (12, 12)).save(root / "pictures/val-fear-2.jpg"), {"tiny"}, "found 1 smaller"),
-    "affectnet label": ("affectnet csv", lambda root: _first_row(root / "training.csv", 6, "11"), {"rows", "class_counts"}, "training.csv, row 2: expected an expression from 0 to 10, found '11'"),
-    "affectnet box": ("affectnet csv", lambda root: _first_row(root / "training.csv", 1, "500"), {"bad_box"}, "found 1 outside or without area"),
+    "csv label": ("csv", lambda root: _edit("faces.csv", "train-fear-0.jpg,fear", "train-fear-0.jpg,1.5")(root),
+                  {"rows", "left_out_loose"}, "expected the name of a class or a whole number, found '1.5'"),
+    "csv split": (
+        "csv",
+        lambda root: _edit("faces.csv", "train-fear-0.jpg,fear,train", "train-fear-0.jpg,fear,exam")(root),
+        {"rows", "left_out_loose"}, "found 'exam'",
+    ),
+    "csv picture gone": ("csv", lambda root: (root / "pictures/val-fear-2.jpg").unlink(), {"missing"},
+                         "pictures/val-fear-2.jpg (faces.csv, data row"),
+    "csv long picture": ("csv", lambda root: pattern(99, (48, 90)).save(root / "pictures/val-fear-2.jpg"),
+                         {"not_square"}, "found 1 pictures more than half as long"),
+    "csv tiny picture": ("csv", lambda root: pattern(99, (12, 12)).save(root / "pictures/val-fear-2.jpg"), {"tiny"},
+                         "found 1 smaller"),
+    "affectnet label": ("affectnet csv", lambda root: _first_row(root / "training.csv", 6, "11"),
+                        {"rows", "class_counts"},
+                        "training.csv, row 2: expected an expression from 0 to 10, found '11'"),
+    "affectnet box": ("affectnet csv", lambda root: _first_row(root / "training.csv", 1, "500"), {"bad_box"},
+                      "found 1 outside or without area"),
     "affectnet arousal gone": (
-        "affectnet npy", lambda root: (root / "train_set/annotations/3_aro.npy").unlink(), {"rows", "class_counts"}, "Expected 3_aro.npy in train_set/annotations",
+        "affectnet npy", lambda root: (root / "train_set/annotations/3_aro.npy").unlink(), {"rows", "class_counts"},
+        "Expected 3_aro.npy in train_set/annotations",
     ),
     "affectnet label text": (
-        "affectnet npy", lambda root: np.save(root / "train_set/annotations/3_exp.npy", np.array("happy")), {"rows", "class_counts"}, "an expression in 3_exp.npy from 0 to 7",
+        "affectnet npy", lambda root: np.save(root / "train_set/annotations/3_exp.npy", np.array("happy")),
+        {"rows", "class_counts"}, "an expression in 3_exp.npy from 0 to 7",
     ),
-    "expw box": ("expw", lambda root: trees.edit(root / "label/label.lst", "photo_00000.jpg 0 9 5 35 39 ", "photo_00000.jpg 0 9 35 5 39 "), {"rows", "class_counts"}, "expected a box"),
-    "expw photograph gone": ("expw", lambda root: (root / "image/origin/photo_00000.jpg").unlink(), {"missing"}, "found 2 missing"),
-    "fer2013 pixels": ("fer2013", lambda root: _fer_row(root, 5, lambda row: row.replace(" ", " 300 ", 1)), {"rows", "class_counts"}, "data row 5: expected pixels"),
-    "fer2013 label": ("fer2013", lambda root: _fer_row(root, 5, lambda row: "7" + row[1:]), {"rows", "class_counts"}, "data row 5: expected an emotion from 0 to 6, found '7'"),
-    "fer2013 cut at a row end": ("fer2013", _drop_last("fer2013.csv", 28), {"missing_split"}, "Expected 28 images of private_test, found none"),
-    "fer2013 copies": ("fer2013", lambda root: _fer_row(root, 29, lambda row, first: first.replace("Training", "PublicTest"), of=1), {"copies_across"}, "data row 29 = data row 1"),
+    "expw box": ("expw", lambda root: trees.edit(root / "label/label.lst", "photo_00000.jpg 0 9 5 35 39 ",
+                                                 "photo_00000.jpg 0 9 35 5 39 "), {"rows", "class_counts"},
+                                                 "expected a box"),
+    "expw photograph gone": ("expw", lambda root: (root / "image/origin/photo_00000.jpg").unlink(), {"missing"},
+                             "found 2 missing"),
+    "fer2013 pixels": ("fer2013", lambda root: _fer_row(root, 5, lambda row: row.replace(" ", " 300 ", 1)),
+                       {"rows", "class_counts"}, "data row 5: expected pixels"),
+    "fer2013 label": ("fer2013", lambda root: _fer_row(root, 5, lambda row: "7" + row[1:]), {"rows", "class_counts"},
+                      "data row 5: expected an emotion from 0 to 6, found '7'"),
+    "fer2013 cut at a row end": ("fer2013", _drop_last("fer2013.csv", 28), {"missing_split"},
+                                 "Expected 28 images of private_test, found none"),
+    "fer2013 copies": ("fer2013", lambda root: _fer_row(root, 29, lambda row,
+        first: first.replace("Training", "PublicTest"), of=1), {"copies_across"}, "data row 29 = data row 1"),
 }  # fmt: skip
 
 
@@ -236,7 +302,7 @@ def test_many_wrong_rows_are_one_finding(tree):
     assert rows.count == 16 and len(rows.examples) == 3 and rows.examples[-1] == "and 13 more"
 
 
-# ------------------------------------------------------------------------------------------------------------- label order
+# ---------------------------------------------------------------------------------------------------------- label order
 
 COUNTS = {"train": (12, 3, 7, 40, 18, 5, 26), "test": (6, 2, 4, 20, 9, 3, 13)}
 
@@ -246,7 +312,9 @@ def counted(monkeypatch, tmp_path):
     """RAF-DB in class folders whose images have RAF-DB's proportions; `names` maps a folder to what is in it."""
     monkeypatch.setattr("ferkit.data.rafdb.OFFICIAL_COUNTS", COUNTS)
     per_class = {split: dict(zip(labels.order("rafdb"), counts, strict=True)) for split, counts in COUNTS.items()}
-    return lambda names: doctor_trees.repaint(trees.rafdb_folders(tmp_path / "counted", names, per_class=per_class), (100, 100))
+    return lambda names: doctor_trees.repaint(
+        trees.rafdb_folders(tmp_path / "counted", names, per_class=per_class), (100, 100)
+    )
 
 
 def test_the_order_of_numbers_is_inferred(counted):
@@ -255,7 +323,9 @@ def test_the_order_of_numbers_is_inferred(counted):
     assert codes(report) == {"order_unknown"}
     (inferred,) = report.find("inferred_order")
     assert tuple(inferred.numbers["order"]) == labels.order("manet") and inferred.numbers["key"] in labels.ORDERS
-    assert labels.order(inferred.numbers["key"]) == labels.order("manet") and "0 neutral, 1 happiness" in inferred.sentence
+    assert (
+        labels.order(inferred.numbers["key"]) == labels.order("manet") and "0 neutral, 1 happiness" in inferred.sentence
+    )
     assert look(root, order="manet").findings == ()
 
 
@@ -265,7 +335,10 @@ def test_a_claimed_order_that_the_counts_contradict(counted):
     assert codes(report) == {"label_order"} and report.findings[0].severity == "error"
     (swapped,) = report.find("label_order")
     # folder 0 holds neutral and is called surprise by the wrong order
-    assert swapped.numbers["labelled_as"]["surprise"] == "neutral" and swapped.numbers["labelled_as"]["fear"] == "happiness"
+    assert (
+        swapped.numbers["labelled_as"]["surprise"] == "neutral"
+        and swapped.numbers["labelled_as"]["fear"] == "happiness"
+    )
     assert "what is labelled surprise has the numbers of neutral" in str(report)
 
 
@@ -295,12 +368,14 @@ def test_a_set_is_recognised_by_its_numbers_alone(counted):
 
 def test_merged_and_renamed_test_splits_of_fer2013(monkeypatch, tmp_path):
     n = {"train": {name: 6 for name in SEVEN}, "test": {name: 10 for name in SEVEN}}
-    monkeypatch.setattr("ferkit.data.fer2013.OFFICIAL_COUNTS", {"train": (6,) * 7, "public_test": (4,) * 7, "private_test": (6,) * 7})
+    monkeypatch.setattr(
+        "ferkit.data.fer2013.OFFICIAL_COUNTS", {"train": (6,) * 7, "public_test": (4,) * 7, "private_test": (6,) * 7}
+    )
     report = look(doctor_trees.folder(tmp_path / "merged", n=n), set_name="fer2013")
     assert report.official["test"]["fear"] == 10 and codes(report) == {"colour"}
 
 
-# ------------------------------------------------------------------------------------------------------------------- votes
+# ---------------------------------------------------------------------------------------------------------------- votes
 
 
 def _votes(root, order):
@@ -317,7 +392,12 @@ def test_votes_that_belong_are_a_note_and_others_an_error(tree):
     root = tree("fer2013")
     _votes(root, range(84))
     (votes,) = look(root).findings
-    assert votes.code == "votes" and votes.severity == "note" and votes.numbers["agreement"] == 1 and votes.numbers["with_majority"] == 84
+    assert (
+        votes.code == "votes"
+        and votes.severity == "note"
+        and votes.numbers["agreement"] == 1
+        and votes.numbers["with_majority"] == 84
+    )
     _votes(root, [(i + 3) % 84 for i in range(84)])
     (votes,) = look(root).findings
     assert votes.severity == "error" and votes.numbers["agreement"] < 0.2
@@ -326,7 +406,7 @@ def test_votes_that_belong_are_a_note_and_others_an_error(tree):
     assert "votes for all 84 images, found 49 rows" in look(root).findings[0].sentence
 
 
-# --------------------------------------------------------------------------------------------------- keeping what was seen
+# ------------------------------------------------------------------------------------------------ keeping what was seen
 
 
 def test_an_interrupted_look_goes_on(clean, monkeypatch):
@@ -378,7 +458,7 @@ def test_without_a_cache_a_warning_and_the_same_report(tree, tmp_path, monkeypat
         assert codes(look(root)) == {"missing"}
 
 
-# ------------------------------------------------------------------------------------------------------------ command line
+# --------------------------------------------------------------------------------------------------------- command line
 
 
 def doctor(*arguments):
@@ -388,7 +468,11 @@ def doctor(*arguments):
 def test_exit_status_text_and_json(tree, tmp_path):
     root = tree("rafdb list")
     done = doctor(root, "--json", tmp_path / "deep/report.json")
-    assert done.exit_code == 0 and "Nothing wrong found." in done.output and "rafdb: list_patition_label.txt, aligned" in done.output
+    assert (
+        done.exit_code == 0
+        and "Nothing wrong found." in done.output
+        and "rafdb: list_patition_label.txt, aligned" in done.output
+    )
     kept = json.loads((tmp_path / "deep/report.json").read_text())
     assert kept["clean"] is True and kept["images"] == 56 and kept["counts"]["train"]["fear"] == 4
     _first(root)[0].unlink()
@@ -413,7 +497,12 @@ def test_exit_status_text_and_json(tree, tmp_path):
 def test_nothing_recognised_is_status_2_and_one_sentence(tmp_path, make, options, sentence):
     (tmp_path / "place").mkdir()
     done = doctor(make(tmp_path / "place"), *options)
-    assert done.exit_code == 2 and done.output.startswith("ferkit: ") and sentence in done.output and done.output.count("\n") == 1, done.output
+    assert (
+        done.exit_code == 2
+        and done.output.startswith("ferkit: ")
+        and sentence in done.output
+        and done.output.count("\n") == 1
+    ), done.output
 
 
 def test_a_folder_is_named_not_guessed_in_the_message(tmp_path):

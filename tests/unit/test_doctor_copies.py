@@ -24,7 +24,12 @@ def all_pairs(thumbs, near=copies.NEAR):
     flat -= flat.mean(1, keepdims=True)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
     mirror = flat.reshape(-1, 16, 16)[:, :, ::-1].reshape(len(flat), -1)
-    return {(a, b, m) for m, other in ((False, flat), (True, mirror)) for a, b in np.argwhere(flat @ other.T >= near).tolist() if a < b}
+    return {
+        (a, b, m)
+        for m, other in ((False, flat), (True, mirror))
+        for a, b in np.argwhere(flat @ other.T >= near).tolist()
+        if a < b
+    }
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,11 @@ def crowd():
     smooth = np.exp(-0.5 * (np.fft.fftfreq(16) * 16 / 2.5) ** 2)
     noise = rng.normal(0, 1, (1500, 16, 16))
     faces = mean + 28 * np.fft.ifft2(np.fft.fft2(noise) * smooth[:, None] * smooth).real / 0.28
-    changed = faces[:200] * rng.uniform(0.7, 1.2, (200, 1, 1)) + rng.uniform(-20, 20, (200, 1, 1)) + rng.normal(0, 3, (200, 16, 16))
+    changed = (
+        faces[:200] * rng.uniform(0.7, 1.2, (200, 1, 1))
+        + rng.uniform(-20, 20, (200, 1, 1))
+        + rng.normal(0, 3, (200, 16, 16))
+    )
     changed[:50] = changed[:50, :, ::-1]
     return np.concatenate([faces, changed]).clip(0, 255).astype(np.uint8)
 
@@ -48,7 +57,11 @@ def test_the_search_finds_what_comparing_all_pairs_finds(crowd):
     assert pairs <= truth and len(pairs) >= 0.98 * len(truth)
     planted = {(i, 1500 + i, i < 50) for i in range(200)}
     assert len(planted & pairs) >= 190 and len(pairs - planted) <= 5
-    assert (found.alike >= copies.NEAR).all() and found.alike.max() <= 1.001 and (found.pairs[:, 0] < found.pairs[:, 1]).all()
+    assert (
+        (found.alike >= copies.NEAR).all()
+        and found.alike.max() <= 1.001
+        and (found.pairs[:, 0] < found.pairs[:, 1]).all()
+    )
 
 
 def test_other_faces_are_no_near_copies(crowd):
@@ -58,7 +71,11 @@ def test_other_faces_are_no_near_copies(crowd):
 def test_blank_and_damaged_pictures_and_exact_copies_are_left_out(crowd):
     made = records(crowd[[0, 0, 0, 0, 5]])
     assert copies.near_copies(made).pairs.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
-    made["flags"][1], made["flags"][2], made["digest"][3] = scan.FLAGS["blank"], scan.FLAGS["unreadable"], made["digest"][0]
+    made["flags"][1], made["flags"][2], made["digest"][3] = (
+        scan.FLAGS["blank"],
+        scan.FLAGS["unreadable"],
+        made["digest"][0],
+    )
     assert copies.near_copies(made).pairs.tolist() == []
     for few in ([], [0], [0, 5]):
         assert len(copies.near_copies(records(crowd[few])).pairs) == 0
@@ -78,7 +95,7 @@ def test_many_equal_looking_pictures_do_not_explode():
     assert 5000 < len(found.pairs) < 200_000  # 12 million pairs are alike; each picture has some of them
 
 
-# ------------------------------------------------------------------------------------------------------------ real FER2013
+# --------------------------------------------------------------------------------------------------------- real FER2013
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +109,11 @@ def test_known_faults_of_the_real_fer2013(real):
     assert real.set_name == "fer2013" and real.exit_status == 1
     assert sum(real.counts["train"].values()) == 28_709 and sum(real.counts["public_test"].values()) == 3_589
     assert all(real.counts[split] == real.official[split] for split in real.counts)
-    assert not real.find("class_counts") and not real.find("label_order") and not [f for f in real.findings if f.severity == "error"]
+    assert (
+        not real.find("class_counts")
+        and not real.find("label_order")
+        and not [f for f in real.findings if f.severity == "error"]
+    )
     assert [f.numbers["split"] for f in real.find("missing_split")] == ([] if complete else ["private_test"])
     inside = {f.numbers["split"]: f.numbers["extra"] for f in real.find("copies_inside")}
     across = {(f.numbers["split"], f.numbers["also_in"]): f.numbers["rows"] for f in real.find("copies_across")}
@@ -130,7 +151,9 @@ print(done.exit_code, int(status.read_text().split("VmHWM:")[1].split()[0]) // 1
 @pytest.mark.usefixtures("real")
 def test_memory_and_output_of_the_command(fer2013_path, tmp_path: Path):
     out = tmp_path / "report.json"
-    done = subprocess.run([sys.executable, "-c", RUN, str(fer2013_path), str(out)], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(fer2013_path), str(out)], stdout=subprocess.PIPE, text=True, check=True
+    )
     status, peak = map(int, done.stdout.split())
     assert status == 1 and peak < 700
     kept = json.loads(out.read_text(encoding="utf-8"))

@@ -72,15 +72,22 @@ def test_nobody_there(tmp_path):
         download.fetch_file(f"{address}/x.csv", tmp_path / "x.csv", SHA256, progress=False)
 
 
-# ---------------------------------------------------------------------------------------------------------------- Hugging Face
+# --------------------------------------------------------------------------------------------------------- Hugging Face
 
 REPOSITORY = {"happy/a.png": DATA, "sad/b.png": b"small", "README.md": b"# faces", ".gitattributes": b"*"}
 
 
 def hub(tmp_path, address, code):
     """The client reads its address when it is imported, so every test has a process of its own."""
-    environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1"}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    environment = os.environ | {
+        "HF_ENDPOINT": address,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 GET = "from ferkit.__main__ import app; app(['data', 'get', 'folder', '--from', 'hf:me/faces', '--yes', '--to', {0!r}])"
@@ -103,18 +110,24 @@ def test_a_repository_at_hugging_face(tmp_path):
 def test_what_hugging_face_says_of_a_file_must_be_true(tmp_path, name):
     with serving({"happy/a.png": b"large", "sad/b.png": b"small"}, large=["happy/a.png"], lie=[name]) as (address, _):
         done = hub(tmp_path, address, GET.format(str(tmp_path / "mine")))
-    assert done.returncode == 1 and f"Expected {name[-5:]} with the known checksum" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1
+        and f"Expected {name[-5:]} with the known checksum" in done.stderr
+        and "Traceback" not in done.stderr
+    )
     assert not any(file.endswith(name[-5:]) for file in files(tmp_path / "mine"))
 
 
 def test_a_repository_that_leads_out_of_the_folder(tmp_path):
     with serving({"../out.png": b"x"}) as (address, asked):
         done = hub(tmp_path, address, GET.format(str(tmp_path / "mine")))
-    assert done.returncode == 1 and "inside the data set's folder" in done.stderr and not (tmp_path / "out.png").exists()
+    assert (
+        done.returncode == 1 and "inside the data set's folder" in done.stderr and not (tmp_path / "out.png").exists()
+    )
     assert len(asked) == 1
 
 
-# ---------------------------------------------------------------------------------------------------------------- what is asked
+# -------------------------------------------------------------------------------------------------------- what is asked
 
 
 def call(*words, **kwargs):
@@ -129,7 +142,11 @@ def test_nothing_happens_without_a_yes(tmp_path, monkeypatch):
         assert said.exit_code == 1 and not asked and not (tmp_path / "d").exists()
         assert all(fact in said.output for fact in (address, "MIT licence", "1.6 MB"))
         said = call("get", "ferplus", "--to", tmp_path / "d", input="y\n")
-        assert said.exit_code == 0 and (tmp_path / "d/fer2013new.csv").read_bytes() == DATA and "ferkit doctor" in said.output
+        assert (
+            said.exit_code == 0
+            and (tmp_path / "d/fer2013new.csv").read_bytes() == DATA
+            and "ferkit doctor" in said.output
+        )
 
 
 @pytest.mark.parametrize(
@@ -147,7 +164,12 @@ def test_nothing_happens_without_a_yes(tmp_path, monkeypatch):
 )
 def test_what_cannot_be_fetched(tmp_path, words, sentence):
     said = call("get", *words, "--to", tmp_path / "d", "--yes")
-    assert said.exit_code == 1 and sentence in str(said.exception) and "\n" not in str(said.exception) and not (tmp_path / "d").exists()
+    assert (
+        said.exit_code == 1
+        and sentence in str(said.exception)
+        and "\n" not in str(said.exception)
+        and not (tmp_path / "d").exists()
+    )
 
 
 def test_the_list_names_every_set():
@@ -160,11 +182,17 @@ def test_fer2013_from_the_contest(tmp_path, monkeypatch):
     monkeypatch.setenv("FERKIT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "kaggle").mkdir()
     csv = write_fer2013(tmp_path / "kaggle/fer2013.csv", train=28, test=14)
-    monkeypatch.setattr(kagglehub, "competition_download", lambda handle: str(tmp_path / "kaggle") if handle == sources.CONTEST else None)
+    monkeypatch.setattr(
+        kagglehub,
+        "competition_download",
+        lambda handle: str(tmp_path / "kaggle") if handle == sources.CONTEST else None,
+    )
     said = call("get", "fer2013", "--to", tmp_path / "d", "--yes")
     assert said.exit_code == 1 and "published counts" in str(said.exception) and not (tmp_path / "d").exists()
     faces = fer2013.load_fer2013(csv)
-    monkeypatch.setattr(fer2013, "OFFICIAL_COUNTS", {split: tuple(faces.select(split).counts().values()) for split in faces.splits()})
+    monkeypatch.setattr(
+        fer2013, "OFFICIAL_COUNTS", {split: tuple(faces.select(split).counts().values()) for split in faces.splits()}
+    )
     assert call("get", "fer2013", "--to", tmp_path / "d", "--yes").exit_code == 0
     assert files(tmp_path / "d") == ["fer2013.csv"] and (tmp_path / "d/fer2013.csv").read_bytes() == csv.read_bytes()
 

@@ -31,18 +31,40 @@ def answers(right: np.ndarray, labels: np.ndarray, sure: float = 0.6) -> np.ndar
     return p
 
 
-def write_run(folder: Path, validation: np.ndarray, test: np.ndarray, *, clean: np.ndarray | None = CLEAN, names=NAMES, labels=LABELS, **data) -> Path:
+def write_run(
+    folder: Path,
+    validation: np.ndarray,
+    test: np.ndarray,
+    *,
+    clean: np.ndarray | None = CLEAN,
+    names=NAMES,
+    labels=LABELS,
+    **data,
+) -> Path:
     """A run folder with these probabilities, without training anything."""
     folder.mkdir(parents=True)
     recipe = Recipe(name=folder.name, data="synthetic", tta="flip", seed=4)
     recipe.save(folder / "recipe.yaml")
     extra = {} if clean is None else {"test_clean": clean}
-    np.savez(folder / "predictions.npz", validation=validation, test=test, validation_labels=labels["validation"], test_labels=labels["test"], **extra)
+    np.savez(
+        folder / "predictions.npz",
+        validation=validation,
+        test=test,
+        validation_labels=labels["validation"],
+        test_labels=labels["test"],
+        **extra,
+    )
     result = {
         "test": evaluate(test, labels["test"], names),
         "validation": evaluate(validation, labels["validation"], names),
         "model": {"parameters": 10, "macs": 20, "input_size": 24},
-        "data": {"name": "drawn", "sha256": "aa", "splits": {"train": 9, "validation": 30, "test": 60}, "split_sha256": "bb", **data},
+        "data": {
+            "name": "drawn",
+            "sha256": "aa",
+            "splits": {"train": 9, "validation": 30, "test": 60},
+            "split_sha256": "bb",
+            **data,
+        },
         "environment": {"commit": "abc"},
     }
     write_json(folder / "result.json", result)
@@ -60,7 +82,10 @@ def folders(tmp_path: Path) -> list[Path]:
     """Three runs; on validation a and c err in different places, b errs most; on test b is the best."""
     v, t = LABELS["validation"], LABELS["test"]
     wrong = {"a": (range(6), range(12)), "b": (range(3, 12), range(4)), "c": (range(6, 13), range(8, 26))}
-    return [write_run(tmp_path / name, answers(wrong_at(30, *val), v), answers(wrong_at(60, *test), t)) for name, (val, test) in wrong.items()]
+    return [
+        write_run(tmp_path / name, answers(wrong_at(30, *val), v), answers(wrong_at(60, *test), t))
+        for name, (val, test) in wrong.items()
+    ]
 
 
 @pytest.fixture
@@ -117,23 +142,34 @@ def test_other_data_or_splits_are_refused(folders, tmp_path, data, complaint):
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_another_order_of_the_pictures_is_refused(members, tmp_path, split):
     moved = {**LABELS, split: np.roll(LABELS[split], 1)}
-    other = write_run(tmp_path / "other", answers(wrong_at(30), moved["validation"]), answers(wrong_at(60), moved["test"]), labels=moved)
+    other = write_run(
+        tmp_path / "other",
+        answers(wrong_at(30), moved["validation"]),
+        answers(wrong_at(60), moved["test"]),
+        labels=moved,
+    )
     with pytest.raises(ValueError, match=f"a and other have other {split} labels, or the pictures in another order"):
         ensemble([members[0], read_member(other)])
 
 
-@pytest.mark.parametrize(("names", "how"), [(NAMES[::-1], "in another order"), (("neutral", "happiness", "fear"), "of other names")])
+@pytest.mark.parametrize(
+    ("names", "how"), [(NAMES[::-1], "in another order"), (("neutral", "happiness", "fear"), "of other names")]
+)
 def test_other_classes_are_refused_not_sorted(members, tmp_path, names, how):
     v, t = answers(wrong_at(30), LABELS["validation"]), answers(wrong_at(60), LABELS["test"])
     other = read_member(write_run(tmp_path / "other", v, t, names=names))
-    with pytest.raises(ValueError, match=f"a and other have classes {how}: neutral, happiness, anger; {', '.join(names)}"):
+    with pytest.raises(
+        ValueError, match=f"a and other have classes {how}: neutral, happiness, anger; {', '.join(names)}"
+    ):
         ensemble([members[0], other])
 
 
 def test_another_test_split_and_the_same_run_twice_are_refused(members, folders, tmp_path):
     with pytest.raises(ValueError, match="a and a hold the same probabilities"):
         ensemble([members[0], members[1], members[0]])
-    folder = write_run(tmp_path / "other", answers(wrong_at(30), LABELS["validation"]), answers(wrong_at(60), LABELS["test"]))
+    folder = write_run(
+        tmp_path / "other", answers(wrong_at(30), LABELS["validation"]), answers(wrong_at(60), LABELS["test"])
+    )
     Recipe(name="other", test_split="public_test").save(folder / "recipe.yaml")
     with pytest.raises(ValueError, match="a and other were tested on different splits: test and public_test"):
         ensemble([members[0], read_member(folder)])
@@ -197,13 +233,22 @@ def test_choice_does_not_look_at_the_test(members, monkeypatch):
 
 def test_among_equals_the_smaller_then_the_surer(members, tmp_path):
     y = LABELS
-    same = [write_run(tmp_path / f"s{i}", answers(wrong_at(30, 1, 2), y["validation"], sure), answers(wrong_at(60), y["test"], sure)) for i, sure in enumerate((0.5, 0.8))]
+    same = [
+        write_run(
+            tmp_path / f"s{i}",
+            answers(wrong_at(30, 1, 2), y["validation"], sure),
+            answers(wrong_at(60), y["test"], sure),
+        )
+        for i, sure in enumerate((0.5, 0.8))
+    ]
     assert [m.recipe.name for m in choose([read_member(f) for f in same])] == ["s1"]
 
 
 def test_too_many_subsets_are_refused(members):
     many = [random_member(members, i) for i in range(13)]
-    with pytest.raises(ValueError, match="13 candidates have 4,097 subsets, more than 4,096; name fewer runs, or set max_size"):
+    with pytest.raises(
+        ValueError, match="13 candidates have 4,097 subsets, more than 4,096; name fewer runs, or set max_size"
+    ):
         choose(many)
     assert 1 <= len(choose(many, 2)) <= 2
     with pytest.raises(ValueError, match="max_size must be 1 or more, found 0"):
@@ -222,7 +267,9 @@ def test_diversity_by_hand(members):
     assert found["mean_disagreement"] == pytest.approx((8 + 22 + 22) / 3 / 60)
     two = diversity(members[:2])
     assert two["oracle_accuracy"] == 56 / 60 and two["oracle_interval"][0] < 56 / 60 < two["oracle_interval"][1]
-    assert two["mean_disagreement_interval"][0] < two["mean_disagreement"] == 8 / 60 < two["mean_disagreement_interval"][1]
+    assert (
+        two["mean_disagreement_interval"][0] < two["mean_disagreement"] == 8 / 60 < two["mean_disagreement_interval"][1]
+    )
     assert set(diversity(members[:1])) == {"oracle_accuracy", "oracle_interval"}
 
 
@@ -270,12 +317,16 @@ def test_paired_difference():
 def test_run_writes_a_record(folders, tmp_path):
     record = ensembles.run(folders, name="abc", out=tmp_path / "runs")
     file = tmp_path / "runs" / "abc" / "ensemble.json"
-    assert json.loads(file.read_text("utf-8")) == record and [p.name for p in file.parent.iterdir()] == ["ensemble.json"]
+    assert json.loads(file.read_text("utf-8")) == record and [p.name for p in file.parent.iterdir()] == [
+        "ensemble.json"
+    ]
     assert str(tmp_path) not in file.read_text("utf-8"), "no machine's paths in a record"
     chosen = ensembles.run(folders, name="best", out=tmp_path / "runs", choosing=True, max_size=2)
     assert [m["name"] for m in chosen["candidates"]] == ["a", "b", "c"] and len(chosen["members"]) <= 2
     assert chosen["protocol"]["subsets"] == 6
-    assert chosen["protocol"]["selection"].startswith("the subset of 3 runs with the best validation accuracy; the test split was read once")
+    assert chosen["protocol"]["selection"].startswith(
+        "the subset of 3 runs with the best validation accuracy; the test split was read once"
+    )
 
 
 def test_runs_that_make_no_ensemble_are_refused(folders, tmp_path):
@@ -302,24 +353,58 @@ def test_publishing_copies_the_record(folders, tmp_path, monkeypatch):
 
 def test_command_line(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("FERKIT_WEIGHTS", str(tmp_path / "data" / "weights"))
-    done = CliRunner().invoke(app, ["ensemble", *map(str, folders), "--name", "abc", "--out", str(tmp_path / "runs"), "--publish"])
+    done = CliRunner().invoke(
+        app, ["ensemble", *map(str, folders), "--name", "abc", "--out", str(tmp_path / "runs"), "--publish"]
+    )
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0] == f"{tmp_path / 'runs' / 'abc'}: a + b + c"
-    assert lines[1].startswith("test accuracy 86.7 % (95 % interval ") and "n = 60); +6.7 points over a (" in lines[1] and "McNemar p = " in lines[1]
+    assert (
+        lines[1].startswith("test accuracy 86.7 % (95 % interval ")
+        and "n = 60); +6.7 points over a (" in lines[1]
+        and "McNemar p = " in lines[1]
+    )
     assert lines[2].endswith("abc.json") and Path(lines[2]).is_file()
-    chosen = CliRunner().invoke(app, ["ensemble", *map(str, folders), "--name", "best", "--choose", "--max-size", "1", "--out", str(tmp_path / "runs")])
+    chosen = CliRunner().invoke(
+        app,
+        [
+            "ensemble",
+            *map(str, folders),
+            "--name",
+            "best",
+            "--choose",
+            "--max-size",
+            "1",
+            "--out",
+            str(tmp_path / "runs"),
+        ],
+    )
     assert chosen.output.splitlines()[0].endswith("best: a")
     wrong = CliRunner().invoke(app, ["ensemble", str(folders[0]), str(tmp_path / "gone"), "--name", "x"])
-    assert wrong.exit_code == 1 and wrong.output.startswith("ferkit: ") and "expected the folder of a finished run" in wrong.output
+    assert (
+        wrong.exit_code == 1
+        and wrong.output.startswith("ferkit: ")
+        and "expected the folder of a finished run" in wrong.output
+    )
 
 
 def test_real_runs_and_one_without_a_mask(tmp_path):
     file = write_fer2013(tmp_path / "fer2013.csv", copies=12)
     recipe = Recipe(
-        name="s0", width=1 / 16, model_options={"head": "linear"}, image_size=24, data="fer2013", data_path=str(file), test_split="public_test", epochs=1, batch_size=32
+        name="s0",
+        width=1 / 16,
+        model_options={"head": "linear"},
+        image_size=24,
+        data="fer2013",
+        data_path=str(file),
+        test_split="public_test",
+        epochs=1,
+        batch_size=32,
     )
-    runs = [experiment.run(recipe.overlay({"name": f"s{seed}", "seed": seed}), out=tmp_path, progress=False).folder for seed in (0, 1)]
+    runs = [
+        experiment.run(recipe.overlay({"name": f"s{seed}", "seed": seed}), out=tmp_path, progress=False).folder
+        for seed in (0, 1)
+    ]
     record = ensembles.run(runs, name="two", out=tmp_path)
     assert record["test"]["n"] == 60 and record["test"]["duplicate_clean"]["n"] == 48
     old = shutil.copytree(runs[0], tmp_path / "old")

@@ -22,7 +22,9 @@ def test_this_environment_is_good():
     lines = str(report).splitlines()
     assert len(lines) == len(report.checks) + 1
     assert all(line.startswith("[OK]") for line in lines[:-1])
-    assert {"Python", "torch", "jupyterlab", "PyTorch runs", "Jupyter kernel"} <= {check.what for check in report.checks}
+    assert {"Python", "torch", "jupyterlab", "PyTorch runs", "Jupyter kernel"} <= {
+        check.what for check in report.checks
+    }
     assert repr(report) == str(report)
 
 
@@ -51,7 +53,14 @@ def test_missing_and_old_packages_get_a_fix(monkeypatch):
     assert "2 of " in str(report).splitlines()[-1]
 
 
-@pytest.mark.parametrize(("module", "what"), [("torch", "PyTorch runs"), ("torchvision.transforms.v2", "torchvision fits"), ("jupyter_client.kernelspec", "Jupyter kernel")])
+@pytest.mark.parametrize(
+    ("module", "what"),
+    [
+        ("torch", "PyTorch runs"),
+        ("torchvision.transforms.v2", "torchvision fits"),
+        ("jupyter_client.kernelspec", "Jupyter kernel"),
+    ],
+)
 def test_broken_imports_get_a_fix(monkeypatch, module, what):
     real = importlib.import_module
 
@@ -70,7 +79,10 @@ def test_full_disk_and_other_python(monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(environment.shutil, "disk_usage", lambda path: usage(10, 10, 0.5e9))
     monkeypatch.setattr(environment.sys, "version", "3.10.4 (main)")
-    assert {what: check.found for what, check in failures(check_environment()).items()} == {"Free disk": "0.5 GB", "Python": "3.10.4"}
+    assert {what: check.found for what, check in failures(check_environment()).items()} == {
+        "Free disk": "0.5 GB",
+        "Python": "3.10.4",
+    }
 
 
 def test_not_installed(monkeypatch):

@@ -1,4 +1,5 @@
-"""ESR: sizes against the audit's counts, the vote and its ties, branches added and left out, gates, the authors' files."""
+"""ESR: sizes against the audit's counts, the vote and its ties, branches added and left out, gates, the authors' files.
+"""
 
 import numpy as np
 import pytest
@@ -103,7 +104,9 @@ def test_gates_are_readable_by_name_and_are_what_multiplies():
         parts = model.forward_parts(pictures(2, 96))
     channel, spatial = seen[f"{at}.channel_gate"], seen[f"{at}.spatial_gate"]
     assert channel.shape == (2, 32, 1, 1) and spatial.shape == (2, 1, 6, 6)
-    assert torch.equal(parts.channel_gates[1], channel[:, :, 0, 0]) and torch.equal(parts.spatial_gates[1], spatial[:, 0])
+    assert torch.equal(parts.channel_gates[1], channel[:, :, 0, 0]) and torch.equal(
+        parts.spatial_gates[1], spatial[:, 0]
+    )
     assert 0 < channel.min() and channel.max() < 1 and 0 < spatial.min() and spatial.max() < 1
     assert torch.equal(seen[at].map, seen["branches.1.bn4"].relu() * channel * spatial)
 
@@ -126,7 +129,14 @@ def one_hot_votes(votes: list[int], classes: int = 8) -> Tensor:
 
 @pytest.mark.parametrize(
     ("votes", "winner"),
-    [([5, 5, 2], 5), ([7, 2, 5], 2), ([6, 1, 6, 1], 1), ([4, 4, 3, 3, 7, 7, 0], 3), ([7] * 4 + [6] * 4 + [0], 6), ([3], 3)],
+    [
+        ([5, 5, 2], 5),
+        ([7, 2, 5], 2),
+        ([6, 1, 6, 1], 1),
+        ([4, 4, 3, 3, 7, 7, 0], 3),
+        ([7] * 4 + [6] * 4 + [0], 6),
+        ([3], 3),
+    ],
 )
 def test_most_votes_win_and_ties_go_to_the_lowest_index(votes, winner):
     model = small()
@@ -188,7 +198,9 @@ def test_votes_can_be_explained_on_the_base_and_on_a_branch():
 def test_an_early_exit_is_the_ensemble_of_the_first_branches():
     model = settled(branches=5, attention="cbam").eval()
     shorter = small(branches=3, attention="cbam").eval()
-    shorter.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith(("branches.3", "branches.4"))})
+    shorter.load_state_dict(
+        {k: v for k, v in model.state_dict().items() if not k.startswith(("branches.3", "branches.4"))}
+    )
     x = pictures(6)
     for decision in ("plurality", "mean"):
         model.decision = shorter.decision = decision
@@ -241,7 +253,9 @@ def test_evaluation_mode_reaches_the_branches():
         assert torch.allclose(logits, alone, atol=1e-6) and torch.allclose(logits[:, :1], one, atol=1e-6)
         for branch in model.branches:
             branch.train()
-        assert (model.forward_parts(x).branch_logits[:, :2] - model.forward_parts(x[:2]).branch_logits).abs().max() > 1e-3
+        assert (
+            model.forward_parts(x).branch_logits[:, :2] - model.forward_parts(x[:2]).branch_logits
+        ).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("attention", [None, "cbam"])
@@ -285,7 +299,9 @@ def test_bad_options_are_refused(options, complaint):
 # --- the authors' files, in the layout of model/ml/esr_9.py and model/diversified_esr.py
 
 
-def released_part(channels: list[int], kernels: list[int], *, cbam: bool, classes: int | None = None) -> dict[str, Tensor]:
+def released_part(
+    channels: list[int], kernels: list[int], *, cbam: bool, classes: int | None = None
+) -> dict[str, Tensor]:
     """Names and shapes of a released base (no classes) or branch, with random values."""
     state: dict[str, Tensor] = {}
     for i, (a, b, k) in enumerate(zip(channels[:-1], channels[1:], kernels, strict=True), 1):
@@ -330,8 +346,12 @@ def test_released_files_load(tmp_path, cbam):
         gate, released = "branches.1.attention4", "cbam4"
         assert torch.equal(own[f"{gate}.channel_gate.mlp.0.weight"], second[f"{released}.ChannelGate.mlp.1.weight"])
         assert torch.equal(own[f"{gate}.channel_gate.mlp.2.bias"], second[f"{released}.ChannelGate.mlp.3.bias"])
-        assert torch.equal(own[f"{gate}.spatial_gate.conv.weight"], second[f"{released}.SpatialGate.spatial.conv.weight"])
-        assert torch.equal(own[f"{gate}.spatial_gate.bn.running_mean"], second[f"{released}.SpatialGate.spatial.bn.running_mean"])
+        assert torch.equal(
+            own[f"{gate}.spatial_gate.conv.weight"], second[f"{released}.SpatialGate.spatial.conv.weight"]
+        )
+        assert torch.equal(
+            own[f"{gate}.spatial_gate.bn.running_mean"], second[f"{released}.SpatialGate.spatial.bn.running_mean"]
+        )
 
 
 def test_released_files_for_fewer_branches_other_classes_and_blue_green_red(tmp_path):

@@ -73,7 +73,13 @@ def test_result_is_what_the_returned_network_does(done, recipe):
         found = {k: v for k, v in done.result[key].items() if k != "duplicate_clean"}
         assert json.dumps(found) == json.dumps(expected)
     stored = np.load(done.folder / "predictions.npz")
-    assert {k: v.shape for k, v in stored.items()} == {"test": (60, 7), "validation": (14, 7), "test_labels": (60,), "validation_labels": (14,), "test_clean": (60,)}
+    assert {k: v.shape for k, v in stored.items()} == {
+        "test": (60, 7),
+        "validation": (14, 7),
+        "test_labels": (60,),
+        "validation_labels": (14,),
+        "test_clean": (60,),
+    }
     assert stored["test_clean"].sum() == 48 and stored["test_clean"][12:].all()
     assert (stored["test"].argmax(1) == stored["test_labels"]).mean() == done.result["test"]["accuracy"]
 
@@ -155,7 +161,9 @@ def test_interrupted_between_training_and_testing(done, recipe, tmp_path, monkey
 @pytest.mark.parametrize(("change", "named"), [({"lr": 0.1}, "lr"), ({"epochs": 1, "seed": 1}, "seed")])
 def test_another_recipe_is_refused(recipe, finished, change, named):
     before = (finished / "recipe.yaml").read_bytes()
-    with pytest.raises(ValueError, match=f"holds a run with another {named}; give this one another name, or begin anew"):
+    with pytest.raises(
+        ValueError, match=f"holds a run with another {named}; give this one another name, or begin anew"
+    ):
         run(recipe.overlay(change), out=finished.parent, progress=False)
     assert (finished / "recipe.yaml").read_bytes() == before
 
@@ -172,7 +180,13 @@ def test_another_recipe_is_refused_in_the_first_stage_too(recipe, tmp_path):
 def test_what_does_not_change_the_training_may_change(recipe, finished, tmp_path):
     moved = tmp_path / "moved.csv"
     moved.write_bytes(Path(recipe.data_path).read_bytes())
-    change = {"workers": 2, "checkpoint_steps": 7, "data_path": str(moved), "source": "said in other words", "threads": 2}
+    change = {
+        "workers": 2,
+        "checkpoint_steps": 7,
+        "data_path": str(moved),
+        "source": "said in other words",
+        "threads": 2,
+    }
     before = torch.get_num_threads()
     again = run(recipe.overlay(change), out=finished.parent, progress=False)
     torch.set_num_threads(before)
@@ -192,10 +206,14 @@ def test_a_finished_run_goes_on_with_more_epochs_and_says_that_it_was_tested_bef
     longer = run(recipe.overlay({"epochs": 3}), out=tmp_path, progress=False)
     assert [row["epoch"] for row in longer.history.rows] == [1, 2, 3]
     assert longer.history.rows[0] == short.history.rows[0], "it went on, and did not begin anew"
-    assert longer.result["protocol"]["tested_before"] == [{"epochs": 1, "test_accuracy": short.result["test"]["accuracy"]}]
+    assert longer.result["protocol"]["tested_before"] == [
+        {"epochs": 1, "test_accuracy": short.result["test"]["accuracy"]}
+    ]
     assert "the test split was read 2 times, before after 1 epochs" in longer.result["protocol"]["selection"]
     fresh = run(recipe.overlay({"epochs": 3}), out=tmp_path / "fresh", progress=False)
-    assert fresh.result["test"]["confusion"] == longer.result["test"]["confusion"], "as if it had been asked for at once (constant rate)"
+    assert fresh.result["test"]["confusion"] == longer.result["test"]["confusion"], (
+        "as if it had been asked for at once (constant rate)"
+    )
     with pytest.raises(ValueError, match="holds a run of 3 epochs, found epochs=2; ask for 3 or more"):
         run(recipe.overlay({"epochs": 2}), out=tmp_path, progress=False)
 
@@ -210,13 +228,25 @@ def test_other_data_under_the_same_name_are_not_answered_with_the_old_result(rec
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda f: (f / "result.json").write_text('{"test": {"accu'), r"Expected JSON in .*result.json, but it cannot be read"),
+        (
+            lambda f: (f / "result.json").write_text('{"test": {"accu'),
+            r"Expected JSON in .*result.json, but it cannot be read",
+        ),
         (lambda f: (f / "result.json").write_text(""), r"result.json, but it is empty"),
-        (lambda f: (f / "result.json").write_text('{"a": 1}'), r"result.json is no result of a run: it has no test, validation, data"),
+        (
+            lambda f: (f / "result.json").write_text('{"a": 1}'),
+            r"result.json is no result of a run: it has no test, validation, data",
+        ),
         (lambda f: (f / "recipe.yaml").unlink(), r"holds a run whose recipe.yaml is gone"),
         (lambda f: (f / "recipe.yaml").write_text("- no"), r"recipe.yaml must hold keys and values, found list"),
-        (lambda f: (f / "history.csv").write_text((f / "history.csv").read_text().replace(",", ";")), r"history.csv is no history of a training"),
-        (lambda f: (f / "history.csv").write_text("epoch,lr\n1,fast\n"), r"history.csv, line 2, is no row of a history"),
+        (
+            lambda f: (f / "history.csv").write_text((f / "history.csv").read_text().replace(",", ";")),
+            r"history.csv is no history of a training",
+        ),
+        (
+            lambda f: (f / "history.csv").write_text("epoch,lr\n1,fast\n"),
+            r"history.csv, line 2, is no row of a history",
+        ),
         (lambda f: (f / "best.safetensors").write_bytes(b"cut"), "best.safetensors"),
     ],
 )
@@ -230,7 +260,9 @@ def test_a_damaged_run_folder_is_named(recipe, finished, tmp_path, damage, said)
 
 @pytest.mark.parametrize("git", ["absent", "another repository"])
 def test_the_commit_is_ferkit_s_own_or_none(git, tmp_path, monkeypatch):
-    """Without git a finished training must not be lost; an installed ferkit must not name the repository it happens to lie in."""
+    """Without git a finished training must not be lost;
+    an installed ferkit must not name the repository it happens to lie in.
+    """
     if git == "absent":
         monkeypatch.setenv("PATH", str(tmp_path))
     else:
@@ -260,7 +292,9 @@ def test_a_run_that_cannot_begin_leaves_nothing_and_blocks_nothing(recipe, tmp_p
 
 def test_network_comes_from_the_seed_and_speaks_the_data_s_labels(recipe):
     first, second, other = (build_model(recipe.overlay({"seed": s}), order("fer2013")) for s in (0, 0, 1))
-    assert torch.equal(first.conv1.weight, second.conv1.weight) and not torch.equal(first.conv1.weight, other.conv1.weight)
+    assert torch.equal(first.conv1.weight, second.conv1.weight) and not torch.equal(
+        first.conv1.weight, other.conv1.weight
+    )
     assert first.labels == order("fer2013") and first.input_size == 24
     eight = build_model(recipe.overlay({"image_size": None}), order("ferplus"))
     assert eight.fc.out_features == 8 and eight.input_size == 64
@@ -277,22 +311,40 @@ def test_validation_is_carved_or_the_data_s_own(recipe, monkeypatch):
     assert clean.splits()["train"] + clean.splits()["validation"] == 140 - 12
 
     monkeypatch.setattr(experiment.data, "load", lambda *_args, **_options: dataclasses.replace(faces, name="own"))
-    assert load_faces(recipe) is not None and load_faces(recipe.overlay({"split_seed": 5})).split.tolist() == faces.split.tolist()
+    assert (
+        load_faces(recipe) is not None
+        and load_faces(recipe.overlay({"split_seed": 5})).split.tolist() == faces.split.tolist()
+    )
     with pytest.raises(ValueError, match="own brings its own"):
         load_faces(recipe.overlay({"drop_leaked": True}))
 
 
 def test_validation_on_a_named_split(recipe):
-    named = recipe.overlay({"data": "synthetic", "data_path": None, "data_options": {"n_train": 20, "n_test": 10, "size": 32}, "test_split": "test"})
+    named = recipe.overlay(
+        {
+            "data": "synthetic",
+            "data_path": None,
+            "data_options": {"n_train": 20, "n_test": 10, "size": 32},
+            "test_split": "test",
+        }
+    )
     faces = load_faces(recipe)
-    own = dataclasses.replace(faces, split=np.where(np.arange(len(faces)) % 5 == 0, "private_test", faces.split.astype("<U12")))
+    own = dataclasses.replace(
+        faces, split=np.where(np.arange(len(faces)) % 5 == 0, "private_test", faces.split.astype("<U12"))
+    )
     own = dataclasses.replace(own, split=np.where(own.split == "validation", "train", own.split))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment.data, "load", lambda *_args, **_options: own)
         chosen = load_faces(recipe.overlay({"test_split": "private_test", "validation_split": "public_test"}))
-        assert chosen.splits() == {"train": own.splits()["train"], "validation": own.splits()["public_test"], "private_test": own.splits()["private_test"]}
+        assert chosen.splits() == {
+            "train": own.splits()["train"],
+            "validation": own.splits()["public_test"],
+            "private_test": own.splits()["private_test"],
+        }
         assert np.array_equal(chosen.select("validation").images, own.select("public_test").images)
-        both = dataclasses.replace(own, split=np.where((own.split == "train") & (np.arange(len(own)) % 3 == 0), "validation", own.split))
+        both = dataclasses.replace(
+            own, split=np.where((own.split == "train") & (np.arange(len(own)) % 3 == 0), "validation", own.split)
+        )
         patch.setattr(experiment.data, "load", lambda *_args, **_options: both)
         with pytest.raises(ValueError, match="fer2013 brings a validation split of its own"):
             load_faces(recipe.overlay({"test_split": "private_test", "validation_split": "public_test"}))
@@ -317,7 +369,8 @@ def test_random_copies_of_the_test_come_from_the_recipe_s_seed(recipe, tmp_path)
 def test_smoke_profile_runs_every_recipe_s_kind(tmp_path):
     """The profile needs no data; the recipe is the most demanding one."""
     recipe = resolve(Recipe(
-        name="smoke", augmentation="mild_erasing", schedule="cosine", warmup_epochs=1.0, ema_decay=0.999, precision="bf16", channels_last=True,
+        name="smoke", augmentation="mild_erasing", schedule="cosine", warmup_epochs=1.0, ema_decay=0.999,
+        precision="bf16", channels_last=True,
         model_options={"head": "linear"}, tta="flip", nesterov=True, threads=1,
     ), profile="smoke")  # fmt: skip
     done = run(recipe, out=tmp_path, progress=False)
@@ -327,13 +380,23 @@ def test_smoke_profile_runs_every_recipe_s_kind(tmp_path):
 
 def test_frozen_parts_stay_as_they_were_statistics_included(recipe, tmp_path):
     first = run(recipe.overlay({"epochs": 1}), out=tmp_path, progress=False)
-    tuned = recipe.overlay({"name": "tuned", "init": str(first.folder / "best.safetensors"), "freeze": ["conv1", "bn1"], "ema_decay": 0.5, "epochs": 2})
+    tuned = recipe.overlay(
+        {
+            "name": "tuned",
+            "init": str(first.folder / "best.safetensors"),
+            "freeze": ["conv1", "bn1"],
+            "ema_decay": 0.5,
+            "epochs": 2,
+        }
+    )
     done = run(tuned, out=tmp_path, progress=False)
     before, after = first.model.state_dict(), done.model.state_dict()
     frozen = [k for k in before if k.startswith(("conv1.", "bn1."))]
     assert frozen and all(torch.equal(before[k], after[k]) for k in frozen)
     assert any("running_mean" in k for k in frozen)
-    assert not torch.equal(before["conv2.weight"], after["conv2.weight"]) and not torch.equal(before["bn2.running_mean"], after["bn2.running_mean"])
+    assert not torch.equal(before["conv2.weight"], after["conv2.weight"]) and not torch.equal(
+        before["bn2.running_mean"], after["bn2.running_mean"]
+    )
     with pytest.raises(ValueError, match="conv9"):
         run(recipe.overlay({"name": "wrong", "freeze": ["conv9"]}), out=tmp_path, progress=False)
     assert not (tmp_path / "wrong").exists()

@@ -17,9 +17,18 @@ def tree(tmp_path):
 
 def test_boxes_labels_and_extras(tree):
     faces = data.load("expw", tree, size=24)
-    assert faces.images.shape == (140, 3, 24, 24) and faces.names == labels.order("expw") and set(faces.counts().values()) == {20}
-    assert trees.right_colours(faces)  # top and left are not swapped: the second face of a photograph is beside the first
-    assert faces.extras["file"][:2].tolist() == ["photo_00000.jpg"] * 2 and faces.extras["face_id"][:3].tolist() == [0, 1, 0]
+    assert (
+        faces.images.shape == (140, 3, 24, 24)
+        and faces.names == labels.order("expw")
+        and set(faces.counts().values()) == {20}
+    )
+    # top and left are not swapped: the second face of a photograph is beside the first
+    assert trees.right_colours(faces)
+    assert faces.extras["file"][:2].tolist() == ["photo_00000.jpg"] * 2 and faces.extras["face_id"][:3].tolist() == [
+        0,
+        1,
+        0,
+    ]
     assert faces.extras["confidence"].dtype == np.float32
     assert set(faces.splits()) == {"train", "validation", "test"}
     assert not trees.right_colours(data.load("expw", tree, size=24, margin=0.3))
@@ -34,7 +43,9 @@ def test_faces_of_one_photograph_stay_on_one_side(tree):
     parts = {side: n / len(faces) for side, n in faces.splits().items()}
     assert 0.65 < parts["train"] < 0.8 and 0.1 < parts["test"] < 0.25 and 0.03 < parts["validation"] < 0.2
     apart = data.load("expw", tree, size=16, split="resemotenet")
-    mixed = {file for file in set(apart.extras["file"].tolist()) if len(set(apart.split[apart.extras["file"] == file])) > 1}
+    mixed = {
+        file for file in set(apart.extras["file"].tolist()) if len(set(apart.split[apart.extras["file"] == file])) > 1
+    }
     assert mixed  # the rule of the paper takes no notice of photographs
 
 
@@ -57,7 +68,11 @@ def test_the_split_is_written_once_and_used_again(tree, tmp_path):
     text = file.read_text()
     assert text.startswith("image_name,face_id,split\nphoto_00000.jpg,0,") and text.count("\n") == 141
     again = data.load("expw", tree, size=16, split="resemotenet", seed=7, split_file=file)
-    assert np.array_equal(again.split, first.split) and again.sha256 == first.sha256 and "split.csv, sha256" in first.source
+    assert (
+        np.array_equal(again.split, first.split)
+        and again.sha256 == first.sha256
+        and "split.csv, sha256" in first.source
+    )
     file.unlink()
     other = data.load("expw", tree, size=16, seed=1, split_file=file)
     assert not np.array_equal(other.split, first.split) and other.sha256 != first.sha256
@@ -73,11 +88,17 @@ def test_a_split_file_that_does_not_fit(tree, tmp_path):
     for text, sentence in (
         ("a,b\n" + good, r"the columns image_name, face_id, split in split\.csv, found 'a', 'b'"),
         ("", "found nothing"),
-        (good.replace(lines[3], "photo_00002.jpg,0,training"), r"split\.csv, row 4: expected a split among train, validation, test, found 'training'"),
+        (
+            good.replace(lines[3], "photo_00002.jpg,0,training"),
+            r"split\.csv, row 4: expected a split among train, validation, test, found 'training'",
+        ),
         (good + lines[1] + "\n", r"split\.csv, row 142: face 0 of photo_00000\.jpg is named twice"),
         (good + "x.jpg,0,train\n", r"split\.csv, row 142: face 0 of 'x\.jpg' is not in the label list"),
         (good + "x.jpg,0\n", r"split\.csv, row 142: expected three columns, found 2"),
-        ("\n".join(lines[:-2]) + "\n", r"a split for every face in split\.csv, found none for 2, first face 0 of photo_00138\.jpg"),
+        (
+            "\n".join(lines[:-2]) + "\n",
+            r"a split for every face in split\.csv, found none for 2, first face 0 of photo_00138\.jpg",
+        ),
     ):
         file.write_text(text)
         with pytest.raises(ValueError, match=sentence):
@@ -100,8 +121,14 @@ def test_confidence_is_a_threshold_after_the_split(tree):
     ("new", "sentence"),
     [
         ("photo_00000.jpg 0 9 5 35 39 20.5 7", "row 1: expected a label from 0 to 6, found '7'."),
-        ("photo_00000.jpg 0 9 5 35 39 0", "row 1: expected 8 fields (image_name face_id top left right bottom confidence label), found 7."),
-        ("photo_00000.jpg 0 9 35 5 39 20.5 0", "row 1: expected a box with top < bottom and left < right, found top 9, left 35, right 5, bottom 39."),
+        (
+            "photo_00000.jpg 0 9 5 35 39 0",
+            "row 1: expected 8 fields (image_name face_id top left right bottom confidence label), found 7.",
+        ),
+        (
+            "photo_00000.jpg 0 9 35 5 39 20.5 0",
+            "row 1: expected a box with top < bottom and left < right, found top 9, left 35, right 5, bottom 39.",
+        ),
         ("photo_00000.jpg 0 9 x 35 39 20.5 0", "row 1: expected left of the box as a number, found 'x'."),
         ("photo_00000.jpg 1 9 5 35 39 20.5 0", "row 2: face 1 of photo_00000.jpg is in row 1 already."),
         ("photo_00000.jpg a 9 5 35 39 20.5 0", "row 1: expected a face_id from 0 to 1000000, found 'a'."),

@@ -94,7 +94,9 @@ def test_transparency_becomes_white() -> None:
     assert rgb.tolist() == [[[10, 20, 30], [255, 255, 255]]]
 
 
-@pytest.mark.parametrize(("values", "expected"), [([0, 257, 32896, 65535], [0, 1, 128, 255]), ([200, 200, 128, 0], [1, 1, 0, 0])])
+@pytest.mark.parametrize(
+    ("values", "expected"), [([0, 257, 32896, 65535], [0, 1, 128, 255]), ([200, 200, 128, 0], [1, 1, 0, 0])]
+)
 def test_sixteen_bit_is_scaled_not_cut(values: list[int], expected: list[int]) -> None:
     """The same grey as file and as array, also where nothing is brighter than 255."""
     values = np.array([values], np.uint16)
@@ -137,7 +139,9 @@ def test_one_picture_in_every_form_is_the_same_picture(source: object) -> None:
     np.testing.assert_array_equal(read_picture(source), COLOUR)
 
 
-@pytest.mark.parametrize("source", [COLOUR[..., 0], COLOUR[..., :1], COLOUR[None, ..., 0], Image.fromarray(COLOUR[..., 0])])
+@pytest.mark.parametrize(
+    "source", [COLOUR[..., 0], COLOUR[..., :1], COLOUR[None, ..., 0], Image.fromarray(COLOUR[..., 0])]
+)
 def test_one_grey_picture_in_every_form_is_the_same_picture(source: object) -> None:
     np.testing.assert_array_equal(read_picture(source), np.repeat(COLOUR[..., :1], 3, 2))
 
@@ -293,7 +297,13 @@ def test_other_input_is_refused(astronaut: np.ndarray) -> None:
 
 
 def test_faces_are_found_in_a_picture_of_any_form(astronaut: np.ndarray, found: Face) -> None:
-    for source in (astronaut.transpose(2, 0, 1), astronaut / 255, Image.fromarray(astronaut), encode(Image.fromarray(astronaut)), torch.from_numpy(astronaut)):
+    for source in (
+        astronaut.transpose(2, 0, 1),
+        astronaut / 255,
+        Image.fromarray(astronaut),
+        encode(Image.fromarray(astronaut)),
+        torch.from_numpy(astronaut),
+    ):
         [face] = find_faces(source)
         assert face.box == found.box
         np.testing.assert_array_equal(crop_face(source, face, size=48), crop_face(astronaut, found, size=48))
@@ -316,7 +326,9 @@ def test_tilt_of_points_that_fall_together() -> None:
     assert tilt(Face((0, 0, 1, 1), 1.0, np.zeros((5, 2)))) == 0
 
 
-@pytest.mark.parametrize(("degrees", "how"), [(90, "a quarter to the right"), (180, "upside down"), (-90, "a quarter to the left")])
+@pytest.mark.parametrize(
+    ("degrees", "how"), [(90, "a quarter to the right"), (180, "upside down"), (-90, "a quarter to the left")]
+)
 def test_a_face_on_its_side_is_said_to_be_there(astronaut: np.ndarray, degrees: float, how: str) -> None:
     picture = turned_picture(astronaut, degrees)
     assert find_faces(picture) == []

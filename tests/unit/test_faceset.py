@@ -109,7 +109,9 @@ def test_colour_images_are_channels_first() -> None:
 
 
 def test_load_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(data.list_datasets()) >= {"synthetic", "fer2013", "ferplus", "rafdb", "affectnet7", "affectnet8", "expw", "folder"}
+    assert set(data.list_datasets()) >= {
+        "synthetic", "fer2013", "ferplus", "rafdb", "affectnet7", "affectnet8", "expw", "folder",
+    }
     with pytest.raises(ValueError, match="'fer2014'. Known: synthetic, fer2013, ferplus"):
         data.load("fer2014")
     with pytest.raises(ValueError, match="'ferplus' among votes_path, mode, found modus"):
@@ -141,10 +143,29 @@ def test_scattered_rows_of_a_memory_map_are_read_when_used(mapped: FaceSet) -> N
     train = mapped.select("train")
     rows, wanted = train.images, np.array(mapped.images)[::2]
     assert isinstance(rows, Rows) and rows.source is mapped.images
-    assert len(rows) == 20 and rows.shape == (20, 3, 6, 5) and rows.dtype == np.uint8 and rows.ndim == 4 and rows.nbytes == 20 * 90
+    assert (
+        len(rows) == 20
+        and rows.shape == (20, 3, 6, 5)
+        and rows.dtype == np.uint8
+        and rows.ndim == 4
+        and rows.nbytes == 20 * 90
+    )
     assert np.array_equal(np.asarray(rows), wanted) and np.array_equal(np.stack(list(rows)), wanted)
     mask = np.arange(20) % 3 == 0
-    for index in (0, -1, slice(3, 9), slice(None, None, -2), [4, 1, 1], np.array([-1, 5]), mask, ..., (slice(None), 1), (3, 0, 2), (mask, slice(None), 2), (slice(2), ..., 1)):
+    for index in (
+        0,
+        -1,
+        slice(3, 9),
+        slice(None, None, -2),
+        [4, 1, 1],
+        np.array([-1, 5]),
+        mask,
+        ...,
+        (slice(None), 1),
+        (3, 0, 2),
+        (mask, slice(None), 2),
+        (slice(2), ..., 1),
+    ):
         assert type(rows[index]) is not Rows and np.array_equal(rows[index], wanted[index]), index
     assert type(rows[2:5]) is np.ndarray
     rows[2:5][:] = 0  # of a copy
@@ -159,10 +180,16 @@ def test_rows_of_rows_stay_unread(mapped: FaceSet) -> None:
     for pick in (slice(5, 15), [9, 3, 3, 0, -1, 2], np.arange(20) % 2 == 0):
         part = train.subset(np.arange(20)[pick])
         assert isinstance(part.images, Rows) and part.images.source is mapped.images
-        assert np.array_equal(np.asarray(part.images), wanted[::2][pick]) and np.array_equal(part.labels, train.labels[pick])
+        assert np.array_equal(np.asarray(part.images), wanted[::2][pick]) and np.array_equal(
+            part.labels, train.labels[pick]
+        )
     both = mapped.subset(np.arange(40)[::-1])
     again = both.subset(np.arange(40)[::-1])  # neighbours in the file once more
-    assert isinstance(both.images, Rows) and isinstance(again.images, np.memmap) and np.shares_memory(again.images, mapped.images)
+    assert (
+        isinstance(both.images, Rows)
+        and isinstance(again.images, np.memmap)
+        and np.shares_memory(again.images, mapped.images)
+    )
     assert isinstance(mapped.subset(np.arange(3, 30)).images, np.memmap)
     with pytest.raises(IndexError):
         mapped.subset([1, 40, 3])
@@ -195,7 +222,12 @@ def test_worker_processes_open_the_map_again(tmp_path, monkeypatch, part):
     monkeypatch.setattr("ferkit.data.faceset.LAZY_BYTES", 0)
     images = np.random.default_rng(0).integers(0, 256, (1000, 40, 50), dtype=np.uint8)
     np.save(tmp_path / "a.npy", images)
-    faces = FaceSet(images=open_mapped(tmp_path / "a.npy"), labels=np.zeros(1000, np.int64), names=("fear",), split=np.repeat("train", 1000))
+    faces = FaceSet(
+        images=open_mapped(tmp_path / "a.npy"),
+        labels=np.zeros(1000, np.int64),
+        names=("fear",),
+        split=np.repeat("train", 1000),
+    )
     chosen = faces.subset(np.arange(1000)[part])
     sent = pickle.dumps(chosen.images)
     assert len(sent) < 1000 + 8 * len(chosen) * isinstance(part, np.ndarray)

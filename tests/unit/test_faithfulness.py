@@ -1,4 +1,6 @@
-"""Occlusion, insertion and deletion, average drop, randomisation: against captum, against formulas, and on networks whose evidence is known."""
+"""Occlusion, insertion and deletion, average drop, randomisation: against captum, against formulas,
+and on networks whose evidence is known.
+"""
 
 import copy
 
@@ -31,7 +33,8 @@ CORNER[:8, 24:] = 1
 
 @pytest.fixture(scope="module")
 def corner() -> RegionReader:
-    return RegionReader(CORNER, gain=40.0, offset=-0.5)  # a white corner gives class 0 a probability of 0.92, a black one 0.08
+    # a white corner gives class 0 a probability of 0.92, a black one 0.08
+    return RegionReader(CORNER, gain=40.0, offset=-0.5)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +57,13 @@ class Probability(nn.Module):
         return self.net(x).softmax(1)
 
 
-# ------------------------------------------------------------------------------------------------------------------ captum
+# --------------------------------------------------------------------------------------------------------------- captum
 
 
 @pytest.mark.parametrize("layer", ["conv3", "se", "res_block1.conv1"])
 def test_captum_agrees_on_grad_cam(model: FerModel, layer: str) -> None:
-    theirs = LayerGradCam(model, model.get_submodule(layer)).attribute(prepare_for(model, FACES), target=4)  # (N, 1, h, w)
+    # (N, 1, h, w)
+    theirs = LayerGradCam(model, model.get_submodule(layer)).attribute(prepare_for(model, FACES), target=4)
     ours = raw_cam(model, FACES, target=4, layer=layer)
     assert np.abs(ours).max() > 1e-4
     np.testing.assert_allclose(ours, theirs[:, 0].detach(), rtol=1e-4, atol=1e-5 * np.abs(ours).max())
@@ -73,14 +77,18 @@ def test_captum_agrees_on_occlusion(corner: RegionReader) -> None:
     grey = images.mean((1, 2)).round()
     for image, map_, fill in zip(images, ours, grey, strict=True):
         theirs = Occlusion(Probability(corner)).attribute(
-            prepare_for(corner, image[None]), sliding_window_shapes=(1, 8, 8), strides=(1, 4, 4), baselines=fill / 255, target=0
+            prepare_for(corner, image[None]),
+            sliding_window_shapes=(1, 8, 8),
+            strides=(1, 4, 4),
+            baselines=fill / 255,
+            target=0,
         )
         np.testing.assert_allclose(map_, theirs[0, 0], atol=1e-6)
     assert not ours[0].any()  # a grey patch on an evenly grey picture hides nothing
     assert ours[1].max() > 0.1
 
 
-# --------------------------------------------------------------------------------------------------------------- occlusion
+# ------------------------------------------------------------------------------------------------------------ occlusion
 
 
 def test_only_what_the_network_reads_matters(corner: RegionReader) -> None:
@@ -99,7 +107,8 @@ def test_one_patch_over_all_and_uneven_strides(corner: RegionReader) -> None:
     fall = predict_probabilities(corner, picture)[0, 0] - predict_probabilities(corner, grey)[0, 0]
     np.testing.assert_allclose(whole, fall, atol=1e-6)
     assert 0.1 < fall < 0.9
-    uneven = occlusion_map(corner, picture, target=0, patch=5, stride=4)  # 32 - 5 is no multiple of 4: the last ends at the border
+    # 32 - 5 is no multiple of 4: the last ends at the border
+    uneven = occlusion_map(corner, picture, target=0, patch=5, stride=4)
     assert np.isfinite(uneven).all() and uneven[0, 0, 31] > 0.001
 
 
@@ -108,7 +117,7 @@ def test_colour_pictures_of_any_size(model: FerModel) -> None:
     assert heat.shape == (1, 40, 50) and heat.std() > 0
 
 
-# ---------------------------------------------------------------------------------------------------- insertion, deletion
+# -------------------------------------------------------------------------------------------------- insertion, deletion
 
 
 def test_ends_of_the_curves(corner: RegionReader) -> None:
@@ -136,7 +145,11 @@ def test_a_faithful_map_beats_a_random_and_an_inverted_one(corner: RegionReader)
     assert 0 < min(deletion + insertion) and max(deletion + insertion) < 1
     # 64 of 1024 places are read: after 1/16 of the pixels everything that matters is gone
     assert np.ptp(curves["true"].deletion[:, 1:], axis=1).max() < 1e-6
-    assert np.ptp(curves["inverted"].deletion[:, :-1], axis=1).max() < 1e-6 < np.ptp(curves["random"].deletion[:, 1:], axis=1).min()
+    assert (
+        np.ptp(curves["inverted"].deletion[:, :-1], axis=1).max()
+        < 1e-6
+        < np.ptp(curves["random"].deletion[:, 1:], axis=1).min()
+    )
 
 
 def test_areas_are_those_of_trapezoids(corner: RegionReader) -> None:
@@ -153,10 +166,12 @@ def test_equal_heat_comes_in_random_order_not_from_the_top(corner: RegionReader)
     assert abs(middle - (start + end) / 2) < 0.1 and start - end > 0.2  # half of the upper half is gone, not all of it
     again = insertion_deletion(upper, picture, np.zeros(picture.shape), target=0, steps=2)
     np.testing.assert_array_equal(flat.deletion, again.deletion)
-    assert not np.array_equal(flat.deletion, insertion_deletion(upper, picture, np.zeros(picture.shape), target=0, steps=2, seed=1).deletion)
+    assert not np.array_equal(
+        flat.deletion, insertion_deletion(upper, picture, np.zeros(picture.shape), target=0, steps=2, seed=1).deletion
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------ average drop
+# --------------------------------------------------------------------------------------------------------- average drop
 
 
 def test_average_drop_by_formula(corner: RegionReader) -> None:
@@ -172,7 +187,7 @@ def test_average_drop_by_formula(corner: RegionReader) -> None:
     assert other.increase.all() and not other.drop.any()
 
 
-# ---------------------------------------------------------------------------------------------------------- randomisation
+# -------------------------------------------------------------------------------------------------------- randomisation
 
 
 def test_maps_change_with_the_weights_and_the_model_stays() -> None:
@@ -182,14 +197,17 @@ def test_maps_change_with_the_weights_and_the_model_stays() -> None:
     assert [r.stage for r in rows] == ["trained", "fc", "res_block3", "conv1"]
     np.testing.assert_allclose(rows[0].rank_correlation, 1, atol=1e-9)
     np.testing.assert_allclose(rows[0].ssim, 1, atol=1e-5)
-    assert all(-1 <= r.rank_correlation.min() and r.rank_correlation.mean() < 0.7 and r.ssim.mean() < 0.7 for r in rows[1:])
+    assert all(
+        -1 <= r.rank_correlation.min() and r.rank_correlation.mean() < 0.7 and r.ssim.mean() < 0.7 for r in rows[1:]
+    )
     assert all(r.heats.shape == (3, 64, 64) for r in rows)
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
 def test_a_map_that_ignores_the_head_passes_no_check_of_it(model: FerModel) -> None:
     rows = randomisation_check(model, FACES, method="eigencam", stages=("fc", "conv1"))
-    np.testing.assert_allclose(rows[1].rank_correlation, 1, atol=1e-6)  # eigencam does not look at the class: the head does not matter
+    # eigencam does not look at the class: the head does not matter
+    np.testing.assert_allclose(rows[1].rank_correlation, 1, atol=1e-6)
     assert rows[2].rank_correlation.mean() < 0.9
 
 
@@ -207,15 +225,22 @@ def test_the_class_stays_that_of_the_trained_network() -> None:
     rows = {seed: randomisation_check(net, IMAGES, seed=seed)[1] for seed in range(8)}
     turned = copy.deepcopy(net)
     turned.head.weight.data *= -1
-    assert chosen_classes(net, IMAGES, None).tolist() == [0] * 4 and chosen_classes(turned, IMAGES, None).tolist() == [1] * 4
+    assert (
+        chosen_classes(net, IMAGES, None).tolist() == [0] * 4
+        and chosen_classes(turned, IMAGES, None).tolist() == [1] * 4
+    )
     assert raw_cam(turned, IMAGES).max() > 0 >= raw_cam(turned, IMAGES, target=0).max()
-    # a shuffled head is the same or turned; turned, it would show the same corner for its own class, and has nothing to show for class 0
+    # a shuffled head is the same or turned; turned, it would show the same corner for its own class, and has nothing to
+    # show for class 0
     assert {bool(row.heats.any()) for row in rows.values()} == {True, False}
     assert {row.stage for row in rows.values()} == {"head"}
 
 
 def test_stages_go_from_the_head_to_the_input(model: FerModel) -> None:
-    assert cascade_stages(model)[:3] == ("fc", "res_block3", "res_block2") and cascade_stages(model)[-2:] == ("bn1", "conv1")
+    assert cascade_stages(model)[:3] == ("fc", "res_block3", "res_block2") and cascade_stages(model)[-2:] == (
+        "bn1",
+        "conv1",
+    )
     assert cascade_stages(create_model("resmasking", width=1 / 16))[:3] == ("fc", "mask4", "layer4")
 
 
@@ -247,11 +272,13 @@ def test_ssim_agrees_with_scikit_image() -> None:
     a, b = RNG.random((2, 1, 40, 40)).astype(np.float32)
     b = 0.5 * a + 0.5 * b
     (ours,) = compare_maps(a, b)[1]
-    _, full = structural_similarity(a[0], b[0], data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True)
+    _, full = structural_similarity(
+        a[0], b[0], data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
+    )
     assert ours == pytest.approx(full[5:-5, 5:-5].mean(), abs=0.01) and 0.3 < ours < 0.9
 
 
-# ---------------------------------------------------------------------------------------------------------------- manners
+# -------------------------------------------------------------------------------------------------------------- manners
 
 
 def test_modes_and_precision_come_back(model: FerModel) -> None:

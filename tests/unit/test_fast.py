@@ -17,7 +17,12 @@ FORMATS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, tor
 
 def layers():
     torch.manual_seed(0)
-    return nn.PReLU(6), CoordinateAttention(6, hidden=3), MixedDepthwise([(3, 4), (5, 2)], stride=1), MixedDepthwise([(3, 6)])
+    return (
+        nn.PReLU(6),
+        CoordinateAttention(6, hidden=3),
+        MixedDepthwise([(3, 4), (5, 2)], stride=1),
+        MixedDepthwise([(3, 6)]),
+    )
 
 
 @FORMATS
@@ -69,7 +74,9 @@ def test_a_training_uses_it_and_leaves_the_layers_as_they_were(monkeypatch):
     model = create_model("lfnsb", width=1 / 16, labels=NAMES, input_size=48)
     seen = set()
     for kind in FAST.values():
-        monkeypatch.setattr(kind, "forward", lambda self, x, kind=kind, plain=kind.forward: (seen.add(kind), plain(self, x))[1])
+        monkeypatch.setattr(
+            kind, "forward", lambda self, x, kind=kind, plain=kind.forward: (seen.add(kind), plain(self, x))[1]
+        )
     recipe = Recipe(name="x", model="lfnsb", width=1 / 16, epochs=1, batch_size=12, image_size=48)
     fit(make_task(model, recipe, faces.counts()), faces, faces, recipe, progress=False)
     assert seen == {FastPReLU, FastCoordinateAttention, FastMixedDepthwise}

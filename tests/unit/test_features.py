@@ -60,7 +60,8 @@ def test_tsne_keeps_neighbours_and_is_remembered(monkeypatch: pytest.MonkeyPatch
     x, labels = three_groups(n=8)
     view = project(x, method="tsne")
     assert view.points.shape == (24, 2) and nearest_is_of_the_group(view.points, labels) > 0.9
-    assert nearest_is_of_the_group(view.points, np.random.default_rng(0).permutation(labels)) < 0.7  # the check can fail
+    # the check can fail
+    assert nearest_is_of_the_group(view.points, np.random.default_rng(0).permutation(labels)) < 0.7
     with pytest.raises(ValueError, match="t-SNE has no place"):
         view.place(x[:1])
     monkeypatch.setattr(features, "_tsne", lambda *_: pytest.fail("computed again"))

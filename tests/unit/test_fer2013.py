@@ -291,7 +291,8 @@ def test_missing_and_unknown_files(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FileNotFoundError, match="nowhere.csv, found nothing there"):
         load_fer2013(tmp_path / "nowhere.csv")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ferkit.data.fer2013.__file__", str(tmp_path / "a" / "b" / "c.py"))  # not the checkout's data/raw
+    # not the checkout's data/raw
+    monkeypatch.setattr("ferkit.data.fer2013.__file__", str(tmp_path / "a" / "b" / "c.py"))
     with pytest.raises(FileNotFoundError, match="FERKIT_FER2013 or in data/raw"):
         load_fer2013()
     with pytest.raises(ValueError, match="found faces.jpg"):
@@ -509,7 +510,13 @@ def test_many_first_readers_at_once(tmp_path: Path, fresh_cache: Path) -> None:
     assert len(list(fresh_cache.iterdir())) == 2
 
 
-@pytest.mark.parametrize("last", ["0", "9", "10", "99", "100", "199", "255", "256", "300", "999", "000", "007", "0255", "1000", "65536", "65541", "x", "1x", "-1", "+5", "1.5", ""])
+@pytest.mark.parametrize(
+    "last",
+    [
+        "0", "9", "10", "99", "100", "199", "255", "256", "300", "999", "000", "007", "0255", "1000", "65536", "65541",
+        "x", "1x", "-1", "+5", "1.5", "",
+    ],
+)
 @pytest.mark.parametrize("blank", [" ", "  ", "\t"])
 def test_the_quick_reading_of_pixels_agrees_with_the_plain_one(last: str, blank: str) -> None:
     words = [str(value) for value in np.random.default_rng(0).integers(0, 256, 2303)]

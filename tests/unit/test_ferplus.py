@@ -199,7 +199,9 @@ def test_rows_in_another_order_inside_a_split_are_noticed(tmp_path: Path, monkey
     for first, last in ((200, 320), (480, 599), (0, 100)):
         moved = [*range(first), *range(first + 1, last + 1), last, *range(last + 1, n)]
         assert len(moved) == n
-        with pytest.raises(ValueError, match=r"found [0-9]% from about data row (\d+) on: .* are shifted there") as caught:
+        with pytest.raises(
+            ValueError, match=r"found [0-9]% from about data row (\d+) on: .* are shifted there"
+        ) as caught:
             load_ferplus(faces, votes(moved, "moved.csv"))
         assert abs(int(re.search(r"row (\d+) on", str(caught.value))[1]) - first) <= 30
     few = [*range(300), *range(301, 311), 310, *range(311, n)]

@@ -18,7 +18,9 @@ def shown(monkeypatch):
     """What was displayed: (data, metadata); a session in chapter 3 that has shown nothing yet."""
     found = []
     monkeypatch.setattr(figures, "display", lambda data, raw, metadata: found.append((data, metadata)))
-    monkeypatch.setattr(session, "_session", {"began": 0.0, "profile": "none", "chapter": None, "figure": {}, "table": {}})
+    monkeypatch.setattr(
+        session, "_session", {"began": 0.0, "profile": "none", "chapter": None, "figure": {}, "table": {}}
+    )
     monkeypatch.delenv("FERKIT_PROFILE", raising=False)
     profile("smoke", chapter=3, smoke={}, teach={})
     return found
@@ -32,11 +34,17 @@ def test_a_figure_has_number_caption_and_alt_text(shown):
     figure(dot(), "one-dot", "A dot stands **still**.", "A dot with its interval.")
     (picture, about), (caption, _) = shown
     assert base64.b64decode(picture["image/png"]) == plots.to_png(dot())
-    assert picture["text/plain"] == "A dot with its interval." and about["image/png"] == {"alt": "A dot with its interval."}
+    assert picture["text/plain"] == "A dot with its interval." and about["image/png"] == {
+        "alt": "A dot with its interval."
+    }
     assert about["ferkit"] == {
-        "kind": "figure", "name": "one-dot", "number": "3.1", "caption": "A dot stands **still**.", "alt": "A dot with its interval.", "problems": [],
+        "kind": "figure", "name": "one-dot", "number": "3.1", "caption": "A dot stands **still**.",
+        "alt": "A dot with its interval.", "problems": [],
     }  # fmt: skip
-    assert caption == {"text/markdown": "**Figure 3.1.** A dot stands **still**.", "text/plain": "Figure 3.1. A dot stands **still**."}
+    assert caption == {
+        "text/markdown": "**Figure 3.1.** A dot stands **still**.",
+        "text/plain": "Figure 3.1. A dot stands **still**.",
+    }
 
 
 def test_numbers_follow_the_order_of_first_showing_and_stay(shown):
@@ -44,7 +52,13 @@ def test_numbers_follow_the_order_of_first_showing_and_stay(shown):
     for name in ("a", "b", "a", "c"):
         figure(dot(), name, *words)
     table(pandas.DataFrame({"x": [1]}), "a", "One cell only here.")
-    assert [about["ferkit"]["number"] for _, about in shown if "number" in about["ferkit"]] == ["3.1", "3.2", "3.1", "3.3", "3.1"]
+    assert [about["ferkit"]["number"] for _, about in shown if "number" in about["ferkit"]] == [
+        "3.1",
+        "3.2",
+        "3.1",
+        "3.3",
+        "3.1",
+    ]
 
 
 def test_anything_that_draws_itself_is_a_figure(shown):
@@ -95,7 +109,9 @@ def test_a_table_is_styled_below_its_caption(shown):
     frame = pandas.DataFrame({"network": ["a & b", "c"], "parameters": [80238599, 7], "accuracy": [0.123456, np.nan]})
     table(frame, "cost", "The larger one costs more.")
     (caption, _), (cells, about) = shown
-    assert caption["text/markdown"] == "**Table 3.1.** The larger one costs more." and about["ferkit"]["kind"] == "table"
+    assert (
+        caption["text/markdown"] == "**Table 3.1.** The larger one costs more." and about["ferkit"]["kind"] == "table"
+    )
     page = cells["text/html"]
     for text in ("80,238,599", "0.1235", "–", 'class="dataframe"'):
         assert text in page
@@ -103,11 +119,15 @@ def test_a_table_is_styled_below_its_caption(shown):
     assert "80238599" in cells["text/plain"]
     table(frame.set_index("network"), "cost", "The larger one costs more.", formats={"accuracy": "{:.1%}"})
     assert "12.3%" in shown[-1][0]["text/html"] and "row_heading" in shown[-1][0]["text/html"]
-    assert "cost" in page and shown[-1][0]["text/html"].count("T_cost") > 2, "an id of its own would change with every build"
+    assert "cost" in page and shown[-1][0]["text/html"].count("T_cost") > 2, (
+        "an id of its own would change with every build"
+    )
 
 
 def notebook_of(*notes):
-    outputs = [nbformat.v4.new_output("display_data", data={"text/plain": "x"}, metadata={"ferkit": note}) for note in notes]
+    outputs = [
+        nbformat.v4.new_output("display_data", data={"text/plain": "x"}, metadata={"ferkit": note}) for note in notes
+    ]
     return [nbformat.v4.new_markdown_cell("text"), nbformat.v4.new_code_cell("x", outputs=outputs)]
 
 

@@ -65,7 +65,13 @@ def test_others_may_read_what_is_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b'{"test": {"accu', "cut off"), (b"", "empty"), (b"\0\0\0\0", "empty"), (b"\xff\xfe", "cannot be read"), (b"[1]", "found list")],
+    [
+        (b'{"test": {"accu', "cut off"),
+        (b"", "empty"),
+        (b"\0\0\0\0", "empty"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"[1]", "found list"),
+    ],
 )
 def test_damaged_json_is_one_sentence(tmp_path, content, said):
     file = tmp_path / "result.json"
@@ -84,10 +90,15 @@ def test_nobody_else_moves_a_written_file_into_place():
     """os.replace stands where folders and downloads are moved, and nowhere else: files are written with `replacing`."""
     users = {}
     for file in FERKIT.rglob("*.py"):
-        calls = [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Attribute) and node.attr == "replace"]
+        calls = [
+            node
+            for node in ast.walk(ast.parse(file.read_text("utf-8")))
+            if isinstance(node, ast.Attribute) and node.attr == "replace"
+        ]
         if any(isinstance(node.value, ast.Name) and node.value.id == "os" for node in calls):
             users[file.relative_to(FERKIT).as_posix()] = True
-    # a checkpoint is a folder; faces and downloads are written in steps under a lock, to be taken up after an interruption
+    # a checkpoint is a folder; faces and downloads are written in steps under a lock, to be taken up after an
+    # interruption
     assert set(users) == {"files.py", "training/checkpoints.py", "data/io/pictures.py", "data/download.py"}
 
 

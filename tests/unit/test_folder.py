@@ -15,7 +15,15 @@ from ferkit.faces import crop_face, find_faces, portrait, read_picture
 from tests.support import trees
 from tests.support.doctor_trees import SEVEN
 
-ALIAS = {"angry": "anger", "Disgusted": "disgust", "scared": "fear", "happy": "happiness", "SAD": "sadness", "surprised": "surprise", "neutral": "neutral"}
+ALIAS = {
+    "angry": "anger",
+    "Disgusted": "disgust",
+    "scared": "fear",
+    "happy": "happiness",
+    "SAD": "sadness",
+    "surprised": "surprise",
+    "neutral": "neutral",
+}
 
 
 def tree(root, names=ALIAS, *, splits=("train", "test"), n=3):
@@ -30,7 +38,11 @@ def table(root, rows, header="path,label,split", name="faces.csv", end="\n"):
     root.mkdir(exist_ok=True)
     for row in rows:
         emotion = row.split(",")[1]
-        emotion = labels.order("fer2013")[int(emotion)] if emotion.isdigit() and int(emotion) < 7 else ALIAS.get(emotion, emotion)
+        emotion = (
+            labels.order("fer2013")[int(emotion)]
+            if emotion.isdigit() and int(emotion) < 7
+            else ALIAS.get(emotion, emotion)
+        )
         trees.save(trees.face(emotion if emotion in trees.COLOURS else "neutral"), root / row.split(",")[0])
     (root / name).write_text(end.join([header, *rows]) + end, encoding="utf-8", newline="")
     return root / name
@@ -39,11 +51,18 @@ def table(root, rows, header="path,label,split", name="faces.csv", end="\n"):
 def test_class_folders_with_splits(tmp_path):
     faces = load("folder", tree(tmp_path), size=24)
     assert faces.images.shape == (42, 3, 24, 24) and faces.names == labels.EMOTIONS[:7] and faces.name == "folder"
-    assert faces.splits() == {"train": 21, "test": 21} and set(faces.counts().values()) == {6} and trees.right_colours(faces)
+    assert (
+        faces.splits() == {"train": 21, "test": 21}
+        and set(faces.counts().values()) == {6}
+        and trees.right_colours(faces)
+    )
     assert "train/happy/0.jpg" in faces.extras["file"] and len(faces.sha256) == 64
 
 
-@pytest.mark.parametrize(("word", "split"), [("Training", "train"), ("val", "validation"), ("PublicTest", "public_test"), ("private_test", "private_test")])
+@pytest.mark.parametrize(
+    ("word", "split"),
+    [("Training", "train"), ("val", "validation"), ("PublicTest", "public_test"), ("private_test", "private_test")],
+)
 def test_words_for_splits(tmp_path, word, split):
     assert load_folder(tree(tmp_path, splits=(word,)), size=8).splits() == {split: 21}
 
@@ -66,14 +85,18 @@ def test_one_level_down(tmp_path):
 @pytest.mark.parametrize("first", [0, 1])
 def test_numbers_need_an_order(tmp_path, first):
     root = tree(tmp_path, {str(i + first): name for i, name in enumerate(labels.order("fer2013"))})
-    with pytest.raises(ValueError, match=rf"order of the classes to be told, found numbers {first} to {first + 6}: numbers do not say"):
+    with pytest.raises(
+        ValueError, match=rf"order of the classes to be told, found numbers {first} to {first + 6}: numbers do not say"
+    ):
         load_folder(root, size=24)
     for order in ("fer2013", labels.order("fer2013"), ALIAS):
         faces = load_folder(root, size=24, order=order)
         assert faces.names == labels.order("fer2013") and trees.right_colours(faces)
     assert not trees.right_colours(load_folder(root, size=24, order="rafdb"))
     with pytest.raises(ValueError, match="numbers 0 to 7 or 1 to 8 for 8 names"):
-        load_folder(root, size=24, order="affectnet8" if first else labels.EMOTIONS[:8]) if first else load_folder(tree(tmp_path / "b", {"3": "fear", "2": "anger"}), order="affectnet8")
+        load_folder(root, size=24, order="affectnet8" if first else labels.EMOTIONS[:8]) if first else load_folder(
+            tree(tmp_path / "b", {"3": "fear", "2": "anger"}), order="affectnet8"
+        )
 
 
 def test_order_of_words_sets_the_names(tmp_path):
@@ -92,7 +115,11 @@ def test_csv(tmp_path, header, end):
     file = table(tmp_path / "own", rows, header, end=end)
     for path in (file, file.parent):
         faces = load_folder(path, size=24)
-        assert faces.splits() == {"train": 7, "validation": 7, "test": 7} and trees.right_colours(faces) and len(faces) == 21
+        assert (
+            faces.splits() == {"train": 7, "validation": 7, "test": 7}
+            and trees.right_colours(faces)
+            and len(faces) == 21
+        )
 
 
 def test_csv_with_numbers_and_other_columns(tmp_path):
@@ -121,13 +148,16 @@ def test_missing_pictures_of_a_csv(tmp_path):
         (["a.jpg,,train"], "path,label,split", "data row 1: expected the name of a class or a whole number, found ''"),
         (["a.jpg,1.5,train"], "path,label,split", "found '1.5'"),
         (["a.jpg,-1,train"], "path,label,split", "found '-1'"),
-        (["a.jpg,hapy,train"], "path,label,split", "found 'hapy' (faces.csv, data row 1), which looks like 'happy' misspelt"),
+        (["a.jpg,hapy,train"], "path,label,split", "found 'hapy' (faces.csv, data row 1), which looks like 'happy' "
+                                                   "misspelt"),
         (["/a/../b.jpg,sad,train"], "path,label,split", "expected a plain path of a picture"),
         (["a.jpg,happy,exam"], "path,label,split", "expected a split such as train, val or test, found 'exam'"),
         (["../a.jpg,happy,train"], "path,label,split", "inside the data set's folder"),
         (["a.jpg,happy,train", "b.jpg,3,train"], "path,label,split", "all words or all numbers"),
-        (["a.jpg,happy,train"], "a,b,c", "Expected the columns path, label and perhaps split in faces.csv, found 'a', 'b', 'c'"),
-        (["a.jpg,happy,happy"], "path,label,emotion", "one column for the label in faces.csv, found 'label' and 'emotion'"),
+        (["a.jpg,happy,train"], "a,b,c", "Expected the columns path, label and perhaps split in faces.csv, found 'a', "
+                                         "'b', 'c'"),
+        (["a.jpg,happy,happy"], "path,label,emotion",
+         "one column for the label in faces.csv, found 'label' and 'emotion'"),
         ([], "path,label", "Expected rows of pictures in faces.csv, found none"),
     ],
 )  # fmt: skip
@@ -152,7 +182,11 @@ def test_folder_faults(tmp_path):
         load_folder(root)
     os.rename(root / "test/contempt", root / "test/suprise")
     trees.save(trees.face("surprise"), root / "test/suprise/a.jpg")
-    with pytest.raises(ValueError, match=r"found 'suprise' \(folder test/suprise\), which looks like 'surprise' misspelt; rename it, or, if it is meant"):
+    with pytest.raises(
+        ValueError,
+        match=r"found 'suprise' \(folder test/suprise\), which looks like 'surprise' misspelt; rename it, "
+        r"or, if it is meant",
+    ):
         load_folder(root)
     assert load_folder(root, size=8, order=[*labels.EMOTIONS[:7], "suprise"]).counts()["suprise"] == 1
     tree(tmp_path / "b", splits=("val", "validation"))
@@ -177,7 +211,7 @@ def test_links_inside_a_class_folder_are_refused_and_loops_end(tmp_path):
     assert np.unique(class_tree(root).folders["train"]["contempt"]).size == 3
 
 
-# ---------------------------------------------------------------------------------------------------- everything below the path
+# -------------------------------------------------------------------------------------------- everything below the path
 
 
 def quiet(*args, **options):
@@ -195,8 +229,10 @@ def findings(root):
 @pytest.mark.parametrize(
     ("word", "split"),
     [
-        ("Testing", "test"), ("test_images", "test"), ("Test Set", "test"), ("images-test", "test"), ("eval", "validation"), ("Evaluation", "validation"),
-        ("valid", "validation"), ("dev", "validation"), ("Validation Set", "validation"), ("val_data", "validation"), ("trainset", "train"), ("train_faces", "train"),
+        ("Testing", "test"), ("test_images", "test"), ("Test Set", "test"), ("images-test", "test"),
+        ("eval", "validation"), ("Evaluation", "validation"),
+        ("valid", "validation"), ("dev", "validation"), ("Validation Set", "validation"), ("val_data", "validation"),
+        ("trainset", "train"), ("train_faces", "train"),
     ],
 )  # fmt: skip
 def test_more_words_for_splits(tmp_path, word, split):
@@ -218,9 +254,18 @@ def test_what_is_not_read_is_named_by_loader_and_doctor(tmp_path, layout):
         (base / "happy" / name).write_bytes(b"x")
     (root / "notes.txt").write_text("x")
     faces, said = quiet(root, size=8)
-    assert faces.counts()["happiness"] == (12 if layout == "splits" else 6) and len(faces) == 7 * faces.counts()["happiness"]
-    assert len(said) == 1 and f"{len(loose)} pictures lie in no class folder" in said[0] and all(name in said[0] for name in loose)
-    assert f"{len(loose)} pictures without a class left out; 8 other or hidden files and folders left out" in faces.source
+    assert (
+        faces.counts()["happiness"] == (12 if layout == "splits" else 6)
+        and len(faces) == 7 * faces.counts()["happiness"]
+    )
+    assert (
+        len(said) == 1
+        and f"{len(loose)} pictures lie in no class folder" in said[0]
+        and all(name in said[0] for name in loose)
+    )
+    assert (
+        f"{len(loose)} pictures without a class left out; 8 other or hidden files and folders left out" in faces.source
+    )
     found = findings(root)
     assert found["left_out_loose"].count == len(loose) and set(found["left_out_loose"].examples) == set(loose)
     assert found["left_out_other"].count == 1 and found["left_out_hidden"].count == 7
@@ -230,24 +275,32 @@ def test_a_split_without_classes_is_left_out_and_named(tmp_path):
     root = tree(tmp_path, splits=("train",))
     trees.save(trees.face("fear"), root / "test/1.jpg")
     faces, said = quiet(root, size=8)
-    assert faces.splits() == {"train": 21} and "1 pictures lie in no class folder, or are in no row of the csv, and are left out: test/1.jpg" in said[0]
+    assert (
+        faces.splits() == {"train": 21}
+        and "1 pictures lie in no class folder, or are in no row of the csv, and are left out: test/1.jpg" in said[0]
+    )
 
 
 def test_folders_of_classes_are_not_taken_for_classes(tmp_path):
     tree(tmp_path, splits=("fer_a", "fer_b"))
-    with pytest.raises(ValueError, match="found the folder fer_a that holds the classes .*; if it is a split, rename it"):
+    with pytest.raises(
+        ValueError, match="found the folder fer_a that holds the classes .*; if it is a split, rename it"
+    ):
         load_folder(tmp_path)
 
 
 def test_fer2013_in_class_folders_passes_over_the_same_droppings(tmp_path):
     for name in SEVEN:
         for split in ("train", "validation"):
-            trees.save(trees.face(labels.canonical(name)).convert("L").resize((48, 48)), tmp_path / "images" / split / name / "0.webp")
+            trees.save(
+                trees.face(labels.canonical(name)).convert("L").resize((48, 48)),
+                tmp_path / "images" / split / name / "0.webp",
+            )
     (tmp_path / "images/train/happy/._0.jpg").write_bytes(b"x")
     assert load("fer2013", tmp_path).splits() == {"train": 7, "validation": 7}
 
 
-# ------------------------------------------------------------------------------------------------------------ classes of one's own
+# ------------------------------------------------------------------------------------------------- classes of one's own
 
 
 @pytest.mark.parametrize(
@@ -262,15 +315,24 @@ def test_fer2013_in_class_folders_passes_over_the_same_droppings(tmp_path):
     ],
 )
 def test_classes_of_ones_own(tmp_path, classes, names):
-    faces, said = quiet(tree(tmp_path, {name: name if name in trees.COLOURS else "neutral" for name in classes}), size=8)
-    assert faces.names == names and set(faces.counts().values()) == {6} and faces.splits() == {"train": 3 * len(names), "test": 3 * len(names)} and not said
+    faces, said = quiet(
+        tree(tmp_path, {name: name if name in trees.COLOURS else "neutral" for name in classes}), size=8
+    )
+    assert (
+        faces.names == names
+        and set(faces.counts().values()) == {6}
+        and faces.splits() == {"train": 3 * len(names), "test": 3 * len(names)}
+        and not said
+    )
     assert not {"unknown_class", "near_miss", "rows"} & set(findings(tmp_path))
 
 
 def test_spellings_of_one_class_are_one_class(tmp_path):
     tree(tmp_path, {"Bored": "neutral", "tense": "fear"}, splits=("train",))
     tree(tmp_path, {"bored": "neutral", "Tense": "fear"}, splits=("test",))
-    assert load_folder(tmp_path, size=8).counts() == {"Bored": 6, "tense": 6} or load_folder(tmp_path, size=8).counts() == {"Bored": 6, "Tense": 6}
+    assert load_folder(tmp_path, size=8).counts() == {"Bored": 6, "tense": 6} or load_folder(
+        tmp_path, size=8
+    ).counts() == {"Bored": 6, "Tense": 6}
 
 
 def test_numbers_with_names_of_ones_own(tmp_path):
@@ -283,7 +345,11 @@ def test_numbers_with_names_of_ones_own(tmp_path):
 @pytest.mark.parametrize("word", ["suprise", "Suprised", "hapy", "angery", "disgut", "neutrl", "faer", "contemp"])
 def test_a_misspelt_emotion_is_asked_about(tmp_path, word):
     root = tree(tmp_path, {"neutral": "neutral", word: "fear"}, n=6)
-    with pytest.raises(ValueError, match=rf"found '{word}' .*, which looks like '\w+' misspelt; rename it, or, if it is meant, list all classes in order"):
+    with pytest.raises(
+        ValueError,
+        match=rf"found '{word}' .*, which looks like '\w+' misspelt; rename it, or, if it is meant, list "
+        rf"all classes in order",
+    ):
         load_folder(root, size=8)
     assert findings(root)["near_miss"].count == 12
     assert load_folder(root, size=8, order=("neutral", word)).names == ("neutral", word)
@@ -294,7 +360,7 @@ def test_another_word_is_no_misspelt_emotion(word):
     assert labels.near_miss(word) is None
 
 
-# ------------------------------------------------------------------------------------------------------------------------ tables
+# --------------------------------------------------------------------------------------------------------------- tables
 
 ROWS = [(f"{name}{i}.jpg", name, ("train", "val", "test")[i]) for name in ALIAS for i in range(3)]
 
@@ -328,14 +394,18 @@ def test_two_columns_without_a_header(tmp_path):
 def test_a_table_for_each_split_beside_folders_of_pictures(tmp_path, folders):
     for split in ("train", "val", "test"):
         rows = [row for row in ROWS if row[2] == split]
-        (tmp_path / f"{split}_labels.csv").write_text("image,label\n" + "".join(f"{file},{name}\n" for file, name, _ in rows))
+        (tmp_path / f"{split}_labels.csv").write_text(
+            "image,label\n" + "".join(f"{file},{name}\n" for file, name, _ in rows)
+        )
         where = {"beside": "", "split": split, "images": "images", "deep": f"images/{split}"}[folders]
         for file, name, _ in rows:
             trees.save(trees.face(ALIAS[name]), tmp_path / where / file)
     faces, said = quiet(tmp_path, size=24)
     assert faces.splits() == {"train": 7, "validation": 7, "test": 7} and trees.right_colours(faces) and not said
     assert faces.source.count(".csv") == 3
-    (tmp_path / "test_labels.csv").write_text("image,label\n" + "".join(f"{file},{name}\n" for file, name, split in ROWS if split != "val"))
+    (tmp_path / "test_labels.csv").write_text(
+        "image,label\n" + "".join(f"{file},{name}\n" for file, name, split in ROWS if split != "val")
+    )
     if folders == "images":
         with pytest.raises(ValueError, match="a picture has one label and one split"):
             load_folder(tmp_path, size=24)
@@ -350,7 +420,9 @@ def test_absolute_paths_and_numbers_with_a_point(tmp_path):
     (tmp_path / "own/faces.csv").write_text("\n".join(["path,label", *inside, *outside]) + "\n")
     faces, said = quiet(tmp_path / "own", size=24, order=order)
     assert len(faces) == 42 and trees.right_colours(faces) and not said
-    assert faces.extras["file"][0] == f"p/{ROWS[0][0]}" and faces.extras["file"][-1] == str(tmp_path / "elsewhere" / ROWS[-1][0])
+    assert faces.extras["file"][0] == f"p/{ROWS[0][0]}" and faces.extras["file"][-1] == str(
+        tmp_path / "elsewhere" / ROWS[-1][0]
+    )
 
 
 def test_pictures_in_no_row_are_named(tmp_path):
@@ -361,7 +433,7 @@ def test_pictures_in_no_row_are_named(tmp_path):
     assert findings(tmp_path)["left_out_loose"].examples == (ROWS[0][0],)
 
 
-# -------------------------------------------------------------------------------------------------------------- single pictures
+# ------------------------------------------------------------------------------------------------------ single pictures
 
 
 def test_a_broken_picture_is_skipped_and_counted(tmp_path):
@@ -374,8 +446,15 @@ def test_a_broken_picture_is_skipped_and_counted(tmp_path):
             load_folder(root, size=24)
         for _ in range(2):  # decoded, and from the cache
             faces, said = quiet(root, size=24, missing="drop")
-            assert len(faces) == 40 and trees.right_colours(faces) and "2 pictures that cannot be read left out" in faces.source
-            assert len(said) == 1 and "train/SAD/1.jpg (folder train/SAD): the JPEG picture is damaged or cut off" in said[0]
+            assert (
+                len(faces) == 40
+                and trees.right_colours(faces)
+                and "2 pictures that cannot be read left out" in faces.source
+            )
+            assert (
+                len(said) == 1
+                and "train/SAD/1.jpg (folder train/SAD): the JPEG picture is damaged or cut off" in said[0]
+            )
     (root / "train/SAD/1.jpg").write_bytes(whole)
     (root / "test/happy/2.jpg").write_bytes(whole)
     assert len(load_folder(root, size=24)) == 42
@@ -414,7 +493,9 @@ def test_the_folder_is_read_as_an_upload_is(tmp_path):
 
 def test_photographs_are_decoded_at_a_fraction_and_look_the_same(tmp_path):
     rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)).resize((1200, 900), Image.Resampling.BICUBIC)
+    image = Image.fromarray(rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)).resize(
+        (1200, 900), Image.Resampling.BICUBIC
+    )
     for name in ("happy", "sad"):
         (tmp_path / name).mkdir()
         image.save(tmp_path / name / "a.jpg", quality=95)

@@ -15,8 +15,8 @@ NETWORKS = ("lfnsb", "lfn", "mfn", "mobilefacenet", "resemotenet", "resmasking")
 def lived(model: nn.Module, images: Tensor) -> nn.Module:
     """Slopes and statistics as after a training, near those of the pictures.
 
-    A new BatchNorm (1, 0, 0, 1) hides errors, and statistics far from the data let the signal die on the way: logits that
-    do not depend on the picture agree with anything.
+    A new BatchNorm (1, 0, 0, 1) hides errors, and statistics far from the data let the signal die on the way: logits
+    that do not depend on the picture agree with anything.
     """
     torch.manual_seed(1)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -143,7 +143,8 @@ def test_bad_arguments():
 
 
 class Shared(FerModel):
-    """Networks where folding would be wrong: a convolution that is also read elsewhere, and a pre-activation BatchNorm."""
+    """Networks where folding would be wrong: a convolution that is also read elsewhere, and a pre-activation BatchNorm.
+    """
 
     input_size = 8
 

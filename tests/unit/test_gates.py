@@ -31,7 +31,7 @@ def outputs(net: FerModel, *names: str) -> list[Tensor]:
     return [seen[n] for n in names]
 
 
-# ------------------------------------------------------------------------------------------------------------ masks of RMN
+# --------------------------------------------------------------------------------------------------------- masks of RMN
 
 
 def test_a_channel_softmax_mask_cannot_show_places() -> None:
@@ -66,12 +66,16 @@ def test_the_sums_of_a_block_add_up(combine: str, factor: int) -> None:
 
 def test_masks_over_channels_and_left_out_blocks() -> None:
     gates = channel_gates(network("resmasking", width=1 / 8, depths=(2, 0, 2, 1), size=64), IMAGES)
-    assert {k: v.shape for k, v in gates.items()} == {"mask1: place mean": (5, 8), "mask3: place mean": (5, 32), "mask4: place mean": (5, 64)}
+    assert {k: v.shape for k, v in gates.items()} == {
+        "mask1: place mean": (5, 8),
+        "mask3: place mean": (5, 32),
+        "mask4: place mean": (5, 64),
+    }
     np.testing.assert_allclose(gates["mask3: place mean"].sum(1), 1, rtol=1e-5)
     assert attention_maps(network("resmasking", width=1 / 8, mask="none", size=64), IMAGES) == {}
 
 
-# --------------------------------------------------------------------------------------------------------------- the gates
+# ------------------------------------------------------------------------------------------------------------ the gates
 
 
 def test_squeeze_and_excitation() -> None:
@@ -92,7 +96,9 @@ def test_esr_has_the_gates_of_its_base_and_of_each_branch() -> None:
         name = f"branches.{branch}.attention4"
         np.testing.assert_allclose(maps[f"{name}.spatial_gate"], parts.spatial_gates[branch], rtol=1e-5)
         np.testing.assert_allclose(gates[f"{name}.channel_gate"], parts.channel_gates[branch], rtol=1e-5)
-    assert not np.allclose(maps["branches.0.attention4.spatial_gate"], maps["branches.1.attention4.spatial_gate"], rtol=1e-3)
+    assert not np.allclose(
+        maps["branches.0.attention4.spatial_gate"], maps["branches.1.attention4.spatial_gate"], rtol=1e-3
+    )
     assert maps["base.attention1.spatial_gate"].shape == (5, 92, 92)
     assert len(maps) == len(gates) == 4 + 2 * 4
     assert attention_maps(network("esr", width=1 / 16, branches=1), IMAGES) == {}
@@ -141,7 +147,8 @@ def test_patches_of_manet_are_put_back_in_their_places() -> None:
     whole = maps["local.layer3.0.cbam.spatial_gate"]
     assert whole.shape == (5, 4, 4)
     for quadrant, gate in (
-        (whole[:, :2, :2], top_left), (whole[:, :2, 2:], top_right), (whole[:, 2:, :2], bottom_left), (whole[:, 2:, 2:], bottom_right)
+        (whole[:, :2, :2], top_left), (whole[:, :2, 2:], top_right), (whole[:, 2:, :2], bottom_left),
+        (whole[:, 2:, 2:], bottom_right)
     ):  # fmt: skip
         np.testing.assert_allclose(quadrant, gate, rtol=1e-5)
     assert not np.allclose(top_left, top_right, rtol=1e-3)
@@ -164,10 +171,13 @@ def test_blocks_in_a_network_of_ones_own() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return self.fc(self.block(self.conv(images)).mean((2, 3)))
 
-    assert {k: v.shape for k, v in attention_maps(Own(), IMAGES).items()} == {"block.gate: channel mean": (5, 14, 14), "block.gate: place mean": (5, 4)}
+    assert {k: v.shape for k, v in attention_maps(Own(), IMAGES).items()} == {
+        "block.gate: channel mean": (5, 14, 14),
+        "block.gate: place mean": (5, 4),
+    }
 
 
-# ---------------------------------------------------------------------------------------------------------------- manners
+# -------------------------------------------------------------------------------------------------------------- manners
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilefacenet"])

@@ -1,4 +1,6 @@
-"""Installed without the checkout: the trained weights and their records come with the package, or one sentence says how to get them."""
+"""Installed without the checkout: the trained weights and their records come with the package,
+or one sentence says how to get them.
+"""
 
 import os
 import shutil
@@ -32,7 +34,9 @@ def installed(tmp_path_factory):
 
 def without_checkout(folder, code):
     environment = {k: v for k, v in os.environ.items() if k != "FERKIT_WEIGHTS"} | {"PYTHONPATH": str(folder)}
-    return subprocess.run([sys.executable, "-P", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_weights_and_records_come_with_the_package(installed):
@@ -47,6 +51,11 @@ def test_weights_and_records_come_with_the_package(installed):
 def test_without_them_one_sentence_says_what_to_do(installed, tmp_path):
     bare = tmp_path / "site"
     shutil.copytree(installed, bare, ignore=shutil.ignore_patterns("shipped"))
-    done = without_checkout(bare, "from ferkit.models import create_model; create_model('lfnsb', weights='fer2013-teach')")
+    done = without_checkout(
+        bare, "from ferkit.models import create_model; create_model('lfnsb', weights='fer2013-teach')"
+    )
     assert done.returncode == 1
-    assert "there is no folder" in done.stderr and "set FERKIT_WEIGHTS to the folder data/weights of a checkout" in done.stderr
+    assert (
+        "there is no folder" in done.stderr
+        and "set FERKIT_WEIGHTS to the folder data/weights of a checkout" in done.stderr
+    )

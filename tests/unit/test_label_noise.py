@@ -36,7 +36,13 @@ def test_the_interval_holds_the_truth():
 
 @pytest.mark.parametrize(
     ("votes", "sentence"),
-    [(np.ones(3), "shape"), (np.array([[1, -1]]), "0 or more"), (np.array([[1, np.nan]]), "0 or more"), (np.array([[1, 1], [0, 0]]), "first picture 1"), (np.ones((0, 2)), "shape")],
+    [
+        (np.ones(3), "shape"),
+        (np.array([[1, -1]]), "0 or more"),
+        (np.array([[1, np.nan]]), "0 or more"),
+        (np.array([[1, 1], [0, 0]]), "first picture 1"),
+        (np.ones((0, 2)), "shape"),
+    ],
 )
 def test_votes_that_are_none(votes, sentence):
     for fn in (entropy, agreement):
@@ -72,9 +78,17 @@ def test_planted_noise_is_found_and_the_crowd_confirms():
     assert issues.quality[wrong].mean() < 0.4 < issues.quality[~wrong].mean()
     found = against_crowd(issues, given, votes)
     assert found["n"] + found["no_majority"] == len(given) and found["n"] > 1900
-    assert 0.08 < found["base_rate"].value < 0.13 and 0.7 < found["precision"].value <= 1 and 0.8 < found["recall"].value <= 1
+    assert (
+        0.08 < found["base_rate"].value < 0.13
+        and 0.7 < found["precision"].value <= 1
+        and 0.8 < found["recall"].value <= 1
+    )
     assert 6 < found["lift"] < 12 and 0.95 < found["auroc"] <= 1 and 0.9 < found["suggestion_agrees"].value <= 1
-    assert found["both"] == round(found["precision"].value * found["suspected"]) == round(found["recall"].value * found["disputed"])
+    assert (
+        found["both"]
+        == round(found["precision"].value * found["suspected"])
+        == round(found["recall"].value * found["disputed"])
+    )
 
 
 def test_a_network_that_knows_nothing_finds_nothing():
@@ -93,7 +107,9 @@ def test_labels_without_noise_are_left_alone():
 
 
 def test_words_that_no_label_has():
-    """FER+'s contempt, unknown and not-a-face are columns after those of the labels; a majority there disputes the label."""
+    """FER+'s contempt, unknown and not-a-face are columns after those of the labels;
+    a majority there disputes the label.
+    """
     issues = label_noise.Issues(np.array([True, False, False]), np.array([0.1, 0.9, 0.8]), np.array([1, 1, 0]))
     found = against_crowd(issues, np.array([0, 1, 0]), np.array([[0, 0, 10], [1, 9, 0], [4, 3, 3]]))
     assert (found["n"], found["no_majority"], found["disputed"], found["both"]) == (2, 1, 1, 1)

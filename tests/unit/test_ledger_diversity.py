@@ -16,8 +16,10 @@ SETS = ("AffectNet-8", "FER+", "RAF-DB")
 CITED = ("ESR-9 [13]", "MA-Net [12]")  # rows of Table 1 that are not measured by the authors
 #: row of Table 1 -> id of its row in the ledger
 IDS = {
-    "ESR-9 [13]": "esr9-reported", "ESR-9": "esr9", "ESR-9 attention": "esr9-attention", "ESR-9 spatial": "esr9-spatial", "ESR-9*": "esr9-full",
-    "ESR-15": "esr15", "ESR-15 attention": "esr15-attention", "ESR-15 spatial": "esr15-spatial", "ESR-15*": "esr15-full",
+    "ESR-9 [13]": "esr9-reported", "ESR-9": "esr9", "ESR-9 attention": "esr9-attention",
+    "ESR-9 spatial": "esr9-spatial", "ESR-9*": "esr9-full",
+    "ESR-15": "esr15", "ESR-15 attention": "esr15-attention", "ESR-15 spatial": "esr15-spatial",
+    "ESR-15*": "esr15-full",
     "MA-Net [12]": "manet-reported", "MA-Net": "manet", "MA-Net*": "manet-full",
 }  # fmt: skip
 
@@ -42,7 +44,7 @@ def equal_similarities(size, s, diagonal):
     return np.full((size, size), float(s)) + (diagonal - s) * np.eye(size)
 
 
-# -------------------------------------------------------------------------------------------------------------- the ledger
+# ----------------------------------------------------------------------------------------------------------- the ledger
 
 
 def test_particulars():
@@ -82,7 +84,7 @@ def test_table_1_and_the_others():
         assert accuracy(method, data) == max(v for m, v in measured(data).items() if m.endswith("*")), data
 
 
-# --------------------------------------------------------------------------------------------------------------- accuracies
+# ----------------------------------------------------------------------------------------------------------- accuracies
 
 
 def test_ferplus_values_are_counts_of_the_validation_split():
@@ -97,10 +99,14 @@ def test_ferplus_values_are_counts_of_the_validation_split():
     # the test images under the two vote files, and all images of one FER2013 split
     fitting = {n: sum(fits(value, n, "rounded", "cut") for value in values) for n in (3137, 3153, 3589)}
     assert fitting == {3137: 4, 3153: 3, 3589: 3}
-    assert TABLES["ferplus"].cell("total", "label.csv Test") == 3137 and TABLES["ferplus"].cell("total", "fer2013new.csv Test") == 3153
+    assert (
+        TABLES["ferplus"].cell("total", "label.csv Test") == 3137
+        and TABLES["ferplus"].cell("total", "fer2013new.csv Test") == 3153
+    )
     right = {value: [k for k, _ in a.reachable(value, 3191)] for value in values}
     assert right == {
-        87.49: [2792], 88.34: [2819], 88.40: [2821], 88.56: [2826], 88.59: [2827], 88.78: [2833], 89.15: [2845], 89.21: [2847], 89.34: [2851],
+        87.49: [2792], 88.34: [2819], 88.40: [2821], 88.56: [2826], 88.59: [2827], 88.78: [2833], 89.15: [2845],
+        89.21: [2847], 89.34: [2851],
     }  # fmt: skip
 
 
@@ -115,7 +121,11 @@ def test_rafdb_83_is_no_count_of_3068():
     assert [k for k, way in a.reachable("83.0", 3068, decimals=1) if way == "rounded"] == [2545, 2546, 2547]
     only_cut = {value for value in values.values() if [way for _, way in a.reachable(value, 3068)] == ["truncated"]}
     assert only_cut == {77.96, 82.39, 88.68, 77.5}
-    assert counts["ESR-9 spatial"] == [2544] and counts["ESR-9*"] == [2545] and counts["MA-Net*"][0] - counts["MA-Net"][0] == 40
+    assert (
+        counts["ESR-9 spatial"] == [2544]
+        and counts["ESR-9*"] == [2545]
+        and counts["MA-Net*"][0] - counts["MA-Net"][0] == 40
+    )
 
 
 def test_affectnet_values():
@@ -175,7 +185,11 @@ def test_claims_against_the_tables():
         assert max(values, key=values.get) == winner
     assert TABLES["2"].cell("ESR-9*", "accuracy") == TABLES["2"].cell("ESR-9 [13]", "accuracy") == 59.3
     assert TABLES["2"].cell("ESR-15*", "accuracy") == 60.0 > TABLES["2"].cell("ESR-9 [13]", "accuracy")
-    assert TABLES["2"].cell("MA-Net*", "accuracy") < TABLES["2"].cell("SCN [18]", "accuracy") < TABLES["2"].cell("MA-Net [12]", "accuracy")
+    assert (
+        TABLES["2"].cell("MA-Net*", "accuracy")
+        < TABLES["2"].cell("SCN [18]", "accuracy")
+        < TABLES["2"].cell("MA-Net [12]", "accuracy")
+    )
     ensembles = {"ESR-9*", "ESR-15*"}
     others = [value for method, value in TABLES["4"].numbers("accuracy").items() if method not in ensembles]
     assert len(others) == 8 and max(TABLES["4"].cell(m, "accuracy") for m in ensembles) < min(others)
@@ -183,7 +197,7 @@ def test_claims_against_the_tables():
     assert over == 0.18 and over / 0.55 < 0.34
 
 
-# ---------------------------------------------------------------------------------------------------------------- mechanism
+# ------------------------------------------------------------------------------------------------------------ mechanism
 
 
 def test_sign_of_the_zero_diagonal_determinant():
@@ -227,7 +241,9 @@ def test_paper_determinant_lies_between_0_and_1():
 def test_force_is_largest_at_the_width():
     distance = np.linspace(0, 1, 100001)
     force = 2 * 10 * distance * np.exp(-10 * distance**2)
-    assert distance[force.argmax()] == pytest.approx(1 / math.sqrt(20), abs=1e-4) and round(1 / math.sqrt(20), 3) == 0.224
+    assert (
+        distance[force.argmax()] == pytest.approx(1 / math.sqrt(20), abs=1e-4) and round(1 / math.sqrt(20), 3) == 0.224
+    )
 
 
 def test_similarity_at_measured_distances():
@@ -244,7 +260,9 @@ def test_determinant_underflows_for_fifteen():
     assert exact == [pytest.approx(1.486e-27, rel=1e-3), pytest.approx(1.4986e-41, rel=1e-3)]
     assert exact[1] < np.finfo(np.float32).tiny < exact[0]
     # three or more equal rows: every cofactor is 0, and with it the gradient of det
-    assert np.allclose([np.linalg.det(np.delete(np.delete(np.ones((4, 4)), i, 0), j, 1)) for i in range(4) for j in range(4)], 0)
+    assert np.allclose(
+        [np.linalg.det(np.delete(np.delete(np.ones((4, 4)), i, 0), j, 1)) for i in range(4) for j in range(4)], 0
+    )
 
 
 def test_ties_go_to_the_lowest_class():
@@ -253,7 +271,7 @@ def test_ties_go_to_the_lowest_class():
     assert max(votes) / votes.sum() < 0.5  # most votes without a majority
 
 
-# ----------------------------------------------------------------------------------------------------------------- networks
+# ------------------------------------------------------------------------------------------------------------- networks
 
 
 def cbam(c):
@@ -266,7 +284,9 @@ def test_parameters():
     assert [cbam(c) for c in (64, 128, 256, 512)] == [680, 2284, 8564, 33412]
     found = {
         "ESR base": sum(a.conv_parameters(*layer) for layer in base),
-        "ESR branch": sum(a.conv_parameters(*layer) for layer in branch) + a.linear_parameters(512, 8) + a.linear_parameters(8, 2),
+        "ESR branch": sum(a.conv_parameters(*layer) for layer in branch)
+        + a.linear_parameters(512, 8)
+        + a.linear_parameters(8, 2),
     }
     plain = found["ESR branch"] - a.linear_parameters(8, 2)
     found["base with CBAM"] = found["ESR base"] + sum(cbam(out) for _, out, _ in base)
@@ -277,7 +297,10 @@ def test_parameters():
         found[f"ESR-{n}*"] = found["base with CBAM"] + n * found["branch with CBAM"]
     printed = TABLES["networks"].column("parameters")
     assert found == {name: value for name, value in printed.items() if not name.startswith("MA-Net")}
-    assert round(100 * (found["ESR-9*"] / found["ESR-9"] - 1), 1) == 2.4 and round(100 * (found["ESR-15*"] / found["ESR-9*"] - 1)) == 65
+    assert (
+        round(100 * (found["ESR-9*"] / found["ESR-9"] - 1), 1) == 2.4
+        and round(100 * (found["ESR-15*"] / found["ESR-9*"] - 1)) == 65
+    )
 
 
 def test_manet_parameters():
@@ -285,7 +308,12 @@ def test_manet_parameters():
         return a.conv_parameters(c_in, c_out, kernel, bias=False)
 
     def basic(c_in, c_out, *, attention=False):
-        return conv(c_in, c_out, 3) + conv(c_out, c_out, 3) + attention * cbam(c_out) + (c_in != c_out) * conv(c_in, c_out, 1)
+        return (
+            conv(c_in, c_out, 3)
+            + conv(c_out, c_out, 3)
+            + attention * cbam(c_out)
+            + (c_in != c_out) * conv(c_in, c_out, 1)
+        )
 
     def multiscale(c_in, c_out):
         return conv(c_in, c_out, 3) + 8 * conv(c_out // 4, c_out // 4, 3) + (c_in != c_out) * conv(c_in, c_out, 1)
@@ -294,7 +322,8 @@ def test_manet_parameters():
         return block(c_in, c_out, **options) + block(c_out, c_out, **options)
 
     parts = (
-        conv(3, 64, 7), stage(basic, 64, 64), stage(basic, 64, 128), stage(basic, 128, 256, attention=True), stage(basic, 256, 512, attention=True),
+        conv(3, 64, 7), stage(basic, 64, 64), stage(basic, 64, 128), stage(basic, 128, 256, attention=True),
+        stage(basic, 256, 512, attention=True),
         stage(multiscale, 128, 256), stage(multiscale, 256, 512),
     )  # fmt: skip
     assert parts == (9536, 147968, 525568, 2116840, 8460552, 1510912, 6036480)
@@ -305,14 +334,32 @@ def test_manet_parameters():
     # four quadrants of a 28 x 28 map, and nothing left over
     side = a.output_side(a.output_side(224, kernel=7, stride=2, padding=3), kernel=3, stride=2, padding=1)
     assert a.output_side(side, kernel=3, stride=2, padding=1) == 28
-    assert a.output_side(a.output_side(a.output_side(256, kernel=7, stride=2, padding=3), kernel=3, stride=2, padding=1), kernel=3, stride=2, padding=1) == 32
+    assert (
+        a.output_side(
+            a.output_side(a.output_side(256, kernel=7, stride=2, padding=3), kernel=3, stride=2, padding=1),
+            kernel=3,
+            stride=2,
+            padding=1,
+        )
+        == 32
+    )
 
 
 def esr_cost(side):
     """Sides of the maps, multiply-adds of the base and of one branch."""
     sides, macs = [], {"base": 0, "branch": 0}
-    layers = [("base", 3, 64, 5, 0, False), ("base", 64, 128, 3, 0, True), ("base", 128, 128, 3, 0, False), ("base", 128, 128, 3, 0, True)]
-    layers += [("branch", 128, 128, 3, 0, False), ("branch", 128, 256, 3, 0, True), ("branch", 256, 256, 3, 0, False), ("branch", 256, 512, 3, 1, False)]
+    layers = [
+        ("base", 3, 64, 5, 0, False),
+        ("base", 64, 128, 3, 0, True),
+        ("base", 128, 128, 3, 0, False),
+        ("base", 128, 128, 3, 0, True),
+    ]
+    layers += [
+        ("branch", 128, 128, 3, 0, False),
+        ("branch", 128, 256, 3, 0, True),
+        ("branch", 256, 256, 3, 0, False),
+        ("branch", 256, 512, 3, 1, False),
+    ]
     for part, c_in, c_out, kernel, padding, pooled in layers:
         side = a.output_side(side, kernel=kernel, padding=padding)
         macs[part] += kernel**2 * c_in * c_out * side**2
@@ -326,7 +373,10 @@ def test_esr_maps_and_cost():
     sides, macs = esr_cost(96)
     assert sides == [92, 45, 43, 20, 18, 8, 6, 6]
     millions = {name: round(value / 1e6, 1) for name, value in macs.items()}
-    assert millions == {"base": TABLES["networks"].cell("ESR base", "million multiply-adds"), "branch": TABLES["networks"].cell("ESR branch", "million multiply-adds")}
+    assert millions == {
+        "base": TABLES["networks"].cell("ESR base", "million multiply-adds"),
+        "branch": TABLES["networks"].cell("ESR branch", "million multiply-adds"),
+    }
     for n in (9, 15):
         total = (macs["base"] + n * macs["branch"]) / 1e6
         assert total == pytest.approx(TABLES["networks"].cell(f"ESR-{n}", "million multiply-adds"), abs=0.1)
@@ -336,7 +386,7 @@ def test_esr_maps_and_cost():
     assert 8.4 < ratio < 8.6
 
 
-# --------------------------------------------------------------------------------------------------------- data and recipe
+# ------------------------------------------------------------------------------------------------------ data and recipe
 
 
 def test_ferplus_counts():

@@ -14,7 +14,8 @@ from ferkit.papers import arithmetic as a
 LEDGER = papers.load("lfnsb")
 TABLES = LEDGER.tables
 MIXED = ("conv_23", "conv_3", "conv_34", "conv_4", "conv_45", "conv_5")  # stages of bottlenecks
-CHANNELS = {"conv_23": (64, 64), "conv_3": (64, 64), "conv_34": (64, 128), "conv_4": (128, 128), "conv_45": (128, 256), "conv_5": (256, 256)}  # fmt: skip
+CHANNELS = {"conv_23": (64, 64), "conv_3": (64, 64), "conv_34": (64, 128), "conv_4": (128, 128), "conv_45": (128, 256),
+            "conv_5": (256, 256)}  # fmt: skip
 
 
 def kernels(network):

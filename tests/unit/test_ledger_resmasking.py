@@ -15,7 +15,8 @@ TABLES = LEDGER.tables
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 TEST_IMAGES = 3589
 ROW_IDS = {
-    "II": ("vgg19", "efficientnet", "googlenet", "resnet34", "resattnet56", "inception", "bam", "densenet121", "resnet152", "cbam", "resmasking"),
+    "II": ("vgg19", "efficientnet", "googlenet", "resnet34", "resattnet56", "inception", "bam", "densenet121",
+           "resnet152", "cbam", "resmasking"),
     "III": ("human", "dnn", "deepemotion", "dlsvm", "cnnsift", "na", "mlcnns", "bovw", "8cnns", "resmasking"),
     "IV": ("resattnet56", "resnet18", "resnet34", "resmasking"),
 }  # fmt: skip
@@ -98,7 +99,8 @@ def test_every_audit_item_and_equation_has_a_row():
     assert [row.id for row in LEDGER.select(section="audit")] == wanted
     assert [row.id for row in LEDGER.select(section="equations")] == ["eq1", "eq2"]
     claims = (
-        "masking-formula", "T1.blocks", "masking-block", "backbone", "ensemble", "fer2013", "vemo", "augmentation", "epochs",
+        "masking-formula", "T1.blocks", "masking-block", "backbone", "ensemble", "fer2013", "vemo", "augmentation",
+        "epochs",
         "speed", "fig6", "fig1", "T2.resmasking", "T3.resmasking", "T4.resmasking", "fig7a", "fig7b", "fig8",
     )  # fmt: skip
     assert len(LEDGER.select(*claims)) == len(claims)
@@ -342,7 +344,8 @@ def test_comparator_parameters():
     rounded = {n for n, (exact, printed) in table.rows.items() if round(exact / 1e6, 1) == printed}
     assert rounded == {"EfficientNet_b2b", "GoogLeNet", "Inception_v3"}  # rounding explains only these
     assert table.cell("ResMaskingNet", "parameters") == total(network(), 2)
-    assert max(table.column("parameters"), key=table.column("parameters").get) == "VGG19"  # by the printed numbers it is not
+    # by the printed numbers it is not
+    assert max(table.column("parameters"), key=table.column("parameters").get) == "VGG19"
     assert round((table.cell("VGG19", "parameters") - total(network(), 2)) / 1e6, 1) == 1.8
     assert table.cell("ResNet34", "parameters") == sum(
         network()[n][2] for n in ("conv1", "layer1", "layer2", "layer3", "layer4", "fc")

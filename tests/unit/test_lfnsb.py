@@ -1,4 +1,6 @@
-"""LFNSB and the family it comes from, against the numbers of their audit: parameters and multiply-adds by stage, heads, blocks."""
+"""LFNSB and the family it comes from, against the numbers of their audit: parameters and multiply-adds by stage,
+heads, blocks.
+"""
 
 import numpy as np
 import pytest
@@ -26,8 +28,10 @@ STAGES = {
     },
     "mfn": {
         "conv1": (1_920, 5_419_008, 56), "conv2_dw": (768, 1_806_336, 56), "conv_23": (23_576, 34_535_424, 28),
-        "conv_3": (200_664, 128_378_880, 28), "conv_34": (63_512, 20_536_320, 14), "conv_4": (1_237_376, 217_792_512, 14),
-        "conv_45": (542_304, 41_509_888, 7), "conv_5": (1_833_024, 82_600_224, 7), "conv_6_sep": (132_608, 6_422_528, 7),
+        "conv_3": (200_664, 128_378_880, 28), "conv_34": (63_512, 20_536_320, 14),
+        "conv_4": (1_237_376, 217_792_512, 14),
+        "conv_45": (542_304, 41_509_888, 7), "conv_5": (1_833_024, 82_600_224, 7),
+        "conv_6_sep": (132_608, 6_422_528, 7),
         "conv_6_dw": (26_112, 25_088, 1),
     },
     "lfn": {
@@ -38,10 +42,11 @@ STAGES = {
     },
 }  # fmt: skip
 # The released MixedFeatureNet constructs a BatchNorm and a PReLU in every mixed depthwise convolution and never calls
-# them, three values per expanded channel, which STAGES counts; the released LFNSB an unused BatchNorm of 2 K. Neither is
-# built here.
+# them, three values per expanded channel, which STAGES counts; the released LFNSB an unused BatchNorm of 2 K. Neither
+# is built here.
 MFN_DEAD = {
-    "conv_23": 3 * 128, "conv_3": 3 * 128 * 9, "conv_34": 3 * 256, "conv_4": 3 * 256 * 16, "conv_45": 3 * 1024, "conv_5": 3 * 512 * 6,
+    "conv_23": 3 * 128, "conv_3": 3 * 128 * 9, "conv_34": 3 * 256, "conv_4": 3 * 256 * 16, "conv_45": 3 * 1024,
+    "conv_5": 3 * 512 * 6,
 }  # fmt: skip
 DEAD = {"mfn": sum(MFN_DEAD.values()), "lfnsb": 14}
 
@@ -94,7 +99,8 @@ def test_totals_of_the_embeddings(name, size, parameters, count):
     assert macs(model.network) + model.linear.weight.numel() == count
 
 
-# head, parameters, multiply-adds, change against MFN (4,193,448 parameters, 539.157 M) in percent. Printed: -30.8, -27.1.
+# head, parameters, multiply-adds, change against MFN (4,193,448 parameters, 539.157 M) in percent. Printed: -30.8,
+# -27.1.
 VARIANTS = [
     ("released", 2_676_147, 387_237_892, -36.2, -28.2),
     ("concat_sb1", 2_906_707, 391_661_060, -30.7, -27.4),
@@ -118,7 +124,9 @@ def test_lfn_with_a_classifier_and_eight_classes():
 
 
 def test_the_saving_is_in_the_widths_of_deep_stages():
-    """MFN to LFN as released: 1,457,076 parameters less, by stage in percent; the stem, which the paper fuses, has none of it."""
+    """MFN to LFN as released: 1,457,076 parameters less, by stage in percent; the stem, which the paper fuses,
+    has none of it.
+    """
     before = {**{k: v[0] for k, v in STAGES["mfn"].items()}, "linear": 512 * 256 + 512}
     after = {**{k: v[0] for k, v in STAGES["lfn"].items()}, "linear": 256 * 256 + 512}
     after["conv_6_sep"] = after.pop("repvgg")
@@ -149,7 +157,8 @@ def test_heads_and_parts():
 
 @pytest.mark.parametrize("head", HEADS)
 def test_a_loss_on_features_fits_every_head(head):
-    model = small(head=head, input_size=64, width=0.3)  # a width at which 64 bias maps of 4 places are not as many as the channels
+    # a width at which 64 bias maps of 4 places are not as many as the channels
+    model = small(head=head, input_size=64, width=0.3)
     criterion = make_criterion("center", model, num_classes=7)
     parts = model.forward_parts(noise(2))
     assert set(criterion(parts, torch.tensor([1, 2]))) == {"cross_entropy", "center"}
@@ -227,7 +236,14 @@ def test_stem_is_affine_as_released():
 
 def test_vocabulary_and_cam_layer():
     assert meta().labels == order("rafdb") and meta(num_classes=8).labels == order("affectnet8")
-    assert [meta().cam_layer(s) for s in (16, 32, 48, 64, 96, 112)] == ["conv2_dw", "conv_3", "conv_4", "conv_4", "repvgg", "repvgg"]
+    assert [meta().cam_layer(s) for s in (16, 32, 48, 64, 96, 112)] == [
+        "conv2_dw",
+        "conv_3",
+        "conv_4",
+        "conv_4",
+        "repvgg",
+        "repvgg",
+    ]
     assert meta("mfn").cam_layer(112) == "conv_6_sep"
 
 
@@ -247,7 +263,10 @@ def test_mixed_depthwise_is_its_kernels_side_by_side():
     out = block(x)
     assert out.shape == (2, 9, 6, 4)
     weights = [conv.weight for conv in block.convs]
-    parts = [nn.functional.conv2d(p, w, stride=2, padding=w.shape[-1] // 2, groups=len(w)) for p, w in zip(x.split([4, 2, 3], 1), weights, strict=True)]
+    parts = [
+        nn.functional.conv2d(p, w, stride=2, padding=w.shape[-1] // 2, groups=len(w))
+        for p, w in zip(x.split([4, 2, 3], 1), weights, strict=True)
+    ]
     assert torch.allclose(out, torch.cat(parts, 1), atol=1e-6)
     assert not torch.allclose(out[:, :4], block(x.flip(1))[:, :4])
     with pytest.raises(ValueError, match="kernels must be odd .* found 4"):
@@ -263,7 +282,10 @@ def test_coordinate_attention_by_hand():
         out = block(x)
         hidden = {3: None, 2: None}
         for axis in hidden:  # mean over the width, mean over the height
-            y = torch.einsum("oc,bcl->bol", block.conv1.weight[:, :, 0, 0], x.mean(axis)) + block.conv1.bias[None, :, None]
+            y = (
+                torch.einsum("oc,bcl->bol", block.conv1.weight[:, :, 0, 0], x.mean(axis))
+                + block.conv1.bias[None, :, None]
+            )
             y = y / (1 + block.bn1.eps) ** 0.5
             hidden[axis] = y * (y + 3).clamp(0, 6) / 6
         gates = [

@@ -1,4 +1,6 @@
-"""List files spoilt at random: the loaders read them or say in one sentence what is wrong, and never read them silently wrong."""
+"""List files spoilt at random: the loaders read them or say in one sentence what is wrong,
+and never read them silently wrong.
+"""
 
 import random
 
@@ -8,7 +10,18 @@ from ferkit.data import load
 from ferkit.data.io import lists
 from tests.support import trees
 
-JUNK = ["\0", "\ufeff", "\r\n", " ", "\t", ",", ";", '"', "-1", "1e9", "nan", "../", "é", "\udcff", "x" * 300, "", "\n\n"]
+JUNK = [
+    "\0",
+    "\ufeff",
+    "\r\n",
+    " ",
+    "\t",
+    ",", ";", '"', "-1", "1e9", "nan", "../", "é",
+    "\udcff",
+    "x" * 300,
+    "",
+    "\n\n",
+]
 
 
 def spoil(text, rng):
@@ -28,7 +41,11 @@ def spoil(text, rng):
         lines[row] = " ".join(words) + "\n"
     else:
         place = rng.randrange(len(lines[row]))
-        lines[row] = lines[row][:place] + rng.choice(JUNK if kind == "junk" else list("0123456789ab./ ")) + lines[row][place + (kind == "byte") :]
+        lines[row] = (
+            lines[row][:place]
+            + rng.choice(JUNK if kind == "junk" else list("0123456789ab./ "))
+            + lines[row][place + (kind == "byte") :]
+        )
     return "".join(lines)
 
 
@@ -42,7 +59,12 @@ def test_spoilt_lists_are_read_or_refused_in_one_sentence(tmp_path, monkeypatch,
     tree = make(tmp_path / "tree")
     good = (tree / file).read_text(encoding="utf-8")
     whole = load(name, tree, size=8)
-    known = {(str(f), int(b)): int(label) for f, b, label in zip(whole.extras["file"], whole.extras.get("face_id", [0] * len(whole)), whole.labels, strict=True)}
+    known = {
+        (str(f), int(b)): int(label)
+        for f, b, label in zip(
+            whole.extras["file"], whole.extras.get("face_id", [0] * len(whole)), whole.labels, strict=True
+        )
+    }
     rng = random.Random(name)
     read = refused = altered = 0
     for _ in range(60):
@@ -55,7 +77,10 @@ def test_spoilt_lists_are_read_or_refused_in_one_sentence(tmp_path, monkeypatch,
             continue
         read += 1
         ids = faces.extras.get("face_id", [0] * len(faces))
-        altered += any(known.get((str(f), int(b)), label) != label for f, b, label in zip(faces.extras["file"], ids, faces.labels, strict=True))
+        altered += any(
+            known.get((str(f), int(b)), label) != label
+            for f, b, label in zip(faces.extras["file"], ids, faces.labels, strict=True)
+        )
     assert read > 5 and refused > 15 and altered <= 8  # a digit that became another digit cannot be seen in one row
 
 

@@ -45,7 +45,8 @@ def test_equal_entries_have_no_correlation_and_no_gradient(dtype, level):
     assert torch.allclose(distance, torch.ones_like(distance), atol=1e-6)
     distance.sum().backward()
     assert (x.grad == 0).all()
-    nearly = (x.detach() + 1e-2 * normal(1, 256, seed=2).to(dtype)).requires_grad_()  # not flat: the guard leaves it alone
+    # not flat: the guard leaves it alone
+    nearly = (x.detach() + 1e-2 * normal(1, 256, seed=2).to(dtype)).requires_grad_()
     adjusted_cosine_distance(nearly, normal(3, 256).to(dtype)).sum().backward()
     assert nearly.grad.abs().max() > 0.01
 
@@ -59,7 +60,11 @@ def test_the_loss_is_its_weights_times_its_distances(variant):
     x, y = normal(12, 8), torch.arange(12) % 4
     with torch.no_grad():
         terms = loss.terms(x, y)
-    weights = {"released": (0.3 / terms.variance + 0.7 / 3, 0.0), "code_sign": (0.3 / terms.variance, 0.7), "ours": (1.0, -0.7)}[variant]
+    weights = {
+        "released": (0.3 / terms.variance + 0.7 / 3, 0.0),
+        "code_sign": (0.3 / terms.variance, 0.7),
+        "ours": (1.0, -0.7),
+    }[variant]
     assert terms.intra_weight.item() == pytest.approx(float(weights[0]), abs=1e-12)
     assert terms.inter_weight.item() == pytest.approx(weights[1], abs=1e-12)
     assert terms.loss.item() == pytest.approx(float(weights[0] * terms.d_intra + weights[1] * terms.d_inter), abs=1e-12)
@@ -108,7 +113,9 @@ def test_rounding_is_not_taken_for_variance():
     assert ((x - x.mean(0)) ** 2).sum() > 0, "the example has no rounding to be mistaken for variance"
     with pytest.raises(ValueError, match="variance of this batch of 7 is 0"):
         make(variant="released").float()(x, torch.zeros(7, dtype=torch.int64))
-    assert make(variant="released").float()(x + 1e-3 * normal(7, 8).float(), torch.zeros(7, dtype=torch.int64)).isfinite()
+    assert (
+        make(variant="released").float()(x + 1e-3 * normal(7, 8).float(), torch.zeros(7, dtype=torch.int64)).isfinite()
+    )
 
 
 def test_ours_stays_between_its_bounds():
@@ -125,7 +132,11 @@ def test_only_ours_trains_its_centres_unless_told():
     for variant, trained in (("released", False), ("code_sign", False), ("ours", True)):
         assert make(variant=variant).centres.requires_grad is trained
         assert make(variant=variant, train_centres=not trained).centres.requires_grad is not trained
-        assert list(make(variant=variant).state_dict()) == list(make(variant=variant, train_centres=not trained).state_dict()) == ["centres"]
+        assert (
+            list(make(variant=variant).state_dict())
+            == list(make(variant=variant, train_centres=not trained).state_dict())
+            == ["centres"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -148,7 +159,9 @@ def test_bad_options(options, message):
 
 
 def train(variant, *, flip=False, steps=150):
-    """Five Gaussian clusters, a small network and its classifier: mean correlation of class means, own and other distance."""
+    """Five Gaussian clusters, a small network and its classifier: mean correlation of class means,
+    own and other distance.
+    """
     torch.manual_seed(0)
     labels = torch.arange(100) % 5
     x = 3 * torch.randn(5, 20)[labels] + torch.randn(100, 20)
@@ -165,7 +178,8 @@ def train(variant, *, flip=False, steps=150):
     with torch.no_grad():
         features = network(x)
         terms = loss.terms(features, labels)
-        assert (head(features).argmax(1) == labels).float().mean() > 0.95  # every one of them classifies: only the space differs
+        # every one of them classifies: only the space differs
+        assert (head(features).argmax(1) == labels).float().mean() > 0.95
         means = torch.stack([features[labels == k].mean(0) for k in range(5)])
     correlation = torch.corrcoef(means)[~torch.eye(5, dtype=torch.bool)].mean()
     return correlation.item(), terms.d_intra.item(), terms.d_inter.item()

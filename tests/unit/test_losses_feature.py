@@ -1,4 +1,5 @@
-"""What all losses on features promise: clear errors, precision, centres that are saved, finite gradients at the edges."""
+"""What all losses on features promise: clear errors, precision, centres that are saved, finite gradients at the edges.
+"""
 
 import copy
 
@@ -99,10 +100,17 @@ def test_centres_are_saved_and_loaded(name):
 def test_a_batch_of_one_missing_classes_and_identical_samples(name):
     loss = make(name)
     x, y = batch()
-    for features, labels in ((x[:1], y[:1]), (x[:1].repeat(5, 1), y[:1].repeat(5)), (x[:1].repeat(5, 1), y[:5]), (x, torch.full_like(y, 2))):
+    for features, labels in (
+        (x[:1], y[:1]),
+        (x[:1].repeat(5, 1), y[:1].repeat(5)),
+        (x[:1].repeat(5, 1), y[:5]),
+        (x, torch.full_like(y, 2)),
+    ):
         flat = len(features) == 1 or bool((features == features[0]).all())
         if flat and name in DIVIDES_BY_VARIANCE:
-            with pytest.raises(ValueError, match="batch_total variance of this batch of . is 0.*eps > 0, or variant='ours'"):
+            with pytest.raises(
+                ValueError, match="batch_total variance of this batch of . is 0.*eps > 0, or variant='ours'"
+            ):
                 loss(features, labels)
             continue
         value, grads = gradients(loss, features, labels)
@@ -135,10 +143,18 @@ def test_a_plain_normalisation_would_fail_at_zero():
 @pytest.mark.parametrize(
     ("features", "targets", "message"),
     [
-        (torch.ones(3, 8, 1, 1), torch.zeros(3, dtype=torch.int64), r"expected features \(B, 8\).*found \(3, 8, 1, 1\): pool a map"),
+        (
+            torch.ones(3, 8, 1, 1),
+            torch.zeros(3, dtype=torch.int64),
+            r"expected features \(B, 8\).*found \(3, 8, 1, 1\): pool a map",
+        ),
         (torch.ones(3, 7), torch.zeros(3, dtype=torch.int64), r"expected features \(B, 8\).*found \(3, 7\)"),
         (torch.ones(0, 8), torch.zeros(0, dtype=torch.int64), r"of at least one sample, found \(0, 8\)"),
-        (torch.ones(3, 8), torch.full((3, 4), 0.25), r"one integer label per sample, shape \(3,\), found torch.float32 \(3, 4\).*no soft targets"),
+        (
+            torch.ones(3, 8),
+            torch.full((3, 4), 0.25),
+            r"one integer label per sample, shape \(3,\), found torch.float32 \(3, 4\).*no soft targets",
+        ),
         (torch.ones(3, 8), torch.zeros(3), "found torch.float32"),
         (torch.ones(3, 8), torch.zeros(2, dtype=torch.int64), r"shape \(3,\), found torch.int64 \(2,\)"),
         (torch.ones(3, 8), torch.tensor([0, 4, 1]), "found the label 4, expected 0 to 3.*shift labels that begin at 1"),

@@ -35,8 +35,12 @@ def test_arcface_margin_is_in_radians():
     for margin in (0.0, 0.3, 0.5):
         loss = make(ArcFaceLoss, margin=margin)
         theta = angles(loss, x)
-        own = torch.where(theta <= math.pi - margin, torch.cos(theta + margin), torch.cos(theta) - margin * math.sin(margin))
-        assert loss(x, y).item() == pytest.approx(cross_entropy(64 * with_own(torch.cos(theta), own, y), y).item(), rel=1e-9)
+        own = torch.where(
+            theta <= math.pi - margin, torch.cos(theta + margin), torch.cos(theta) - margin * math.sin(margin)
+        )
+        assert loss(x, y).item() == pytest.approx(
+            cross_entropy(64 * with_own(torch.cos(theta), own, y), y).item(), rel=1e-9
+        )
         # The same number in degrees, which the library's class takes for itself, is next to no margin.
         library = pml.ArcFaceLoss(4, 8, margin=margin, scale=64)
         library.W.data = loss.loss.W.data
@@ -54,7 +58,9 @@ def test_arcface_beyond_pi_minus_the_margin():
     theta = angles(loss, x)
     assert theta[0, 2] > math.pi - 0.5
     own = torch.cos(theta) - 0.5 * math.sin(0.5)
-    assert loss(x, y).item() == pytest.approx(cross_entropy(64 * with_own(torch.cos(theta), own, y), y).item(), rel=1e-9)
+    assert loss(x, y).item() == pytest.approx(
+        cross_entropy(64 * with_own(torch.cos(theta), own, y), y).item(), rel=1e-9
+    )
 
 
 def test_cosface():
@@ -73,7 +79,9 @@ def test_sphereface(m):
     theta = angles(loss, x)
     q = (theta * m / math.pi).floor()
     psi = (-1) ** q * torch.cos(m * theta) - 2 * q
-    assert loss(x, y).item() == pytest.approx(cross_entropy(x.norm(dim=1, keepdim=True) * with_own(torch.cos(theta), psi, y), y).item(), rel=1e-9)
+    assert loss(x, y).item() == pytest.approx(
+        cross_entropy(x.norm(dim=1, keepdim=True) * with_own(torch.cos(theta), psi, y), y).item(), rel=1e-9
+    )
 
 
 def test_sphereface_margin_is_a_whole_number():
@@ -99,13 +107,18 @@ def test_logits_have_no_margin(kind):
     scale = x.norm(dim=1, keepdim=True) if kind is SphereFaceLoss else 64
     assert torch.allclose(loss.logits(x), scale * cosine, rtol=1e-9)
     without = cross_entropy(loss.logits(x), y).item()
-    assert loss(x, y).item() == pytest.approx(without, rel=1e-9) if kind is NormalisedSoftmaxLoss else loss(x, y).item() > without + 0.1
+    assert (
+        loss(x, y).item() == pytest.approx(without, rel=1e-9)
+        if kind is NormalisedSoftmaxLoss
+        else loss(x, y).item() > without + 0.1
+    )
     with pytest.raises(ValueError, match="expected features"):
         loss.logits(x[:, :3])
 
 
 def test_arcface_stays_off_the_infinite_slope_of_the_arc_cosine():
-    """Features of two dimensions arrive exactly on their class's direction; torch before 2.14 then gave NaN gradients."""
+    """Features of two dimensions arrive exactly on their class's direction; torch before 2.14 then gave NaN gradients.
+    """
     loss = ArcFaceLoss(num_classes=2, num_features=2)
     loss.loss.W.data = torch.eye(2)
     features = torch.tensor([[3.0, 0.0], [-2.0, 0.0]], requires_grad=True)

@@ -19,7 +19,15 @@ from ferkit.training.optim import make_optimizer, parameter_groups
 from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import NAMES, small_faces
 
-RECIPE = Recipe(name="small", width=1 / 16, model_options={"head": "linear", "stem_dropout": 0.0}, image_size=24, epochs=1, batch_size=32, lr=0.02)
+RECIPE = Recipe(
+    name="small",
+    width=1 / 16,
+    model_options={"head": "linear", "stem_dropout": 0.0},
+    image_size=24,
+    epochs=1,
+    batch_size=32,
+    lr=0.02,
+)
 TRAIN, VALIDATION = small_faces(96), small_faces(42, seed=1, split="validation")
 FEATURE_LOSSES = [n for n in list_losses() if n not in ("cross_entropy", "branch_cross_entropy", "local_global")]
 
@@ -46,12 +54,23 @@ def test_every_feature_loss_trains_and_reports_itself(loss, tmp_path):
 
 def test_fixed_centres_are_kept_with_the_run_too(tmp_path):
     """The released code's random centres are in no checkpoint of its own, so that its loss cannot be computed again."""
-    task = make_task(network(), RECIPE.overlay({"loss": "cosine_harmony", "loss_options": {"variant": "released"}, "flood": 0.5}), TRAIN.counts())
+    task = make_task(
+        network(),
+        RECIPE.overlay({"loss": "cosine_harmony", "loss_options": {"variant": "released"}, "flood": 0.5}),
+        TRAIN.counts(),
+    )
     before = task.criterion.criterion.term.centres.clone()
     fit(task, TRAIN, VALIDATION, RECIPE, folder=tmp_path, progress=False)
     (saved,) = load_file(tmp_path / "criterion.safetensors").values()
     assert torch.equal(saved, before) and not saved.requires_grad
-    fit(make_task(network(), RECIPE, TRAIN.counts()), TRAIN, VALIDATION, RECIPE, folder=tmp_path / "plain", progress=False)
+    fit(
+        make_task(network(), RECIPE, TRAIN.counts()),
+        TRAIN,
+        VALIDATION,
+        RECIPE,
+        folder=tmp_path / "plain",
+        progress=False,
+    )
     assert not (tmp_path / "plain" / "criterion.safetensors").exists(), "cross entropy holds nothing"
 
 
@@ -75,7 +94,9 @@ def test_weight_scales_the_term_and_names_are_checked():
     one = make_criterion("center", model, num_classes=7)
     torch.manual_seed(1)
     third = make_criterion("center", model, num_classes=7, weight=0.25)
-    assert third(parts, targets)["center"].item() == pytest.approx(0.25 * one(parts, targets)["center"].item(), rel=1e-6)
+    assert third(parts, targets)["center"].item() == pytest.approx(
+        0.25 * one(parts, targets)["center"].item(), rel=1e-6
+    )
     soft = nn.functional.one_hot(targets, 7).float()
     assert third(parts, soft)["center"].item() == pytest.approx(third(parts, targets)["center"].item())
     with pytest.raises(ValueError, match="no loss named 'centre'; known: cross_entropy"):
@@ -155,7 +176,11 @@ def test_initialise_copies_what_fits(tmp_path):
     with pytest.raises(FileNotFoundError, match="no weights to start from"):
         initialise(eight, str(tmp_path / "b.safetensors"))
     wider = create_model("resemotenet", width=1 / 8)
-    with pytest.raises(ValueError, match=r"a.safetensors fits ResEmoteNet of width 0.125 in \d+ of \d+ tensors only; it is of width 0.0625: build the network with width=0.0625"):
+    with pytest.raises(
+        ValueError,
+        match=r"a.safetensors fits ResEmoteNet of width 0.125 in \d+ of \d+ tensors only; it is of width 0.0625: "
+        r"build the network with width=0.0625",
+    ):
         initialise(wider, str(file))
 
 
@@ -167,9 +192,12 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path):
         fit(make_task(network(), recipe, other.counts()), other, VALIDATION, recipe, folder=tmp_path, progress=False)
 
 
-@pytest.mark.parametrize(("name", "options"), [("esr", {"branches": 2, "valence_arousal": True}), ("manet", {}), ("resnet18", {})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("esr", {"branches": 2, "valence_arousal": True}), ("manet", {}), ("resnet18", {})]
+)
 def test_initialise_puts_the_classes_of_the_head_in_order(name, options, tmp_path):
-    """AffectNet and FER+ have the same eight emotions in another order: a copied head must not call sadness surprise."""
+    """AffectNet and FER+ have the same eight emotions in another order: a copied head must not call sadness surprise.
+    """
     torch.manual_seed(3)
     source = create_model(name, width=1 / 16, num_classes=8, labels=order("affectnet8"), **options).eval()
     file = save_weights(source, tmp_path / "affectnet.safetensors", weights="x")
@@ -192,6 +220,8 @@ def test_cross_entropy_of_the_first_branches_only():
     targets = torch.tensor([0, 1, 2, 3])
     each = [nn.functional.cross_entropy(logits, targets) for logits in parts.branch_logits]
     for first, expected in ((1, each[0]), (2, each[0] + each[1]), (None, sum(each))):
-        assert BranchCrossEntropy(first=first)(parts, targets)["cross_entropy"] == pytest.approx(float(expected), rel=1e-6)
+        assert BranchCrossEntropy(first=first)(parts, targets)["cross_entropy"] == pytest.approx(
+            float(expected), rel=1e-6
+        )
     with pytest.raises(ValueError, match="first=0"):
         BranchCrossEntropy(first=0)

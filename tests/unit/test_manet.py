@@ -1,4 +1,6 @@
-"""MA-Net: sizes against the audit's counts, patches that follow the map, both directions of the global blocks, checkpoints."""
+"""MA-Net: sizes against the audit's counts, patches that follow the map, both directions of the global blocks,
+checkpoints.
+"""
 
 import pytest
 import torch
@@ -48,7 +50,9 @@ def test_parameters_and_multiply_adds_by_part():
 # --- patches
 
 
-@pytest.mark.parametrize(("size", "grid", "patch"), [(96, 12, 3), (112, 14, 4), (192, 24, 6), (224, 28, 7), (256, 32, 8), (100, 13, 4)])
+@pytest.mark.parametrize(
+    ("size", "grid", "patch"), [(96, 12, 3), (112, 14, 4), (192, 24, 6), (224, 28, 7), (256, 32, 8), (100, 13, 4)]
+)
 def test_patches_follow_the_map(size, grid, patch):
     model = small().eval()
     entered: list[Tensor] = []
@@ -59,7 +63,12 @@ def test_patches_follow_the_map(size, grid, patch):
         handle.remove()
     shared, half = seen["layer2"], -(-grid // 2)
     assert shared.shape[2:] == (grid, grid)
-    corners = [shared[..., :half, :half], shared[..., :half, -half:], shared[..., -half:, :half], shared[..., -half:, -half:]]
+    corners = [
+        shared[..., :half, :half],
+        shared[..., :half, -half:],
+        shared[..., -half:, :half],
+        shared[..., -half:, -half:],
+    ]
     assert all(torch.equal(a, b) for a, b in zip(entered, corners, strict=True))
     assert parts.patch_maps.shape == (4, 1, 16, patch, patch)
     assert seen["local_map"].shape == (1, 16, 2 * patch, 2 * patch)
@@ -180,7 +189,9 @@ def test_vectors_are_the_means_of_the_maps():
     assert torch.allclose(parts.branch_vectors[0], parts.patch_maps.mean((0, 3, 4)), atol=1e-6)
     assert torch.allclose(parts.branch_vectors[1], seen["global_map"].mean((2, 3)), atol=1e-6)
     assert torch.equal(parts.features, torch.cat([*parts.branch_vectors], 1))
-    assert parts.features.shape == (2, model.num_features) and torch.equal(model.forward_head(parts.features), parts.logits)
+    assert parts.features.shape == (2, model.num_features) and torch.equal(
+        model.forward_head(parts.features), parts.logits
+    )
 
 
 def test_a_batch_of_one_in_evaluation_and_a_step_of_training():
@@ -190,7 +201,9 @@ def test_a_batch_of_one_in_evaluation_and_a_step_of_training():
 
     def loss() -> Tensor:
         parts = model.forward_parts(x)
-        return 0.6 * nn.functional.cross_entropy(parts.local_logits, y) + 0.4 * nn.functional.cross_entropy(parts.global_logits, y)
+        return 0.6 * nn.functional.cross_entropy(parts.local_logits, y) + 0.4 * nn.functional.cross_entropy(
+            parts.global_logits, y
+        )
 
     first = loss()
     first.backward()
@@ -202,7 +215,10 @@ def test_a_batch_of_one_in_evaluation_and_a_step_of_training():
         assert torch.allclose(model(x[:1]), model(x)[:1], atol=1e-5)
 
 
-@pytest.mark.parametrize(("size", "layer", "side"), [(224, "local_map", 14), (96, "local_map", 6), (65, "local_map", 6), (64, "layer2", 8), (48, "layer2", 6)])
+@pytest.mark.parametrize(
+    ("size", "layer", "side"),
+    [(224, "local_map", 14), (96, "local_map", 6), (65, "local_map", 6), (64, "layer2", 8), (48, "layer2", 6)],
+)
 def test_cam_layer(size, layer, side):
     model = small()
     model.input_size = size

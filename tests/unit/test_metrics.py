@@ -51,7 +51,9 @@ def test_calibration_error_by_hand():
     confidence, right = p.max(1), p.argmax(1) == y
     bins = np.clip(np.ceil(confidence * 15).astype(int) - 1, 0, 14)
     by_hand = sum(
-        abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in range(15) if (bins == b).any()
+        abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean()
+        for b in range(15)
+        if (bins == b).any()
     )
     assert evaluate(p, y, NAMES, n_bootstrap=10)["ece"] == pytest.approx(by_hand, abs=1e-5)
     certain = np.eye(7)[y]
@@ -75,7 +77,9 @@ def test_absent_class_has_no_recall_and_does_not_count():
     assert found["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
     # predicted but never true: it enters macro-F1 as zero, as in scikit-learn
     p[3] = [0, 0, 1]
-    assert evaluate(p, y, ("a", "b", "c"), n_bootstrap=20)["macro_f1"] == pytest.approx(sk.f1_score(y, p.argmax(1), average="macro"))
+    assert evaluate(p, y, ("a", "b", "c"), n_bootstrap=20)["macro_f1"] == pytest.approx(
+        sk.f1_score(y, p.argmax(1), average="macro")
+    )
 
 
 def test_ties_are_decided_alike_everywhere():

@@ -47,7 +47,10 @@ def test_a_series_whose_time_is_over_goes_on_where_it_stopped(recipe, tmp_path, 
         patch.setattr(session, "too_late", in_the_second_run)
         stopped = run_all(recipe, out=tmp_path, progress=False, until=1.0)
     assert (stopped.summary["finished"], stopped.summary["planned"]) == (1, 3)
-    assert len(History.read(tmp_path / "small" / "small-seed=1" / "history.csv").rows) == 1 and not (tmp_path / "small" / "small-seed=2").exists()
+    assert (
+        len(History.read(tmp_path / "small" / "small-seed=1" / "history.csv").rows) == 1
+        and not (tmp_path / "small" / "small-seed=2").exists()
+    )
     again = run_all(recipe, out=tmp_path, progress=False, until=time.monotonic() + 3600)
     never_stopped = run_all(recipe, out=tmp_path / "whole", progress=False)
     assert without_times(again.summary) == without_times(never_stopped.summary) and again.summary["finished"] == 3
@@ -75,7 +78,15 @@ def test_stages_share_the_time(recipe, tmp_path):
     fit_stages(model, faces, faces, staged, folder=tmp_path, progress=False, until=time.monotonic() + 3600)
     with pytest.raises(OutOfTime, match="stopped after 1 of 2 epochs"):
         longer = recipe.overlay({"sweep": {}, "epochs": 2})
-        fit(make_task(model, longer, faces.counts()), faces, faces, longer, folder=tmp_path / "stages" / "02", progress=False, until=time.monotonic() - 1)
+        fit(
+            make_task(model, longer, faces.counts()),
+            faces,
+            faces,
+            longer,
+            folder=tmp_path / "stages" / "02",
+            progress=False,
+            until=time.monotonic() - 1,
+        )
 
 
 def test_minutes_are_those_of_all_recipes_together(recipe, tmp_path):
@@ -90,4 +101,6 @@ def test_minutes_are_those_of_all_recipes_together(recipe, tmp_path):
         assert not (tmp_path / "runs" / name / f"{name}-seed=0" / "result.json").exists()
     done = CliRunner().invoke(app, [*sweep, "60"])
     assert done.exit_code == 0 and "the time is over" not in done.output, done.output
-    assert all(json.loads((tmp_path / "runs" / name / "summary.json").read_text("utf-8"))["finished"] == 2 for name in "ab")
+    assert all(
+        json.loads((tmp_path / "runs" / name / "summary.json").read_text("utf-8"))["finished"] == 2 for name in "ab"
+    )

@@ -99,12 +99,14 @@ def test_every_parameter_gets_a_gradient(name):
     assert model.training
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
-            nn.init.ones_(module.weight)  # some start residual branches at zero, which stops gradients in the first step only
+            # some start residual branches at zero, which stops gradients in the first step only
+            nn.init.ones_(module.weight)
     loss = nn.functional.cross_entropy(model(pictures(model, 8)), torch.arange(8) % 7)
     loss.backward()
     without = [n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert without == []
-    # A convolution's bias before a batch normalisation has no effect, so its gradient is zero up to rounding; no weight's is.
+    # A convolution's bias before a batch normalisation has no effect, so its gradient is zero up to rounding; no
+    # weight's is.
     assert [n for n, p in model.named_parameters() if p.ndim > 1 and not p.grad.any()] == []
 
 
@@ -139,7 +141,8 @@ def test_the_check_for_kept_tensors_notices_one():
 @every_model
 @pytest.mark.parametrize("size", [48, 64, 96, 128, 224])
 def test_cam_layer_has_a_map_with_places(name, size):
-    sized = {"input_size": size} if "input_size" in model_options(name) else {}  # weights for each place of the last map
+    # weights for each place of the last map
+    sized = {"input_size": size} if "input_size" in model_options(name) else {}
     if "size_policy" in model_options(name):
         sized["size_policy"] = "pad"  # its default refuses some of these sizes
     model = build(name, **sized).eval()
@@ -261,7 +264,9 @@ def test_options_are_compared_as_what_they_are(tmp_path):
         create_model("esr", weights=esr, attention=None)
     plain = save_weights(build("esr", branches=1), tmp_path / "p.safetensors", weights="p")
     assert create_model("esr", weights=plain, attention=None).spec["options"] == {"branches": 1}
-    with pytest.raises(ValueError, match=re.escape("resmasking needs a value for depths, found None; its default is (4, 3, 2, 1)")):
+    with pytest.raises(
+        ValueError, match=re.escape("resmasking needs a value for depths, found None; its default is (4, 3, 2, 1)")
+    ):
         create_model("resmasking", depths=None)
 
 
@@ -273,7 +278,15 @@ def test_a_foreign_or_damaged_file_breaks_only_itself(tmp_path, monkeypatch):
     (tmp_path / "c_pointer.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     (tmp_path / "d_cut-run.safetensors").write_bytes(good.read_bytes()[:-10])
     save_file({"w": torch.ones(2)}, tmp_path / "e.safetensors", metadata={"ferkit": "{}"})
-    later = {"model": "of_a_later_version", "weights": "x", "num_classes": 7, "width": 1, "options": {}, "labels": [], "input_size": 48}
+    later = {
+        "model": "of_a_later_version",
+        "weights": "x",
+        "num_classes": 7,
+        "width": 1,
+        "options": {},
+        "labels": [],
+        "input_size": 48,
+    }
     save_file({"w": torch.ones(2)}, tmp_path / "f.safetensors", metadata={"ferkit": json.dumps(later)})
     assert list_weights() == {"resemotenet": ["mine"]}
     assert create_model("resemotenet", weights="mine").input_size == 64

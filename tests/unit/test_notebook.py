@@ -20,7 +20,7 @@ def shown(monkeypatch):
     return found
 
 
-# -------------------------------------------------------------------------------------------------------------- profiles
+# ------------------------------------------------------------------------------------------------------------- profiles
 
 
 def test_profile_gives_its_settings(monkeypatch):
@@ -44,7 +44,7 @@ def test_profile_refuses(monkeypatch):
         profile("teach", smoke={"epochs": 1}, teach={"epochs": 8, "width": 1})
 
 
-# --------------------------------------------------------------------------------------------------------------- records
+# -------------------------------------------------------------------------------------------------------------- records
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,29 @@ def test_records_refuses(shown, tmp_path):
             records(tmp_path / "no.ipynb")
 
 
-# ------------------------------------------------------------------------------------------------------------- exercises
+# ------------------------------------------------------------------------------------------------------------ exercises
 
 
 @pytest.mark.parametrize(
     ("answer", "expected", "tolerance"),
-    [(4, 4, 0), (0.3, 0.1 + 0.2, 0), (3.2, 3.0, 0.25), ((1, 2), [1, 2], 0), ("sadness", "sadness", 0), ([0.9, 2], (1, 2), 0.2), (["sad", "fear"], ("sad", "fear"), 0), (torch.tensor(4), 4, 0), (True, True, 0),
-     (torch.tensor(4.0, requires_grad=True), 4, 0), ([torch.tensor(1.5, requires_grad=True), 2], [1.5, 2], 0), (np.array(["sad", "fear"]), ["sad", "fear"], 0), (np.array([1, 2]), (1, 2), 0), ((3, 64, 64), torch.Size([3, 64, 64]), 0), (np.bool_(True), True, 0), (1e-12, 0.0, 1e-9)],
+    [
+        (4, 4, 0),
+        (0.3, 0.1 + 0.2, 0),
+        (3.2, 3.0, 0.25),
+        ((1, 2), [1, 2], 0),
+        ("sadness", "sadness", 0),
+        ([0.9, 2], (1, 2), 0.2),
+        (["sad", "fear"], ("sad", "fear"), 0),
+        (torch.tensor(4), 4, 0),
+        (True, True, 0),
+        (torch.tensor(4.0, requires_grad=True), 4, 0),
+        ([torch.tensor(1.5, requires_grad=True), 2], [1.5, 2], 0),
+        (np.array(["sad", "fear"]), ["sad", "fear"], 0),
+        (np.array([1, 2]), (1, 2), 0),
+        ((3, 64, 64), torch.Size([3, 64, 64]), 0),
+        (np.bool_(True), True, 0),
+        (1e-12, 0.0, 1e-9),
+    ],
 )
 def test_check_accepts(capsys, answer, expected, tolerance):
     check("the answer", answer, expected, tolerance=tolerance)
@@ -171,7 +187,7 @@ def test_check_waits_for_an_answer(capsys):
     assert capsys.readouterr().out.count("no answer yet") == 2
 
 
-# ---------------------------------------------------------------------------------------------------------------- tables
+# --------------------------------------------------------------------------------------------------------------- tables
 
 
 def test_every_row_of_every_ledger_is_shown_in_three_voices():
@@ -182,17 +198,41 @@ def test_every_row_of_every_ledger_is_shown_in_three_voices():
         assert page.count("<tr") == len(table.rows) + 1
         for row in table.rows:
             label = table.ledger.label(row.id)
-            assert f"{row.what}  ({label})  [" in text and f">{label}</a>" in page and f"{key}.md#{label.lower().replace('.', '-')}" in page
+            assert (
+                f"{row.what}  ({label})  [" in text
+                and f">{label}</a>" in page
+                and f"{key}.md#{label.lower().replace('.', '-')}" in page
+            )
             assert f"[{notebook.STATUS[row.status][0]}]" in text
-        assert page.count("<i>For the authors:</i>") == text.count("  for the authors  ") == sum(bool(row.for_authors) for row in table.rows) > 0
+        assert (
+            page.count("<i>For the authors:</i>")
+            == text.count("  for the authors  ")
+            == sum(bool(row.for_authors) for row in table.rows)
+            > 0
+        )
         for voice in ("the paper says", "the released code does", "we do"):
             assert voice in page and text.count(f"  {voice:<24}") == len(table.rows)
 
 
 def test_ledger_table_selects_and_escapes():
-    row = papers.Row(id="X1", what="a < b", section="s", status="conflicts", paper="1 & 2", paper_place="eq. 1", why="<b>", for_authors="c < d")
+    row = papers.Row(
+        id="X1",
+        what="a < b",
+        section="s",
+        status="conflicts",
+        paper="1 & 2",
+        paper_place="eq. 1",
+        why="<b>",
+        for_authors="c < d",
+    )
     page = notebook.LedgerTable([row], papers.load("resemotenet"))._repr_html_()
-    assert "a &lt; b" in page and "1 &amp; 2" in page and "&lt;b&gt;" in page and "✗ conflicts" in page and "For the authors:</i> c &lt; d" in page
+    assert (
+        "a &lt; b" in page
+        and "1 &amp; 2" in page
+        and "&lt;b&gt;" in page
+        and "✗ conflicts" in page
+        and "For the authors:</i> c &lt; d" in page
+    )
     ledger = papers.load("resemotenet")
     ids = [row.id for row in ledger.rows[:3]][::-1]
     assert [row.id for row in ledger_table(ledger, *ids).rows] == ids
@@ -217,7 +257,7 @@ def test_ledger_table_refuses():
         ledger_table("resemotenet", row.id, status=other)
 
 
-# ---------------------------------------------------------------------------------------------------------------- footer
+# --------------------------------------------------------------------------------------------------------------- footer
 
 
 def test_footer_says_what_made_the_numbers(shown, monkeypatch):

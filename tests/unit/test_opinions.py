@@ -71,10 +71,22 @@ def test_probabilities_doubt_and_set(small, crop):
     [
         ([opinion("happiness")], "One network was asked; it says happiness"),
         ([opinion("happiness")] * 3, "All 3 networks say happiness"),
-        ([opinion(e) for e in ("sadness", "sadness", "happiness", "happiness")], "The 4 networks are divided: 2 say happiness (happy, joy), 2 say sadness (sad)."),
-        ([opinion(e) for e in ("sadness", "neutral", "sadness", "happiness", "happiness")], "are divided: 2 say happiness (happy, joy), 2 say sadness (sad), the others neutral."),
-        ([opinion("happiness"), opinion("sadness"), opinion("happiness")], "2 of 3 networks say happiness (happy, joy), the others sadness."),
-        ([opinion("happiness"), opinion("sadness"), opinion("neutral")], "The 3 networks disagree, each with every other."),
+        (
+            [opinion(e) for e in ("sadness", "sadness", "happiness", "happiness")],
+            "The 4 networks are divided: 2 say happiness (happy, joy), 2 say sadness (sad).",
+        ),
+        (
+            [opinion(e) for e in ("sadness", "neutral", "sadness", "happiness", "happiness")],
+            "are divided: 2 say happiness (happy, joy), 2 say sadness (sad), the others neutral.",
+        ),
+        (
+            [opinion("happiness"), opinion("sadness"), opinion("happiness")],
+            "2 of 3 networks say happiness (happy, joy), the others sadness.",
+        ),
+        (
+            [opinion("happiness"), opinion("sadness"), opinion("neutral")],
+            "The 3 networks disagree, each with every other.",
+        ),
         ([opinion("happiness", likely=("happiness", "sadness"))], "Not ruled out by at least one: happiness, sadness."),
         ([opinion("happiness", likely=("happiness",))], "No network leaves another answer open."),
     ],
@@ -86,7 +98,11 @@ def test_words(opinions, words):
 
 def test_a_bare_model_is_asked_as_a_network_is(small, crop):
     bare = ask(small.model, crop)
-    assert bare.network == "ResEmoteNet" and bare.likely == () and np.array_equal(bare.probabilities, ask(small, crop).probabilities)
+    assert (
+        bare.network == "ResEmoteNet"
+        and bare.likely == ()
+        and np.array_equal(bare.probabilities, ask(small, crop).probabilities)
+    )
     assert np.array_equal(ask(torch.nn.DataParallel(small.model), crop).probabilities, bare.probabilities)
     assert under_changes(small.model, crop).keys() == CHANGES.keys()
     nameless = create_model("resemotenet", width=1 / 16, num_classes=5)
@@ -105,7 +121,9 @@ def test_a_file_that_cannot_be_loaded_leaves_the_others(tmp_path, monkeypatch):
     save_weights(model, tmp_path / "good.safetensors", weights="good")
     model.spec = {**model.spec, "width": 1 / 8}
     save_weights(model, tmp_path / "lying.safetensors", weights="lying")
-    with pytest.warns(UserWarning, match="resemotenet lying is left out: lying.safetensors says of itself what its tensors are not"):
+    with pytest.warns(
+        UserWarning, match="resemotenet lying is left out: lying.safetensors says of itself what its tensors are not"
+    ):
         assert list(available_networks.__wrapped__()) == ["resemotenet good"]
 
 

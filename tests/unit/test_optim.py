@@ -60,7 +60,12 @@ def test_unknown_optimizer_lists_the_known_ones():
 
 def test_sgd_is_that_of_the_released_trainer():
     options = make_optimizer([parameter(1.0)], name="sgd", lr=1e-3, weight_decay=1e-4).defaults
-    assert (options["lr"], options["momentum"], options["weight_decay"], options["nesterov"]) == (1e-3, 0.9, 1e-4, False)
+    assert (options["lr"], options["momentum"], options["weight_decay"], options["nesterov"]) == (
+        1e-3,
+        0.9,
+        1e-4,
+        False,
+    )
 
 
 def test_radam_and_adamw_decay_weights_apart_from_the_gradient():
@@ -158,11 +163,14 @@ def test_warm_up_rises_from_zero_and_then_the_schedule_begins():
 
 
 def test_step_schedule():
-    assert rates([0, 2.99, 3, 5.99, 6, 9], name="step", every=3, drop=0.1) == pytest.approx([2, 2, 0.2, 0.2, 0.02, 0.002])
+    assert rates([0, 2.99, 3, 5.99, 6, 9], name="step", every=3, drop=0.1) == pytest.approx(
+        [2, 2, 0.2, 0.2, 0.02, 0.002]
+    )
 
 
 def test_lfnsb_s_schedules_are_torch_s():
-    """At the beginning of each epoch: cosine from 0.01 to 0.004 (main.py@caf8fad), times 0.98 (affectnet.py@caf8fad)."""
+    """At the beginning of each epoch: cosine from 0.01 to 0.004 (main.py@caf8fad), times 0.98 (affectnet.py@caf8fad).
+    """
     for options, kind, kind_options in (
         ({"name": "cosine", "floor": 0.4}, schedules.CosineAnnealingLR, {"T_max": 40, "eta_min": 2.0 * 0.4}),
         ({"name": "step", "every": 1, "drop": 0.98}, schedules.ExponentialLR, {"gamma": 0.98}),
@@ -222,11 +230,15 @@ def test_plateau_does_not_go_below_its_floor():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_plateau_is_the_residual_masking_network_s(seed):
-    """Its trainer steps on 100 - accuracy with a relative threshold of 1e-4; one picture of 3,589 is always more than that."""
+    """Its trainer steps on 100 - accuracy with a relative threshold of 1e-4;
+    one picture of 3,589 is always more than that.
+    """
     rng = np.random.default_rng(seed)
     right = np.clip(2000 + 200 * np.log1p(np.arange(60)) + rng.normal(0, 40, 60), 0, 3589).astype(int)
     theirs = torch.optim.SGD([parameter(1.0)], lr=1e-4)
-    released = torch.optim.lr_scheduler.ReduceLROnPlateau(theirs, mode="min", factor=0.1, patience=2, min_lr=1e-6, threshold=1e-4, threshold_mode="rel")
+    released = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        theirs, mode="min", factor=0.1, patience=2, min_lr=1e-6, threshold=1e-4, threshold_mode="rel"
+    )
     mine = torch.optim.SGD([parameter(1.0)], lr=1e-4)
     schedule = Schedule(mine, name="plateau", epochs=60, drop=0.1, patience=2, floor=0.01)
     rates = []
@@ -257,11 +269,15 @@ def test_schedule_errors():
 
 # --- class weights --------------------------------------------------------------------------------------------------
 
-# Training counts of Table II in the papers' alphabetical order, and N / (7 n_c) in the order of ResEmoteNet's repository.
+# Training counts of Table II in the papers' alphabetical order, and N / (7 n_c) in the order of ResEmoteNet's
+# repository.
 TABLE_II = {
     "FER2013": ([3995, 436, 4097, 7215, 4965, 4830, 3171], [0.5684, 1.2934, 0.8491, 1.0266, 9.4066, 1.0010, 0.8260]),
     "RAF-DB": ([705, 717, 281, 4772, 2524, 1982, 1290], [0.3674, 1.3589, 0.8845, 2.4865, 2.4449, 6.2384, 0.6945]),
-    "AffectNet-7": ([24882, 3803, 6378, 134415, 74874, 25459, 14090], [0.3017, 2.8784, 1.5930, 1.6300, 10.6646, 6.3589, 0.5417]),
+    "AffectNet-7": (
+        [24882, 3803, 6378, 134415, 74874, 25459, 14090],
+        [0.3017, 2.8784, 1.5930, 1.6300, 10.6646, 6.3589, 0.5417],
+    ),
     "ExpW": ([2569, 2796, 761, 21375, 24418, 7391, 4943], [0.4294, 1.8570, 1.2419, 3.5730, 3.2829, 12.0618, 0.3759]),
 }
 
@@ -282,7 +298,9 @@ def test_other_weights():
     assert class_weights(counts, "none") is None
     # Cui et al., equation 5: (1 - beta) / (1 - beta^n), here scaled to mean 1
     raw = [(1 - 0.99) / (1 - 0.99**n) for n in (10, 30, 60)]
-    assert class_weights(counts, "effective_number", beta=0.99).tolist() == pytest.approx([3 * w / sum(raw) for w in raw])
+    assert class_weights(counts, "effective_number", beta=0.99).tolist() == pytest.approx(
+        [3 * w / sum(raw) for w in raw]
+    )
     assert class_weights(np.full(3, 50), "effective_number").tolist() == pytest.approx([1, 1, 1])
 
 

@@ -29,10 +29,14 @@ def done(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FERKIT_CACHE", str(place / "cache"))
         recipe = Recipe(
-            name="own", model="resemotenet", width=1 / 16, image_size=24, epochs=4, batch_size=16, data="folder", data_path=str(place / "pictures"),
+            name="own", model="resemotenet", width=1 / 16, image_size=24, epochs=4, batch_size=16, data="folder",
+            data_path=str(place / "pictures"),
             data_options={"size": 24}, threads=1,
         )  # fmt: skip
-        yield run(recipe, out=place / "runs", progress=False), load("folder", place / "pictures", size=24, progress=False)
+        yield (
+            run(recipe, out=place / "runs", progress=False),
+            load("folder", place / "pictures", size=24, progress=False),
+        )
 
 
 def test_training_and_scores(done):
@@ -47,7 +51,10 @@ def test_figures(done):
     assert plots.class_counts(faces.counts()) is not None
     colours = [plots.colour(name) for name in NAMES]
     assert len(set(colours)) == 4 and colours[0] == plots.house.EMOTION_COLOURS["anger"]
-    assert not set(colours[1:]) & set(plots.house.EMOTION_COLOURS.values()) and [plots.colour(name) for name in NAMES] == colours
+    assert (
+        not set(colours[1:]) & set(plots.house.EMOTION_COLOURS.values())
+        and [plots.colour(name) for name in NAMES] == colours
+    )
     many = [plots.colour(f"class {i}") for i in range(40)]
     assert len(set(many)) == 40
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 LEDGERS = {key: papers.load(key) for key in papers.keys()}
 PAPER = LEDGERS["resemotenet"]
 
-# ------------------------------------------------------------------------------------------------------------- all ledgers
+# ---------------------------------------------------------------------------------------------------------- all ledgers
 
 
 def test_there_are_ledgers():
@@ -79,12 +79,13 @@ def test_public_text_stands_alone():
     assert private.search("as the card says [M]")
 
 
-# ---------------------------------------------------------------------------------------------------- fair to the authors
+# -------------------------------------------------------------------------------------------------- fair to the authors
 
 #: Words that judge people instead of saying what a page or a file says.
 JUDGING = re.compile(
-    r"\b(dis)?honest\w*|\b(false|cheat\w*|suspicious\w*|hopeful|optimistic|absurd\w*|nonsense|silently|obviously|merely|sloppy|"
-    r"careless\w*|wrongly|unfair\w*|fairness|invites?|allegedly|nowhere|strongest|plainly|hardly|unfortunately|very small)\b"
+    r"\b(dis)?honest\w*|\b(false|cheat\w*|suspicious\w*|hopeful|optimistic|absurd\w*|nonsense|silently|obviously|"
+    r"merely|sloppy|careless\w*|wrongly|unfair\w*|fairness|invites?|allegedly|nowhere|strongest|plainly|hardly|"
+    r"unfortunately|very small)\b"
 )
 #: Arithmetic about a printed accuracy, which must not read as a run of ours.
 COUNTED = re.compile(r"\b\d[\d,]*( images)?( and [\d,]+)? of [\d,]{4,}(?![\d,]| parameters)")
@@ -126,11 +127,13 @@ def test_the_two_word_lists_find_what_they_are_for():
     assert JUDGING.search("Validation accuracy and early stopping are then too hopeful.")
     assert not JUDGING.search("bias=False, and 9 branches")
     assert COUNTED.search("23,880,442 parameters; 2,625 of 3,589") and COUNTED.search("2,757 and 2,661 of 3,589")
-    assert COUNTED.search("26 images of 3068 on RAF-DB") and COUNTED.search("2794 of 3068, 2330 of 3500; quoted, not targets")
+    assert COUNTED.search("26 images of 3068 on RAF-DB") and COUNTED.search(
+        "2794 of 3068, 2330 of 3500; quoted, not targets"
+    )
     assert not COUNTED.search("the gate holds 8,192 of 80,238,599 parameters") and not COUNTED.search("14 of 20 layers")
 
 
-# ------------------------------------------------------------------------------------------------------------ ResEmoteNet
+# ---------------------------------------------------------------------------------------------------------- ResEmoteNet
 
 
 def test_particulars():
@@ -163,7 +166,8 @@ def test_table_i_and_ii_rows_repeat_their_tables():
 
 def test_table_iii_rows_repeat_their_table():
     by_method = {
-        "Seg. VGG-19": "segvgg19", "EmoNeXt": "emonext", "En. ResMaskingNet": "resmasking", "SEResNet": "seresnet", "Arm": "arm",
+        "Seg. VGG-19": "segvgg19", "EmoNeXt": "emonext", "En. ResMaskingNet": "resmasking", "SEResNet": "seresnet",
+        "Arm": "arm",
         "APVit": "apvit", "ARBEx": "arbex", "S2D": "s2d", "C MT EmoAffectNet": "emoaffectnet", "AGLRLS": "aglrls",
         "SchiNet": "schinet", "ResEmoteNet": "resemotenet",
     }  # fmt: skip
@@ -213,7 +217,9 @@ def test_times_and_gains_repeat_their_tables():
 def test_select():
     assert [row.id for row in PAPER.select("A5", "A2")] == ["A5", "A2"]
     impossible = PAPER.select(status="impossible")
-    assert {"A5", "T4.C3"} <= {row.id for row in impossible} and not {"A2", "A6", "T4.C1"} & {row.id for row in impossible}
+    assert {"A5", "T4.C3"} <= {row.id for row in impossible} and not {"A2", "A6", "T4.C1"} & {
+        row.id for row in impossible
+    }
     assert {row.section for row in PAPER.select(section="recipe")} == {"recipe"}
     assert [row.id for row in PAPER.select("A5", "B2", section="code")] == ["B2"]
     assert len(PAPER.select()) == len(PAPER.rows) and PAPER["A5"].section == "numbers"
@@ -234,7 +240,7 @@ def test_tables_answer_by_row_and_column():
         table.cell("VGG", "ExpW")
 
 
-# --------------------------------------------------------------------------------------- what the audit says of other tools
+# ----------------------------------------------------------------------------------- what the audit says of other tools
 
 
 def test_a_csv_without_header_read_with_one_loses_a_row():
@@ -280,7 +286,7 @@ def test_fer2013_counts_and_copies():
     assert sum(image in training for image in pixels["PublicTest"]) == 280
 
 
-# ------------------------------------------------------------------------------------------------------------ bad ledgers
+# ---------------------------------------------------------------------------------------------------------- bad ledgers
 
 GOOD = """
 prefix = "TO"
@@ -348,9 +354,11 @@ def test_a_good_ledger_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('what = "W"\nsection = "data"\nstatus = "conflicts"', 'section = "data"\nstatus = "conflicts"', "toy.toml, row r1: missing what; add the field"),
+        ('what = "W"\nsection = "data"\nstatus = "conflicts"', 'section = "data"\nstatus = "conflicts"',
+         "toy.toml, row r1: missing what; add the field"),
         ('id = "r1"\n', "", "toy.toml, row number 1: missing id"),
-        ('status = "agrees"', 'status = "true"', "toy.toml, row r2: unknown status 'true'; known are agrees, conflicts, unstated, impossible, unverified"),
+        ('status = "agrees"', 'status = "true"', "toy.toml, row r2: unknown status 'true'; known are agrees, "
+                                                 "conflicts, unstated, impossible, unverified"),
         ('id = "r2"', 'id = "r1"', "toy.toml, row r1: the id is used twice"),
         ('id = "r2"', 'id = "r 2"', "toy.toml, row r 2: the id must be letters"),
         ('Section 2"\nwhy = "because"\n', 'Section 2"\n', "toy.toml, row r1: status conflicts needs a reason; add why"),
@@ -358,19 +366,31 @@ def test_a_good_ledger_is_read(tmp_path):
         ('paper_place = "Table I; Section 2"\n', "", "toy.toml, row r1: paper and paper_place go together"),
         ('code = "C"\n', "", "toy.toml, row r2: neither paper nor code says anything"),
         ("code_place = \"f.py@0000000\"\n", "", "toy.toml, row r2: code and code_place go together"),
-        ("test = \"tests/unit/test_papers.py::test_select\"", 'test = "test_select"', "toy.toml, row r1: test must read tests/unit/test_x.py::test_y, found 'test_select'"),
+        ("test = \"tests/unit/test_papers.py::test_select\"", 'test = "test_select"',
+         "toy.toml, row r1: test must read tests/unit/test_x.py::test_y, found 'test_select'"),
         ('paper = "P"', "paper = 94.76", "toy.toml, row r1: paper must be a str, found 94.76"),
         ('paper = "P"', 'paper = "P"\npage = "3"', "toy.toml, row r1: unknown field page; known are id, what"),
-        ('for_authors = "Nothing found."\ntest', "test", "toy.toml, row r1: status conflicts needs for_authors; say what speaks for them, or 'Nothing found.'"),
-        ('for_authors = "Nothing found."\nexcluded', "excluded", "toy.toml, row r3: status impossible needs for_authors"),
-        ('"Table I; Section 2"', '"Table I"', "toy.toml, row r1: status conflicts needs two places that speak, found Table I; name both"),
-        ('paper = "P"\npaper_place = "Table I; Section 2"', 'paper = "not mentioned"\npaper_place = "Table I; Section 2"', "toy.toml, row r1: status conflicts needs two places that speak, found none"),
-        ('"Table I; Section 2"', '"Section 2; Tables 2-4"', "toy.toml, row r1: our copy lacks Tables 2-4, so the row can only be unverified"),
-        ('paper_place = "Section 4"', 'paper_place = "Section 4, Table 4"', "toy.toml, row r3: our copy lacks Table 4, so the row can only be unverified"),
-        ('excluded = [{ total = 35887, parts = [28709, 3859, 3589] }]', "", "toy.toml, row r3: excluded belongs to status impossible and to no other"),
-        ('status = "impossible"', 'status = "unverified"', "toy.toml, row r3: excluded belongs to status impossible and to no other"),
-        ("total = 35887, parts = [28709, 3859, 3589]", "total = 35887, parts = [28709, 3589, 3589]", "is possible, as 28709 + 3589 + 3589 = 35887; impossible is not the status"),
-        ("total = 35887, parts = [28709, 3859, 3589]", "accuracy = '3.5'", "excluded cannot be checked (expected total and parts, or accuracy and images"),
+        ('for_authors = "Nothing found."\ntest', "test",
+         "toy.toml, row r1: status conflicts needs for_authors; say what speaks for them, or 'Nothing found.'"),
+        ('for_authors = "Nothing found."\nexcluded', "excluded",
+         "toy.toml, row r3: status impossible needs for_authors"),
+        ('"Table I; Section 2"', '"Table I"', "toy.toml, row r1: status conflicts needs two places that speak, found "
+                                              "Table I; name both"),
+        ('paper = "P"\npaper_place = "Table I; Section 2"',
+         'paper = "not mentioned"\npaper_place = "Table I; Section 2"',
+         "toy.toml, row r1: status conflicts needs two places that speak, found none"),
+        ('"Table I; Section 2"', '"Section 2; Tables 2-4"',
+         "toy.toml, row r1: our copy lacks Tables 2-4, so the row can only be unverified"),
+        ('paper_place = "Section 4"', 'paper_place = "Section 4, Table 4"',
+         "toy.toml, row r3: our copy lacks Table 4, so the row can only be unverified"),
+        ('excluded = [{ total = 35887, parts = [28709, 3859, 3589] }]', "",
+         "toy.toml, row r3: excluded belongs to status impossible and to no other"),
+        ('status = "impossible"', 'status = "unverified"',
+         "toy.toml, row r3: excluded belongs to status impossible and to no other"),
+        ("total = 35887, parts = [28709, 3859, 3589]", "total = 35887, parts = [28709, 3589, 3589]",
+         "is possible, as 28709 + 3589 + 3589 = 35887; impossible is not the status"),
+        ("total = 35887, parts = [28709, 3859, 3589]", "accuracy = '3.5'",
+         "excluded cannot be checked (expected total and parts, or accuracy and images"),
         ("year = 2024", 'year = "2024"', "toy.toml: year must be a int"),
         ('doi = "10.1/x"\n', "", "toy.toml: missing doi"),
         ('title = "T"', 'title = "T"\nurl = "x"', "toy.toml: unknown field url"),

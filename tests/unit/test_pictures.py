@@ -115,10 +115,13 @@ def test_a_torn_journal_and_a_torn_block_are_decoded_again(listing, monkeypatch,
     data[-1] ^= 255  # in the last block
     part.write_bytes(data)
     lines = journal.read_text().split("\n")
-    journal.write_text("\n".join([lines[0], lines[1], lines[2][:20], *lines[3:], '{"block": 99}', "{"]))  # block 1 is cut off
+    # block 1 is cut off
+    journal.write_text("\n".join([lines[0], lines[1], lines[2][:20], *lines[3:], '{"block": 99}', "{"]))
     rows = []
     decode = pictures._decode
-    monkeypatch.setattr(pictures, "_decode", lambda listing, row, *rest: (rows.append(row), decode(listing, row, *rest))[1])
+    monkeypatch.setattr(
+        pictures, "_decode", lambda listing, row, *rest: (rows.append(row), decode(listing, row, *rest))[1]
+    )
     assert right(store("toy", listing, size=8)) and sorted(rows) == [5, 6, 7, 8, 9, 20, 21, 22]
 
 
@@ -157,11 +160,17 @@ def test_four_at_once_decode_once(listing, decoded):
 def test_faults_name_file_and_row_and_keep_what_is_done(listing, decoded):
     good = (listing.root / "17.png").read_bytes()
     (listing.root / "17.png").write_bytes(good[:40])
-    with pytest.raises(ValueError, match=r"17\.png \(list\.txt, row 18\): this is not a picture that can be read; copy it again, or export it as JPEG or PNG\.") as caught:
+    with pytest.raises(
+        ValueError,
+        match=r"17\.png \(list\.txt, row 18\): this is not a picture that can be read; copy it again, or export "
+        r"it as JPEG or PNG\.",
+    ) as caught:
         store("toy", listing, size=8)
     assert "\n" not in str(caught.value)
     (listing.root / "17.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"Expected the picture 17\.png below .* \(list\.txt, row 18\), but No such file"):
+    with pytest.raises(
+        FileNotFoundError, match=r"Expected the picture 17\.png below .* \(list\.txt, row 18\), but No such file"
+    ):
         store("toy", listing, size=8)
     with pytest.raises(ValueError, match="pictures in the list of toy, found none"):
         store("toy", Listing(root=listing.root, files=[], place=str), size=8)
@@ -169,7 +178,9 @@ def test_faults_name_file_and_row_and_keep_what_is_done(listing, decoded):
 
 def test_no_room(listing, monkeypatch, tmp_path):
     monkeypatch.setattr(pictures.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(OSError, match=r"Expected to keep 0\.0 GB of faces in .*cache, but only 0\.0 GB are free; set FERKIT_CACHE"):
+    with pytest.raises(
+        OSError, match=r"Expected to keep 0\.0 GB of faces in .*cache, but only 0\.0 GB are free; set FERKIT_CACHE"
+    ):
         store("toy", listing, size=8)
     (tmp_path / "file").write_text("")
     monkeypatch.undo()

@@ -24,15 +24,31 @@ RGB = RNG.integers(0, 256, (3, 3, 64, 64)).astype(np.uint8)
 HEAT = np.linspace(0, 1, 3 * 64 * 64, dtype=np.float32).reshape(3, 64, 64)
 MATRIX = np.diag([900, 40, 30, 20, 10, 3, 0]) + np.triu(np.full((7, 7), 7), 1)
 ROWS = [
-    {"epoch": i, "lr": 0.1, "train_loss": 2 / i, "val_loss": 1 + 0.1 * i, "train_accuracy": 1 - 1 / i, "val_accuracy": 0.4}
+    {
+        "epoch": i,
+        "lr": 0.1,
+        "train_loss": 2 / i,
+        "val_loss": 1 + 0.1 * i,
+        "train_accuracy": 1 - 1 / i,
+        "val_accuracy": 0.4,
+    }
     for i in range(1, 9)
 ]
-MASKS = {f"mask{k}: {what}": np.full((2, 16 >> k, 16 >> k), k / 9) * RNG.random((2, 1, 1)) for k in (1, 2, 3) for what in ("F_R", "F_R*F_M", "F_N", "mean F_M")}
+MASKS = {
+    f"mask{k}: {what}": np.full((2, 16 >> k, 16 >> k), k / 9) * RNG.random((2, 1, 1))
+    for k in (1, 2, 3)
+    for what in ("F_R", "F_R*F_M", "F_N", "mean F_M")
+}
 CURVES = np.sort(RNG.random((20, 5)))
-SCORES = {name: {score: (v, v - 0.1, v + 0.1, 48) for score in ("pointing", "energy", "iou")} for name, v in (("gradcam", 0.6), ("centre prior", 0.4), ("chance", 0.2))}
+SCORES = {
+    name: {score: (v, v - 0.1, v + 0.1, 48) for score in ("pointing", "energy", "iou")}
+    for name, v in (("gradcam", 0.6), ("centre prior", 0.4), ("chance", 0.2))
+}
 POINTS = RNG.normal(size=(80, 2))
 COLOURED = RGB[0].transpose(1, 2, 0)
-SAYS = Opinion("network teach", EMOTIONS, np.array([0.1, 0.6, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]), 0.6, ("happiness", "neutral"))
+SAYS = Opinion(
+    "network teach", EMOTIONS, np.array([0.1, 0.6, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]), 0.6, ("happiness", "neutral")
+)
 
 
 def stages() -> list:
@@ -45,7 +61,9 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
     "face_grid one": lambda: plots.face_grid([RGB[0].transpose(1, 2, 0)]),
     "probability_bars": lambda: plots.probability_bars(np.eye(7)[2], NAMES, image=RGB[0], truth="fear"),
     "confusion": lambda: plots.confusion(MATRIX, NAMES, title="validation"),
-    "class_counts": lambda: plots.class_counts({"train": dict(zip(NAMES, range(1, 80000, 11111), strict=False)), "test": {"fear": 3}}),
+    "class_counts": lambda: plots.class_counts(
+        {"train": dict(zip(NAMES, range(1, 80000, 11111), strict=False)), "test": {"fear": 3}}
+    ),
     "class_counts flat": lambda: plots.class_counts({"fear": 436, "anger": 0}),
     "curves": lambda: plots.curves(ROWS, best=3),
     "compare_curves": lambda: plots.compare_curves({"C1": ROWS, "C2": ROWS[:3]}),
@@ -61,24 +79,62 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
     "ablation": lambda: plots.ablation({"C1": [0.6, 0.61, 0.62], "C2": [0.5, 0.52, 0.51]}, {"C1": 3.4e8, "C2": 1e8}),
     "ablation one seed": lambda: plots.ablation({"C1": [0.6]}),
     "mask_grid": lambda: plots.mask_grid(MASKS, image=GREY[0], index=1, title="masks"),
-    "mask_grid ten long names": lambda: plots.mask_grid({f"branches.{i}.attention4.spatial_gate": HEAT[:, :8, :8] for i in range(10)}, scale="range"),
-    "mask_grid strips": lambda: plots.mask_grid({"a.height_gate": HEAT[:, :8, :1], "a.width_gate": HEAT[:, :1, :8], "a.product": HEAT[:, :8, :8]}),
-    "curve_with_band": lambda: plots.curve_with_band(np.linspace(0, 1, 5), {"Grad-CAM": CURVES, "random": 1 - CURVES}, title="deletion"),
+    "mask_grid ten long names": lambda: plots.mask_grid(
+        {f"branches.{i}.attention4.spatial_gate": HEAT[:, :8, :8] for i in range(10)}, scale="range"
+    ),
+    "mask_grid strips": lambda: plots.mask_grid(
+        {"a.height_gate": HEAT[:, :8, :1], "a.width_gate": HEAT[:, :1, :8], "a.product": HEAT[:, :8, :8]}
+    ),
+    "curve_with_band": lambda: plots.curve_with_band(
+        np.linspace(0, 1, 5), {"Grad-CAM": CURVES, "random": 1 - CURVES}, title="deletion"
+    ),
     "curve_with_band one": lambda: plots.curve_with_band([0, 1], {"": CURVES[:1, :2]}),
     "scores_bars": lambda: plots.scores_bars(SCORES, title="easy faces"),
     "scores_bars margins": lambda: plots.scores_bars({"gradcam": SCORES["gradcam"]}, reference=None),
-    "error_gallery": lambda: plots.error_gallery(GREY, np.arange(10) % 7, np.roll(np.eye(7), 1, 1)[np.arange(10) % 7], NAMES),
+    "error_gallery": lambda: plots.error_gallery(
+        GREY, np.arange(10) % 7, np.roll(np.eye(7), 1, 1)[np.arange(10) % 7], NAMES
+    ),
     "error_gallery none": lambda: plots.error_gallery(GREY, np.arange(10) % 7, np.eye(7)[np.arange(10) % 7], NAMES),
-    "feature_map2d": lambda: plots.feature_map2d(POINTS, np.arange(80) % 7, NAMES, axes=("component 1: 40% of the variance", "component 2"), title="before"),
-    "feature_neighbours": lambda: plots.feature_neighbours(POINTS[:10], np.arange(10) % 7, NAMES, GREY, [3, 1, 2, 5, 8, 9], axes=("a", "b"), title="before"),
-    "lines": lambda: plots.lines([1, 2, 3], {"vote": [0.5, 0.6, 0.7]}, bands={"vote": ([0.4, 0.5, 0.6], [0.6, 0.7, 0.8])}, xlabel="branches", title="one"),
-    "lines log": lambda: plots.lines(np.logspace(-3, 3, 40), {"s": np.linspace(1, 0, 40), "pull": np.linspace(0, 1, 40)}, marks={"ESR spatial": 1.2, "MA-Net": 137}, log=True),
-    "paths": lambda: plots.paths({"unit\ndet 0.9": np.cumsum(POINTS[:72].reshape(12, 6, 2), 0), "zero": np.zeros((2, 1, 2))}, title="uphill"),
-    "faces_found": lambda: plots.faces_found(COLOURED, [(5, 5, 30, 40), (40, 8, 60, 30)], [np.full((5, 2), 20.0)] * 2, {"box": COLOURED, "aligned (used)": COLOURED}, chosen=1),
+    "feature_map2d": lambda: plots.feature_map2d(
+        POINTS, np.arange(80) % 7, NAMES, axes=("component 1: 40% of the variance", "component 2"), title="before"
+    ),
+    "feature_neighbours": lambda: plots.feature_neighbours(
+        POINTS[:10], np.arange(10) % 7, NAMES, GREY, [3, 1, 2, 5, 8, 9], axes=("a", "b"), title="before"
+    ),
+    "lines": lambda: plots.lines(
+        [1, 2, 3],
+        {"vote": [0.5, 0.6, 0.7]},
+        bands={"vote": ([0.4, 0.5, 0.6], [0.6, 0.7, 0.8])},
+        xlabel="branches",
+        title="one",
+    ),
+    "lines log": lambda: plots.lines(
+        np.logspace(-3, 3, 40),
+        {"s": np.linspace(1, 0, 40), "pull": np.linspace(0, 1, 40)},
+        marks={"ESR spatial": 1.2, "MA-Net": 137},
+        log=True,
+    ),
+    "paths": lambda: plots.paths(
+        {"unit\ndet 0.9": np.cumsum(POINTS[:72].reshape(12, 6, 2), 0), "zero": np.zeros((2, 1, 2))}, title="uphill"
+    ),
+    "faces_found": lambda: plots.faces_found(
+        COLOURED,
+        [(5, 5, 30, 40), (40, 8, 60, 30)],
+        [np.full((5, 2), 20.0)] * 2,
+        {"box": COLOURED, "aligned (used)": COLOURED},
+        chosen=1,
+    ),
     "faces_found none": lambda: plots.faces_found(COLOURED, [], [], {"box": COLOURED}),
-    "opinion_bars": lambda: plots.opinion_bars([SAYS, SAYS._replace(likely=(), labels=EMOTIONS[:7])], EMOTIONS, crop=COLOURED, title="Two networks say happiness."),
+    "opinion_bars": lambda: plots.opinion_bars(
+        [SAYS, SAYS._replace(likely=(), labels=EMOTIONS[:7])],
+        EMOTIONS,
+        crop=COLOURED,
+        title="Two networks say happiness.",
+    ),
     "opinion_bars five": lambda: plots.opinion_bars([SAYS] * 5, EMOTIONS, crop=COLOURED, title="Five networks."),
-    "changes_grid": lambda: plots.changes_grid({"as it is": np.eye(7)[1], "mirrored": np.eye(7)[2]}, NAMES, reference="as it is", title="network"),
+    "changes_grid": lambda: plots.changes_grid(
+        {"as it is": np.eye(7)[1], "mirrored": np.eye(7)[2]}, NAMES, reference="as it is", title="network"
+    ),
     "feature_map2d centres": lambda: plots.feature_map2d(POINTS, np.arange(80) % 3, NAMES, centres=POINTS[:7]),
 }
 
@@ -131,9 +187,21 @@ def test_colours_stay_apart_with_any_colour_vision() -> None:
 
     simulations = {  # Machado, Oliveira & Fernandes 2009, severity 1, on linear RGB
         "normal": np.eye(3),
-        "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-        "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-        "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+        "protanopia": [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+        "deuteranopia": [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ],
+        "tritanopia": [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ],
     }
     srgb = np.array([matplotlib.colors.to_rgb(plots.EMOTION_COLOURS[n]) for n in EMOTIONS])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
@@ -223,9 +291,16 @@ def test_what_does_not_fit_is_said(draw: Callable, words: str) -> None:
 
 
 def test_mask_grid_shares_one_scale_before_and_after_a_block_and_begins_at_zero() -> None:
-    maps = {"mask1: F_R": np.full((1, 2, 2), 3.0), "mask1: F_N": np.full((1, 2, 2), 4.0), "mask1: F_R*F_M": np.full((1, 2, 2), 1.0)}
+    maps = {
+        "mask1: F_R": np.full((1, 2, 2), 3.0),
+        "mask1: F_N": np.full((1, 2, 2), 4.0),
+        "mask1: F_R*F_M": np.full((1, 2, 2), 1.0),
+    }
     figure = plots.mask_grid({**maps, "mask2: F_R": np.full((1, 2, 2), 7.0), "b.signed": np.array([[[-2.0, 1.0]]])})
-    limits = {ax.get_title(loc="center") or i: [(m.norm.vmin, m.norm.vmax) for m in ax.images] for i, ax in enumerate(figure.axes)}
+    limits = {
+        ax.get_title(loc="center") or i: [(m.norm.vmin, m.norm.vmax) for m in ax.images]
+        for i, ax in enumerate(figure.axes)
+    }
     assert limits["F_R"] == limits["F_N"] == [(0, 4)] and limits["F_R · F_M"] == [(0, 1)]
     assert [(0, 7)] in limits.values() and [(-2, 2)] in limits.values()
     assert {"0", "4", "7", "-2", "mask1", "mask2"} <= set(texts(figure))
@@ -278,10 +353,17 @@ def test_error_gallery_shows_the_surest_mistakes_first() -> None:
 def test_feature_map2d_draws_means_or_given_centres() -> None:
     labels = [0, 0, 1]
     points = np.array([[0.0, 0], [2, 2], [5, 1]])
-    rings = [line.get_xydata()[0].tolist() for line in plots.feature_map2d(points, labels, NAMES).axes[0].lines if line.get_marker() == "o"]
+    rings = [
+        line.get_xydata()[0].tolist()
+        for line in plots.feature_map2d(points, labels, NAMES).axes[0].lines
+        if line.get_marker() == "o"
+    ]
     assert rings == [[1, 1], [5, 1]]  # classes without points have no mean
     given = plots.feature_map2d(points, labels, NAMES[:2], centres=np.array([[9.0, 9], [8, 8]]))
-    assert [line.get_xydata()[0].tolist() for line in given.axes[0].lines if line.get_marker() == "o"] == [[9, 9], [8, 8]]
+    assert [line.get_xydata()[0].tolist() for line in given.axes[0].lines if line.get_marker() == "o"] == [
+        [9, 9],
+        [8, 8],
+    ]
     drawn = given.axes[0].collections[0]
     for (x, _), ink in zip(drawn.get_offsets(), drawn.get_facecolors(), strict=True):
         assert ink[:3].tolist() == list(matplotlib.colors.to_rgb(plots.colour(NAMES[1 if x == 5 else 0])))
@@ -293,10 +375,16 @@ def test_feature_map2d_draws_means_or_given_centres() -> None:
         (lambda: plots.lines([1, 2], {"a": [1, 2, 3]}), r"curves of 2 points, found \{'a': \(3,\)\}"),
         (lambda: plots.lines([1, 2], {"a": [1, 2]}, bands={"b": ([0, 0], [1, 1])}), "bands of a, found b"),
         (lambda: plots.paths({"a": POINTS}), r"paths \(steps, points, 2\)"),
-        (lambda: plots.feature_neighbours(POINTS[:10], np.zeros(10, int), NAMES, GREY, [11]), "one to six positions of 10"),
+        (
+            lambda: plots.feature_neighbours(POINTS[:10], np.zeros(10, int), NAMES, GREY, [11]),
+            "one to six positions of 10",
+        ),
         (lambda: plots.opinion_bars([], EMOTIONS), "at least one opinion"),
         (lambda: plots.changes_grid({"mirrored": np.eye(7)[0]}, NAMES, reference="as it is"), "for 'as it is'"),
-        (lambda: plots.faces_found(COLOURED, [(0, 0, 1, 1)], [], {"box": COLOURED}), "landmarks for each box, found 0 for 1"),
+        (
+            lambda: plots.faces_found(COLOURED, [(0, 0, 1, 1)], [], {"box": COLOURED}),
+            "landmarks for each box, found 0 for 1",
+        ),
         (lambda: plots.mask_grid({}), "no gates or masks"),
         (lambda: plots.mask_grid({"x": HEAT[0]}), r"maps \(N, h, w\).*'x', found \(64, 64\)"),
         (lambda: plots.mask_grid({"x": HEAT}, index=3), "picture 3"),
@@ -318,9 +406,12 @@ def test_explanations_that_do_not_fit_are_said(draw: Callable, words: str) -> No
 
 
 def test_opinion_bars_fade_what_is_ruled_out_and_say_what_was_not_asked() -> None:
-    figure = plots.opinion_bars([SAYS, SAYS._replace(likely=(), labels=EMOTIONS[:7], probabilities=np.full(7, 1 / 7))], EMOTIONS)
+    figure = plots.opinion_bars(
+        [SAYS, SAYS._replace(likely=(), labels=EMOTIONS[:7], probabilities=np.full(7, 1 / 7))], EMOTIONS
+    )
     first, second = figure.axes
-    assert [bar.get_alpha() for bar in first.patches] == [1.0, 1.0] + [0.35] * 6  # neutral and happiness are not ruled out
+    # neutral and happiness are not ruled out
+    assert [bar.get_alpha() for bar in first.patches] == [1.0, 1.0] + [0.35] * 6
     assert [bar.get_alpha() for bar in second.patches] == [1.0] * 8  # never calibrated
     assert texts(figure).count("not asked") == 1  # contempt, of the second
 
@@ -345,7 +436,8 @@ def test_feature_figure_shows_the_nearest_faces() -> None:
     assert "before: 4 of the 5 nearest faces share its label" in texts(figure)
 
 
-# -- what a reader cannot read ------------------------------------------------------------------------------------------
+# -- what a reader cannot read
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -369,7 +461,13 @@ def said_of(change: Callable[..., None], inches: tuple[float, float] = (6, 3)) -
         (lambda f, ax: ax.set_title("wide", fontsize=10.5), (12, 3), "'wide' has 7.0 points at page width"),
         (lambda f, ax: (ax.text(0.5, 0.5, "one"), ax.text(0.51, 0.51, "two")), (6, 3), "'one' and 'two' overlap"),
         (lambda f, ax: ax.set_xticks([0, 0.01], ["left", "right"]), (6, 3), "'left' and 'right' overlap"),
-        (lambda f, ax: ax.text(0.9, 0.5, "a text that does not fit into the picture at all", clip_on=False).set_in_layout(False), (6, 3), "runs off the edge"),
+        (
+            lambda f, ax: ax.text(
+                0.9, 0.5, "a text that does not fit into the picture at all", clip_on=False
+            ).set_in_layout(False),
+            (6, 3),
+            "runs off the edge",
+        ),
         (lambda f, ax: ax.plot([0, 1], [1, 0], color=plots.colour("fear")), (6, 3), "the colour of fear"),
         (lambda f, ax: ax.bar([0, 1], [1, 0], color=plots.colour("neutral")), (6, 3), "the colour of neutral"),
         (lambda f, ax: ax.scatter([0, 1], [1, 0], color=[plots.colour("anger")]), (6, 3), "the colour of anger"),
@@ -388,7 +486,13 @@ def test_what_cannot_be_read_is_said(change: Callable[..., None], inches: tuple[
         lambda f, ax: ax.set_xticks([0, 0.2, 1, 7], ["a", "b", "c", "far outside the axis"]) and ax.set_xlim(0, 1),
         lambda f, ax: (ax.axis("off"), ax.set_xlabel("hidden", fontsize=3)),
         lambda f, ax: (ax.bar([0], [1], color=plots.colour("fear")), ax.set_title("Fear is rare")),
-        lambda f, ax: ax.set_xticks([0, 0.1, 0.2], ["neutral faces", "happy faces", "fearful faces"], rotation=40, ha="right", rotation_mode="anchor"),
+        lambda f, ax: ax.set_xticks(
+            [0, 0.1, 0.2],
+            ["neutral faces", "happy faces", "fearful faces"],
+            rotation=40,
+            ha="right",
+            rotation_mode="anchor",
+        ),
     ],
 )
 def test_what_can_be_read_is_left_alone(change: Callable[..., None]) -> None:
@@ -398,6 +502,9 @@ def test_what_can_be_read_is_left_alone(change: Callable[..., None]) -> None:
 def test_series_colours_are_no_colours_of_emotions() -> None:
     from skimage.color import deltaE_ciede2000, rgb2lab
 
-    series, emotions = (np.array([[matplotlib.colors.to_rgb(c) for c in group]]) for group in (plots.COLOURS, plots.EMOTION_COLOURS.values()))
+    series, emotions = (
+        np.array([[matplotlib.colors.to_rgb(c) for c in group]])
+        for group in (plots.COLOURS, plots.EMOTION_COLOURS.values())
+    )
     apart = deltaE_ciede2000(rgb2lab(series)[0][:, None], rgb2lab(emotions)[0][None])
     assert 16 < apart.min() < 30

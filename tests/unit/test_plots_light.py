@@ -18,7 +18,9 @@ def test_stacked_costs_add_up_and_a_missing_stage_counts_nothing():
 
 
 def test_cost_steps_are_percent_of_the_first_and_end_in_the_titles():
-    figure = plots.cost_steps([("MFN", (200, 1000)), ("narrower", (150, 800)), ("more head", (160, 800))], printed=(-30.8, -27.1))
+    figure = plots.cost_steps(
+        [("MFN", (200, 1000)), ("narrower", (150, 800)), ("more head", (160, 800))], printed=(-30.8, -27.1)
+    )
     assert texts(figure.axes[0]) == ["-25.0", "+5.0", "printed -30.8"]
     assert figure.axes[0].get_title(loc="left") == "parameters: -20.0 %"
     assert figure.axes[1].get_title(loc="left") == "multiply-adds: -20.0 %"

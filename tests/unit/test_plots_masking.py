@@ -21,7 +21,10 @@ def test_sides_are_those_of_the_block_and_decide_what_is_legal():
     assert block_sides(112)[0].up[0] == (6, 7)
     assert block_sides(64, (0, 0, 1, 0))[:2] == [None, None]
     block = MaskingBlock(2, 4).eval()
-    with capture(block, ["encode.0", "encode.1", "encode.2", "encode.3", "up.0", "up.1", "up.2"]) as seen, torch.no_grad():
+    with (
+        capture(block, ["encode.0", "encode.1", "encode.2", "encode.3", "up.0", "up.1", "up.2"]) as seen,
+        torch.no_grad(),
+    ):
         block(torch.zeros(1, 2, 56, 56))
     assert tuple(seen[f"encode.{i}"].shape[-1] for i in range(4)) == first.down
     assert tuple(seen[f"up.{i}"].shape[-1] for i in range(3)) == tuple(up for up, _ in first.up)

@@ -12,7 +12,8 @@ CPU = torch.device("cpu")
 
 
 def gradient_error(side: int) -> float:
-    """Relative error of a strided 3x3 convolution's weight gradient under bfloat16 autocast, on maps of `side` pixels."""
+    """Relative error of a strided 3x3 convolution's weight gradient under bfloat16 autocast, on maps of `side` pixels.
+    """
     torch.manual_seed(0)
     conv, x = nn.Conv2d(32, 64, 3, stride=2, padding=1), torch.randn(16, 32, side, side)
     gradients = []

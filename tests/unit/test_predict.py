@@ -38,7 +38,9 @@ def test_probabilities(model):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
 def test_batch_size_does_not_matter(model, batch_size):
-    assert np.allclose(predict_probabilities(model, GREY, batch_size=batch_size), predict_probabilities(model, GREY), atol=1e-5)
+    assert np.allclose(
+        predict_probabilities(model, GREY, batch_size=batch_size), predict_probabilities(model, GREY), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 48, 48), (2, 1, 48, 48), (2, 3, 48, 48), (2, 100, 80), (2, 3, 20, 31)])
@@ -85,7 +87,9 @@ def test_flip_averages_the_probabilities_of_picture_and_mirror_image(model):
 def test_memory_maps_are_read_batch_by_batch(model, tmp_path):
     np.save(tmp_path / "x.npy", GREY)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    assert np.array_equal(predict_probabilities(model, mapped, batch_size=2), predict_probabilities(model, GREY, batch_size=2))
+    assert np.array_equal(
+        predict_probabilities(model, mapped, batch_size=2), predict_probabilities(model, GREY, batch_size=2)
+    )
 
 
 def test_the_network_decides_the_preprocessing(model):
@@ -167,10 +171,14 @@ def test_each_picture_its_own_copy_and_nothing_changes_what_does_not_move():
     mixed = View(torch.tensor([False, True, False]), torch.tensor([0.0, 0.0, 25.0]), torch.zeros(3), torch.zeros(3))
     found = seen_through(SQUARE, mixed, black=torch.zeros(1))
     assert torch.allclose(found[0], SQUARE[0], atol=1e-5) and torch.allclose(found[1], SQUARE[1].flip(-1), atol=1e-5)
-    assert torch.equal(seen_through(SQUARE, view()), SQUARE) and torch.equal(seen_through(SQUARE, view(flip=True)), SQUARE.flip(-1))
+    assert torch.equal(seen_through(SQUARE, view()), SQUARE) and torch.equal(
+        seen_through(SQUARE, view(flip=True)), SQUARE.flip(-1)
+    )
 
 
-@pytest.mark.parametrize(("tta", "copies"), [(None, 1), ("none", 1), ("flip", 2), ("flip_shift", 10), ("flip_rotate", 6)])
+@pytest.mark.parametrize(
+    ("tta", "copies"), [(None, 1), ("none", 1), ("flip", 2), ("flip_shift", 10), ("flip_rotate", 6)]
+)
 def test_fixed_augmentations_hold_the_picture_and_each_copy_s_mirror_image(tta, copies):
     views = tta_views(tta, 2)
     rows = [tuple(float(entry[0]) for entry in v) for v in views]
@@ -187,7 +195,10 @@ def test_augmented_probabilities_are_the_mean_over_the_copies(model, tta):
     black = torch.tensor([-m / s for m, s in zip(model.mean, model.std, strict=True)]) if "random" in tta else None
     model.eval()
     with torch.no_grad():
-        copies = [model(seen_through(prepare_for(model, GREY), v, black=black)).softmax(1) for v in tta_views(tta, len(GREY), seed=5)]
+        copies = [
+            model(seen_through(prepare_for(model, GREY), v, black=black)).softmax(1)
+            for v in tta_views(tta, len(GREY), seed=5)
+        ]
     assert np.allclose(found, torch.stack(copies).mean(0).numpy(), atol=1e-6)
     assert np.allclose(found.sum(1), 1, atol=1e-6) and found.dtype == np.float32
     assert np.abs(found - predict_probabilities(model, GREY)).max() > 1e-4
@@ -219,7 +230,12 @@ def test_random_copies_come_from_the_seed_and_the_picture_alone(model):
     assert torch.equal(torch.get_rng_state(), state), "a test does not disturb the training's random numbers"
 
 
-@pytest.mark.parametrize("name", ["crops", "resmasking_random", "resmasking_random_0", "resmasking_random_100", "resmasking_random_x"])
+@pytest.mark.parametrize(
+    "name", ["crops", "resmasking_random", "resmasking_random_0", "resmasking_random_100", "resmasking_random_x"]
+)
 def test_unknown_augmentations_are_refused(model, name):
-    with pytest.raises(ValueError, match=f"no test-time augmentation '{name}'; known: none, flip, flip_shift, flip_rotate, resmasking_random_K"):
+    with pytest.raises(
+        ValueError,
+        match=f"no test-time augmentation '{name}'; known: none, flip, flip_shift, flip_rotate, resmasking_random_K",
+    ):
         predict_probabilities(model, GREY, tta=name)

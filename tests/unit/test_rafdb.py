@@ -54,7 +54,11 @@ def test_original_pictures_by_box_and_by_landmarks(tmp_path):
     assert trees.right_colours(boxed)
     wide = load_rafdb(tree, size=32, images="original", margin=0.5)
     assert not trees.right_colours(wide)
-    assert np.abs(wide.images[:, :, 16, 2].astype(int) - 90).max() < 8 and np.abs(wide.images[:, :, 1, 16].astype(int) - 90).max() < 8  # grey around, and its edge repeated outside
+    # grey around, and its edge repeated outside
+    assert (
+        np.abs(wide.images[:, :, 16, 2].astype(int) - 90).max() < 8
+        and np.abs(wide.images[:, :, 1, 16].astype(int) - 90).max() < 8
+    )
     aligned = load_rafdb(tree, size=32, images="original", align=True)
     centre = aligned.images[:, :, 14:20, 12:20].mean((2, 3))
     assert np.abs(centre - [trees.COLOURS[OWN[label]] for label in aligned.labels]).max() < 8
@@ -63,7 +67,9 @@ def test_original_pictures_by_box_and_by_landmarks(tmp_path):
     with pytest.raises(ValueError, match=r"train_00003_boundingbox\.txt: expected 4 numbers at least, found 3\."):
         load_rafdb(tree, size=32, images="original")
     shutil.rmtree(tree / "Annotation/manual")
-    with pytest.raises(FileNotFoundError, match="Annotation/manual/train_00001_manu_attri.txt .* copy the folder Annotation"):
+    with pytest.raises(
+        FileNotFoundError, match="Annotation/manual/train_00001_manu_attri.txt .* copy the folder Annotation"
+    ):
         load_rafdb(tree, size=32, images="original", align=True)
 
 
@@ -71,13 +77,16 @@ def test_original_pictures_by_box_and_by_landmarks(tmp_path):
     ("old", "new", "sentence"),
     [
         ("train_00002.jpg 2", "train_00002.jpg 8", "row 2: expected a label from 1 to 7, found '8'."),
-        ("train_00002.jpg 2", "train_00002.jpg 0", "row 2: expected a label from 1 to 7, found '0'; RAF-DB counts from 1"),
+        ("train_00002.jpg 2", "train_00002.jpg 0", "row 2: expected a label from 1 to 7, found '0'; RAF-DB counts "
+                                                   "from 1"),
         ("train_00002.jpg 2", "train_00002.jpg fear", "row 2: expected a label from 1 to 7, found 'fear'."),
         ("train_00002.jpg 2", "train_00002.jpg 2 0.9", "row 2: expected a name and a label, found 3 fields"),
         ("train_00002.jpg 2", "train_00002.jpg", "row 2: expected a name and a label, found 1 fields"),
         ("train_00002.jpg 2", "train_00001.jpg 2", "row 2: train_00001.jpg is in row 1 already"),
-        ("train_00002.jpg 2", "valid_00002.jpg 2", "row 2: expected a name that begins with train_ or test_, found 'valid_00002.jpg'"),
-        ("train_00002.jpg 2", "../../train_00002.jpg 2", "row 2: expected the name of a picture inside the data set's folder"),
+        ("train_00002.jpg 2", "valid_00002.jpg 2", "row 2: expected a name that begins with train_ or test_, found "
+                                                   "'valid_00002.jpg'"),
+        ("train_00002.jpg 2", "../../train_00002.jpg 2",
+         "row 2: expected the name of a picture inside the data set's folder"),
         ("train_00002.jpg 2", "train_x/../../y.jpg 2", "row 2: expected the name of a picture inside"),
         ("train_00002.jpg 2", "train_\0.jpg 2", "row 2: expected a line of text"),
     ],
@@ -101,7 +110,11 @@ def test_an_empty_list_and_an_empty_folder(tree, tmp_path):
 def test_missing_pictures_are_counted_or_left_out(tree):
     for name in ("train_00003", "test_00001"):
         (tree / f"Image/aligned/{name}_aligned.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"Expected 28 pictures .* found 2 missing, first .*train_00003_aligned\.jpg \(list_patition_label\.txt, row 3\)"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"Expected 28 pictures .* found 2 missing, first .*train_00003_aligned\.jpg "
+        r"\(list_patition_label\.txt, row 3\)",
+    ):
         load_rafdb(tree, size=16)
     faces = load_rafdb(tree, size=16, missing="drop")
     assert faces.splits() == {"train": 13, "test": 13} and "2 missing pictures left out" in faces.source
@@ -113,7 +126,7 @@ def test_missing_pictures_are_counted_or_left_out(tree):
         load_rafdb(tree, missing="drop")
 
 
-# ----------------------------------------------------------------------------------------------------------- class folders
+# -------------------------------------------------------------------------------------------------------- class folders
 
 
 def test_folders_1_to_7_and_by_name(tmp_path):
@@ -127,13 +140,19 @@ def test_folders_1_to_7_and_by_name(tmp_path):
     # numbers in another order than RAF-DB's own
     other = {str(code): emotion for code, emotion in enumerate(labels.order("manet"), 1)}
     tree = trees.rafdb_folders(tmp_path / "other", other)
-    assert not trees.right_colours(load_rafdb(tree, size=16)) and trees.right_colours(load_rafdb(tree, size=16, order="manet"))
+    assert not trees.right_colours(load_rafdb(tree, size=16)) and trees.right_colours(
+        load_rafdb(tree, size=16, order="manet")
+    )
 
 
 def test_folders_0_to_6_must_be_told(tmp_path):
     for key in ("rafdb", "manet"):
-        tree = trees.rafdb_folders(tmp_path / key, {str(code): emotion for code, emotion in enumerate(labels.order(key))})
-        with pytest.raises(ValueError, match=r'two are in use: order="rafdb" \(0 surprise.* and order="manet" \(0 neutral') as caught:
+        tree = trees.rafdb_folders(
+            tmp_path / key, {str(code): emotion for code, emotion in enumerate(labels.order(key))}
+        )
+        with pytest.raises(
+            ValueError, match=r'two are in use: order="rafdb" \(0 surprise.* and order="manet" \(0 neutral'
+        ) as caught:
             load_rafdb(tree, size=16)
         assert "the numbers of pictures" not in str(caught.value)
         assert trees.right_colours(load_rafdb(tree, size=16, order=key))
@@ -147,7 +166,10 @@ def test_the_message_uses_the_official_numbers():
     assert {split: sum(numbers) for split, numbers in rafdb.OFFICIAL_COUNTS.items()} == {"train": 12271, "test": 3068}
     folders = [str(code) for code in range(7)]
     for key in ("rafdb", "manet"):
-        counts = {split: {str(code): official[split][emotion] for code, emotion in enumerate(labels.order(key))} for split in official}
+        counts = {
+            split: {str(code): official[split][emotion] for code, emotion in enumerate(labels.order(key))}
+            for split in official
+        }
         with pytest.raises(ValueError, match=f'the numbers of pictures are those of order="{key}"'):
             rafdb._class_folders(folders, None, counts)
 
@@ -158,9 +180,12 @@ def test_the_message_uses_the_official_numbers():
         ([str(i) for i in range(2, 9)], {}, "class folders 1 to 7, 0 to 6 or named by emotions, found 2, 3"),
         ([str(i) for i in range(1, 7)], {}, "seven class folders in each split, found 6: 1, 2"),
         (["1", "2", "3", "4", "5", "6", "happy"], {}, "class folders 1 to 7, 0 to 6 or named by emotions, found 1"),
-        (["fear", "disgust", "happy", "sad", "anger", "neutral", "bored"], {}, "named by emotions or numbers; Expected an emotion name, found 'bored'"),
-        (["fear", "disgust", "happy", "happiness", "sad", "anger", "neutral"], {}, "one folder for each of surprise, fear"),
-        ([str(i) for i in range(7)], {"order": "ferplus"}, "an order of surprise, fear, disgust, happiness, sadness, anger, neutral, found neutral"),
+        (["fear", "disgust", "happy", "sad", "anger", "neutral", "bored"], {},
+         "named by emotions or numbers; Expected an emotion name, found 'bored'"),
+        (["fear", "disgust", "happy", "happiness", "sad", "anger", "neutral"], {},
+         "one folder for each of surprise, fear"),
+        ([str(i) for i in range(7)], {"order": "ferplus"},
+         "an order of surprise, fear, disgust, happiness, sadness, anger, neutral, found neutral"),
         ([str(i) for i in range(7)], {"order": "raf"}, "the name of a label order, found 'raf'. Known:"),
         ([*OWN], {"order": "rafdb"}, "no order for class folders that are named by emotions"),
         ([*OWN], {"images": "original"}, "the official list for images=\"original\", found class folders"),
@@ -194,5 +219,8 @@ def test_options_that_do_not_go_together(tree):
     ):
         with pytest.raises(ValueError, match=re.escape(sentence)):
             load_rafdb(tree, **options)
-    with pytest.raises(ValueError, match="options of 'rafdb' among size, images, align, margin, order, missing, workers, progress, found classes"):
+    with pytest.raises(
+        ValueError,
+        match="options of 'rafdb' among size, images, align, margin, order, missing, workers, progress, found classes",
+    ):
         data.load("rafdb", tree, classes=7)

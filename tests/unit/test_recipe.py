@@ -34,7 +34,9 @@ def write(tmp_path: Path, text: str) -> Path:
 
 @functools.cache
 def network(**_of: str) -> FerModel:
-    """A recipe's network without numbers, with a forward pass at the recipe's size behind it; built once for many recipes."""
+    """A recipe's network without numbers, with a forward pass at the recipe's size behind it;
+    built once for many recipes.
+    """
     recipe = Recipe(**{key: json.loads(value) for key, value in _of.items()})
     with torch.device("meta"):
         model = build_model(recipe, order("fer2013")).eval()
@@ -49,7 +51,9 @@ def everything_exists(recipe: Recipe) -> None:
     augmentation(recipe.augmentation)
     tta_views(recipe.tta, 1)
     class_weights(np.ones(7), recipe.class_weight)
-    model = network(**{key: json.dumps(getattr(recipe, key)) for key in ("model", "width", "model_options", "image_size")})
+    model = network(
+        **{key: json.dumps(getattr(recipe, key)) for key in ("model", "width", "model_options", "image_size")}
+    )
     with torch.device("meta"):
         make_task(model, recipe, dict.fromkeys(order("fer2013"), 10))
     if recipe.init == "imagenet":
@@ -61,7 +65,12 @@ def everything_exists(recipe: Recipe) -> None:
         made = [each for _, each in recipes_of(source)] if series else [source]
         assert run in [each.name for each in made]
     optimizer = make_optimizer(
-        model.parameters(), name=recipe.optimizer, lr=recipe.lr, nesterov=recipe.nesterov, momentum=recipe.momentum, sam_rho=recipe.sam_rho
+        model.parameters(),
+        name=recipe.optimizer,
+        lr=recipe.lr,
+        nesterov=recipe.nesterov,
+        momentum=recipe.momentum,
+        sam_rho=recipe.sam_rho,
     )
     Schedule(optimizer, name=recipe.schedule, epochs=recipe.epochs, warmup=recipe.warmup_epochs)
 
@@ -83,7 +92,11 @@ def test_recipe_files(file):
 
 def test_a_profile_shortens_every_stage():
     recipe = Recipe(stages=[{"epochs": 50, "branches": 1}, {"epochs": 20, "lr": 0.1}, {"branches": 3}])
-    assert resolve(recipe, profile="smoke").stages == [{"epochs": 1, "branches": 1}, {"epochs": 1, "lr": 0.1}, {"branches": 3}]
+    assert resolve(recipe, profile="smoke").stages == [
+        {"epochs": 1, "branches": 1},
+        {"epochs": 1, "lr": 0.1},
+        {"branches": 3},
+    ]
     assert recipe.overlay({"epochs": 3}).stages == recipe.stages
 
 
@@ -97,13 +110,26 @@ def test_diversity_recipes_are_the_rows_of_its_tables():
                 recipe = recipes[f"table1-esr{branches}-{data}{plain}"]
                 assert [s["epochs"] for s in recipe.stages] == [first] + [further] * (branches - 1)
                 assert recipe.model_options.get("attention") == (None if plain else "cbam")
-                assert recipe.image_size == 96 and recipe.batch_size == 32 and recipe.momentum == 0.9 and recipe.weight_decay == 0
+                assert (
+                    recipe.image_size == 96
+                    and recipe.batch_size == 32
+                    and recipe.momentum == 0.9
+                    and recipe.weight_decay == 0
+                )
                 assert (recipe.init is None) == (data == "affectnet8")
-                assert recipe.equal_epochs == "last"  # the released scripts keep an epoch whose accuracy is >= the best one
-            rows = [(r.loss_options["diversity"]["spatial"], r.loss_options["diversity"]["channel"]) for _, r in recipes_of(recipes[f"table1-esr{branches}-{data}"])]
+                # the released scripts keep an epoch whose accuracy is >= the best one
+                assert recipe.equal_epochs == "last"
+            rows = [
+                (r.loss_options["diversity"]["spatial"], r.loss_options["diversity"]["channel"])
+                for _, r in recipes_of(recipes[f"table1-esr{branches}-{data}"])
+            ]
             assert sorted(rows) == [(0, 0), (0, 1), (1, 0), (1, 1)]  # attention, channel (ours), spatial, both
         with_terms, plain = recipes[f"table1-manet-{data}"], recipes[f"table1-manet-{data}-plain"]
-        assert {k for k in with_terms.as_dict() if getattr(with_terms, k) != getattr(plain, k)} == {"name", "source", "loss_options"}
+        assert {k for k in with_terms.as_dict() if getattr(with_terms, k) != getattr(plain, k)} == {
+            "name",
+            "source",
+            "loss_options",
+        }
     for name, recipe in recipes.items():
         if name.endswith("printed"):
             assert "diagonal" not in recipe.loss_options["diversity"]
@@ -119,7 +145,10 @@ def test_stages_of_the_diversity_recipes_name_what_the_network_has(name):
         options = recipe.model_options | ({"branches": branches} if branches else {})
         task = make_task(create_model("esr", width=1 / 16, **options), stage, dict.fromkeys(order("affectnet8"), 10))
         rates = {round(group["lr"], 6) for group in parameter_groups(task, stage.lr, stage.part_lr)}
-        assert rates == ({0.1} if number == 1 and branches else {0.01, 0.1} if branches else {0.02, 0.1}), (number, rates)
+        assert rates == ({0.1} if number == 1 and branches else {0.01, 0.1} if branches else {0.02, 0.1}), (
+            number,
+            rates,
+        )
         if not branches:
             assert task.criterion.first == number
 
@@ -131,18 +160,31 @@ def test_names_are_unique():
 
 def test_round_trip(tmp_path):
     recipe = Recipe(
-        name="häppy", source="Tabelle 3: 50 %", lr=1e-3, early_stopping=15, image_size=48, model_options={"head": "linear"}, nesterov=True, tta="flip"
+        name="häppy",
+        source="Tabelle 3: 50 %",
+        lr=1e-3,
+        early_stopping=15,
+        image_size=48,
+        model_options={"head": "linear"},
+        nesterov=True,
+        tta="flip",
     )
     recipe.save(tmp_path / "r.yaml")
     assert Recipe.load(tmp_path / "r.yaml") == recipe
     assert [p.name for p in tmp_path.iterdir()] == ["r.yaml"]
     written = yaml.safe_load((tmp_path / "r.yaml").read_text("utf-8"))
-    assert set(written) == {"name", "source", "model", "model_options", "image_size", "data", "lr", "nesterov", "early_stopping", "tta"}
+    assert set(written) == {
+        "name", "source", "model", "model_options", "image_size", "data", "lr", "nesterov", "early_stopping", "tta",
+    }
 
 
 def test_defaults_survive_being_written(tmp_path):
     Recipe().save(tmp_path / "r.yaml")
-    assert yaml.safe_load((tmp_path / "r.yaml").read_text()) == {"name": "experiment", "model": "resemotenet", "data": "synthetic"}
+    assert yaml.safe_load((tmp_path / "r.yaml").read_text()) == {
+        "name": "experiment",
+        "model": "resemotenet",
+        "data": "synthetic",
+    }
     assert Recipe.load(tmp_path / "r.yaml") == Recipe()
 
 
@@ -187,14 +229,20 @@ def test_every_field_is_documented():
         ("model: resemotent", r"recipe key model must be one of .*, found 'resemotent'; did you mean resemotenet\?"),
         ("data: fer13", r"recipe key data must be one of .*, found 'fer13'; did you mean fer2013\?"),
         ("tta: crops", "recipe key tta: no test-time augmentation 'crops'; known: none"),
-        ("test_split: validation", "recipe key test_split must be a split that is neither trained nor selected on, .*, found 'validation'"),
+        (
+            "test_split: validation",
+            "recipe key test_split must be a split that is neither trained nor selected on, .*, found 'validation'",
+        ),
         ("test_split: train", "neither trained nor selected on, .*, found 'train'"),
         ("validation_split: test", "validation_split='test' is trained on or tested on; choose another"),
         ("name: ../elsewhere", "name is that of the run's folder, without slashes, found '../elsewhere'"),
         ("epochs: 0", "recipe key epochs must be greater than or equal to 1, found 0"),
         ("batch_size: 1", "recipe key batch_size must be greater than or equal to 2, found 1"),
         ("{sam_rho: 0.05, precision: fp16}", "sam_rho needs two backward passes"),
-        ("{nesterov: true, optimizer: adam}", "nesterov belongs to optimizer: sgd with momentum above 0, found adam with momentum 0.9"),
+        (
+            "{nesterov: true, optimizer: adam}",
+            "nesterov belongs to optimizer: sgd with momentum above 0, found adam with momentum 0.9",
+        ),
         ("{schedule: plateau, warmup_epochs: 1}", "schedule: plateau has no warm-up"),
         ("stages: [{epoch: 3}]", r"stage 1: a recipe has no key 'epoch'; did you mean epochs\?"),
         ("stages: [{epochs: 3}, {lr: -1}]", "stage 2: recipe key lr must be greater than 0, found -1"),
@@ -222,7 +270,9 @@ def test_absent_file(tmp_path):
 
 
 def test_what_yaml_takes_for_something_else(tmp_path):
-    assert Recipe.load(write(tmp_path, "{lr: 1e-4, weight_decay: 5E-4, precision: no}")) == Recipe(lr=1e-4, weight_decay=5e-4, precision="no")
+    assert Recipe.load(write(tmp_path, "{lr: 1e-4, weight_decay: 5E-4, precision: no}")) == Recipe(
+        lr=1e-4, weight_decay=5e-4, precision="no"
+    )
 
 
 def test_a_tuple_is_the_list_that_yaml_gives_back(tmp_path):
@@ -233,13 +283,27 @@ def test_a_tuple_is_the_list_that_yaml_gives_back(tmp_path):
 
 def test_resolving_takes_the_file_then_the_profile_then_what_is_given_by_hand(tmp_path):
     file = tmp_path / "r.yaml"
-    Recipe(name="r", data="fer2013", data_options={"order": "x"}, test_split="public_test", target="votes", epochs=80, lr=0.3).save(file)
+    Recipe(
+        name="r",
+        data="fer2013",
+        data_options={"order": "x"},
+        test_split="public_test",
+        target="votes",
+        epochs=80,
+        lr=0.3,
+    ).save(file)
     assert resolve(file) == Recipe.load(file)
     by_hand = resolve(file, profile="smoke", changes={"epochs": 10, "lr": 0.05}, data_path="/there")
     assert (by_hand.epochs, by_hand.lr, by_hand.data_path) == (10, 0.05, "/there"), "also what equals a default wins"
     assert by_hand.width == PROFILES["smoke"]["width"]
     other = resolve(file, data="folder", data_path="/mine")
-    assert (other.data, other.data_path, other.data_options, other.test_split, other.target) == ("folder", "/mine", {}, "test", "label")
+    assert (other.data, other.data_path, other.data_options, other.test_split, other.target) == (
+        "folder",
+        "/mine",
+        {},
+        "test",
+        "label",
+    )
     assert other.epochs == 80
     kept = resolve(file, changes={"data": "fer2013"})
     assert kept == Recipe.load(file), "the same data set keeps its options"
@@ -254,7 +318,17 @@ def test_whole_numbers_are_fractions_where_those_are_meant(tmp_path):
 
 
 def test_profiles():
-    recipe = Recipe(name="x", data="fer2013", data_path="/somewhere", test_split="private_test", validation_split="public_test", init="imagenet", epochs=80, batch_size=16, lr=0.3)
+    recipe = Recipe(
+        name="x",
+        data="fer2013",
+        data_path="/somewhere",
+        test_split="private_test",
+        validation_split="public_test",
+        init="imagenet",
+        epochs=80,
+        batch_size=16,
+        lr=0.3,
+    )
     assert resolve(recipe, profile="paper") == recipe
     for profile in ("smoke", "teach"):
         changed = resolve(recipe, profile=profile)
@@ -285,7 +359,9 @@ def test_only_profiles_make_exceptions():
     recipe = Recipe(model="googlenet", image_size=224)
     assert resolve(recipe, profile="smoke").width == resolve(recipe, profile="teach").width == 1.0
     assert resolve(recipe, profile="paper") == recipe
-    assert recipe.overlay({"width": 0.5}).width == 0.5, "what is asked for by hand is refused by the network, not ignored"
+    assert recipe.overlay({"width": 0.5}).width == 0.5, (
+        "what is asked for by hand is refused by the network, not ignored"
+    )
     assert resolve(Recipe(model="resnet18"), profile="smoke").width == 0.0625
 
 
@@ -297,46 +373,66 @@ def test_residual_masking_tables_are_complete():
     for row, (parameters, percent) in rows.items():
         found = [r for r in table2.values() if f"row {row} ({parameters} M, {percent:.2f} %" in r.source]
         assert len(found) == 1, row
-    same = ("data", "test_split", "validation_split", "augmentation", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "early_stopping", "seed")
+    same = (
+        "data", "test_split", "validation_split", "augmentation", "batch_size", "optimizer", "lr", "weight_decay",
+        "schedule", "early_stopping", "seed",
+    )
     paper = [recipe for name, recipe in recipes.items() if name == "released" or name.startswith(("table2", "table3"))]
     assert len({tuple(getattr(recipe, key) for key in same) for recipe in paper}) == 1
     assert {r.model for r in table2.values() if r.init is None} == {"resattnet56", "densenet121", "resnet152"}
-    assert {key for key in recipes["released"].as_dict() if getattr(recipes["released"], key) != getattr(recipes["table2-resmasking"], key)} == {
-        "name", "source", "init", "tta",
-    }  # fmt: skip
+    released, printed = recipes["released"], recipes["table2-resmasking"]
+    differ = {key for key in released.as_dict() if getattr(released, key) != getattr(printed, key)}
+    assert differ == {"name", "source", "init", "tta"}
     table4 = [recipe for name, recipe in recipes.items() if name.startswith("table4-")]
     rows = ledger("resmasking").tables["IV"].rows
     assert len(table4) == len(rows) == 4 and {r.data for r in table4} == {"folder"}
     for row, (percent,) in rows.items():
         assert sum(f"row {row} ({percent:.2f} %)" in r.source for r in table4) == 1, row
-    members = {"table2-cbam_resnet50", "table2-efficientnet_b2b", "table2-resmasking"} | {name for name in recipes if "member" in name}
+    members = {"table2-cbam_resnet50", "table2-efficientnet_b2b", "table2-resmasking"} | {
+        name for name in recipes if "member" in name
+    }
     assert len(members) == 6 and len({recipes[name].tta for name in members}) == 1
 
 
 def test_lfnsb_tables_are_complete():
-    """Every row of Tables 2 to 5 and 9 that names a network to train is in a recipe's source, and the headline's three sets."""
-    recipes = {file.stem: Recipe.load(file) for file in FOLDER.glob("lfnsb/*.yaml") if not file.stem.startswith("teach")}
+    """Every row of Tables 2 to 5 and 9 that names a network to train is in a recipe's source,
+    and the headline's three sets.
+    """
+    recipes = {
+        file.stem: Recipe.load(file) for file in FOLDER.glob("lfnsb/*.yaml") if not file.stem.startswith("teach")
+    }
     tables = ledger("lfnsb").tables
     rows = [("2", row, "accuracy") for row in tables["2"].rows]
-    rows += [(table, row, column) for table in ("3", "5") for row in tables[table].rows if row != "gain" for column in tables[table].columns]
+    rows += [
+        (table, row, column)
+        for table in ("3", "5")
+        for row in tables[table].rows
+        if row != "gain"
+        for column in tables[table].columns
+    ]
     rows += [("9", row, "mean") for row in tables["9"].rows] + [("headline", "AffectNet-8", "accuracy")]
     for table, row, column in rows:
         found = [r for r in recipes.values() if f"Table {table}, row {row}, {column}" in r.source]
         assert found, (table, row, column)
         data = {"RAF-DB": "rafdb", "AffectNet-7": "affectnet7", "AffectNet-8": "affectnet8"}
         assert {r.data for r in found} == {data.get(column) or data.get(row) or "rafdb"}
-        network = {"MobileFaceNet": "mobilefacenet", "MFN": "mfn", "CE": "lfn", "CE + CH": "lfn", "LFN": "lfn"}.get(row, "lfnsb")
+        network = {"MobileFaceNet": "mobilefacenet", "MFN": "mfn", "CE": "lfn", "CE + CH": "lfn", "LFN": "lfn"}.get(
+            row, "lfnsb"
+        )
         assert {r.model for r in found} == {network}, (table, row)
         assert {r.loss for r in found} == {None if row == "CE" else "cosine_harmony"}
     sweep = recipes["table4-alpha"].sweep
     assert sweep["loss_options.alpha"] == list(tables["4"].column("alpha").values()) and len(sweep["seed"]) >= 3
     assert {name for name, r in recipes.items() if r.folds} == {"table9-rafdb", "table9-affectnet7"}
     for name, r in recipes.items():
-        assert r.width == 1 and r.image_size == 112 and r.epochs == 40 and r.lr == (0.01 if r.data == "rafdb" else 1e-4), name
+        assert (
+            r.width == 1 and r.image_size == 112 and r.epochs == 40 and r.lr == (0.01 if r.data == "rafdb" else 1e-4)
+        ), name
         printed = name.endswith("printed")
         assert (r.batch_size, r.schedule != "constant") == (256 if printed or r.data != "rafdb" else 128, not printed)
         assert (r.flood, r.sam_rho, r.sampler) == {
-            (True, True): (0.0, 0.0, "shuffle"), (True, False): (0.0, 0.0, "shuffle"), (False, True): (0.5, 0.0, "shuffle"), (False, False): (0.0, 0.05, "balanced"),
+            (True, True): (0.0, 0.0, "shuffle"), (True, False): (0.0, 0.0, "shuffle"),
+            (False, True): (0.5, 0.0, "shuffle"), (False, False): (0.0, 0.05, "balanced"),
         }[printed, r.data == "rafdb"]  # fmt: skip
         assert r.loss is None or r.loss_options["variant"] == "released"
 

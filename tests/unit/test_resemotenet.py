@@ -54,13 +54,16 @@ def small(**options) -> FerModel:
 
 
 @pytest.mark.parametrize(
-    ("width", "parameters"), [(1, 80_238_599), (1 / 2, 20_069_383), (1 / 4, 5_022_215), (1 / 8, 1_257_991), (1 / 16, 315_719)]
+    ("width", "parameters"),
+    [(1, 80_238_599), (1 / 2, 20_069_383), (1 / 4, 5_022_215), (1 / 8, 1_257_991), (1 / 16, 315_719)],
 )
 def test_parameters_at_every_width(width, parameters):
     assert count_parameters(meta(width=width)) == parameters
 
 
-@pytest.mark.parametrize(("size", "count"), [(48, 242_149_120), (64, 336_996_096), (100, 887_804_672), (224, 4_317_325_056)])
+@pytest.mark.parametrize(
+    ("size", "count"), [(48, 242_149_120), (64, 336_996_096), (100, 887_804_672), (224, 4_317_325_056)]
+)
 def test_multiply_adds_at_every_size(size, count):
     assert macs(meta(), size) == count
 
@@ -80,7 +83,12 @@ def test_parameters_and_multiply_adds_by_part():
 
 @pytest.mark.parametrize(
     ("size", "stages", "blocks"),
-    [(48, (24, 12, 6), (3, 2, 1)), (64, (32, 16, 8), (4, 2, 1)), (100, (50, 25, 12), (6, 3, 2)), (224, (112, 56, 28), (14, 7, 4))],
+    [
+        (48, (24, 12, 6), (3, 2, 1)),
+        (64, (32, 16, 8), (4, 2, 1)),
+        (100, (50, 25, 12), (6, 3, 2)),
+        (224, (112, 56, 28), (14, 7, 4)),
+    ],
 )
 def test_grids_of_every_stage(size, stages, blocks):
     shapes = {row.name: row.shape for row in summarise(meta(), size)}
@@ -199,7 +207,8 @@ def test_smallest_input_is_eight_pixels():
 
 
 def test_a_batch_of_one_cannot_train_at_64_px_but_can_at_100():
-    """The last maps are 1 x 1 up to 64 px, so batch normalisation has one value per channel: the released code crashes there.
+    """The last maps are 1 x 1 up to 64 px, so batch normalisation has one value per channel:
+    the released code crashes there.
 
     `ferkit.training.batches` therefore never gives a batch of one.
     """
@@ -212,7 +221,18 @@ def test_a_batch_of_one_cannot_train_at_64_px_but_can_at_100():
 
 @pytest.mark.parametrize(
     ("size", "layer", "side"),
-    [(16, "stage1", 8), (8, "stage1", 4), (32, "stage2", 8), (48, "se", 6), (64, "se", 8), (96, "res_block1", 6), (100, "res_block1", 6), (192, "res_block2", 6), (224, "res_block2", 7), (384, "res_block3", 6)],
+    [
+        (16, "stage1", 8),
+        (8, "stage1", 4),
+        (32, "stage2", 8),
+        (48, "se", 6),
+        (64, "se", 8),
+        (96, "res_block1", 6),
+        (100, "res_block1", 6),
+        (192, "res_block2", 6),
+        (224, "res_block2", 7),
+        (384, "res_block3", 6),
+    ],
 )
 def test_cam_layer_is_the_deepest_with_six_by_six_places(size, layer, side):
     model = small().eval()
@@ -224,7 +244,9 @@ def test_cam_layer_is_the_deepest_with_six_by_six_places(size, layer, side):
 @pytest.mark.parametrize("size", [48, 64, 100])
 def test_cam_layer_of_ablations(ablation, wiring, size):
     model = small(ablation=ablation, wiring=wiring).eval()
-    order = [n for n in ("stage1", "stage2", "stage3", "se", "res_block1", "res_block2", "res_block3") if hasattr(model, n)]
+    order = [
+        n for n in ("stage1", "stage2", "stage3", "se", "res_block1", "res_block2", "res_block3") if hasattr(model, n)
+    ]
     layer = model.cam_layer(size)
     assert grid(model, layer, size) >= 6
     assert all(grid(model, later, size) < 6 for later in order[order.index(layer) + 1 :])

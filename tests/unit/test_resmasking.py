@@ -1,4 +1,6 @@
-"""The Residual Masking Network against the numbers of its audit: parameters, multiply-adds, legal sizes, masks, loaders."""
+"""The Residual Masking Network against the numbers of its audit: parameters, multiply-adds, legal sizes, masks,
+loaders.
+"""
 
 import re
 
@@ -63,7 +65,7 @@ def lively(**options) -> FerModel:
     return model
 
 
-# ------------------------------------------------------------------------------------------------------------- arithmetic
+# ----------------------------------------------------------------------------------------------------------- arithmetic
 
 
 def test_parameters_by_part():
@@ -90,7 +92,13 @@ def test_without_masks_it_is_torchvisions_resnet34():
 
 @pytest.mark.parametrize(
     ("head", "count"),
-    [("dropout1", 137_796_423), ("linear", 137_796_423), ("dropout2", 137_859_399), ("dropout3", 138_122_055), ("dropout4", 137_875_911)],
+    [
+        ("dropout1", 137_796_423),
+        ("linear", 137_796_423),
+        ("dropout2", 137_859_399),
+        ("dropout3", 138_122_055),
+        ("dropout4", 137_875_911),
+    ],
 )
 def test_parameters_of_the_heads(head, count):
     assert count_parameters(meta(head=head)) == count
@@ -99,8 +107,17 @@ def test_parameters_of_the_heads(head, count):
 
 
 def test_heads_have_the_layers_of_the_released_state_dicts():
-    names = {head: [k.removesuffix(".weight") for k in small(head=head).state_dict() if re.fullmatch(r"fc.*weight", k)] for head in HEADS}
-    assert names == {"dropout1": ["fc.1"], "linear": ["fc"], "dropout2": ["fc.0", "fc.3"], "dropout3": ["fc.0", "fc.3", "fc.6"], "dropout4": ["fc.0", "fc.3", "fc.6"]}
+    names = {
+        head: [k.removesuffix(".weight") for k in small(head=head).state_dict() if re.fullmatch(r"fc.*weight", k)]
+        for head in HEADS
+    }
+    assert names == {
+        "dropout1": ["fc.1"],
+        "linear": ["fc"],
+        "dropout2": ["fc.0", "fc.3"],
+        "dropout3": ["fc.0", "fc.3", "fc.6"],
+        "dropout4": ["fc.0", "fc.3", "fc.6"],
+    }
     assert {h: [m.p for m in small(head=h).modules() if isinstance(m, nn.Dropout)] for h in HEADS} == {
         "dropout1": [0.4],
         "linear": [],
@@ -117,13 +134,23 @@ def test_multiply_adds_at_every_size(size, giga):
 
 def test_multiply_adds_by_part_and_grids():
     rows = {row.name: row for row in summarise(meta())}
-    wanted = {"conv1": 0.118, "layer1": 0.694, "layer2": 0.873, "layer3": 1.336, "layer4": 0.642, "mask1": 8.028, "mask2": 5.716, "mask3": 3.404, "mask4": 1.092}
+    wanted = {
+        "conv1": 0.118,
+        "layer1": 0.694,
+        "layer2": 0.873,
+        "layer3": 1.336,
+        "layer4": 0.642,
+        "mask1": 8.028,
+        "mask2": 5.716,
+        "mask3": 3.404,
+        "mask4": 1.092,
+    }
     assert {k: round(rows[k].macs / 1e9, 3) for k in wanted} == wanted
     for k, (channels, side) in enumerate(((64, 56), (128, 28), (256, 14), (512, 7)), 1):
         assert {rows[f"{part}{k}"].shape for part in ("layer", "mask", "masked")} == {(channels, side, side)}
 
 
-# ------------------------------------------------------------------------------------------------------------------ sizes
+# ---------------------------------------------------------------------------------------------------------------- sizes
 
 LEGAL = [n for top in range(32, 321, 32) for n in range(top - 3, top + 1)]
 
@@ -157,7 +184,8 @@ def test_height_and_width_may_differ():
 
 
 @pytest.mark.parametrize(
-    ("side", "nearest"), [(112, (96, 125)), (48, (32, 61)), (100, (96, 125)), (28, (29,)), (1, (29,)), (299, (288, 317)), (64, (64,))]
+    ("side", "nearest"),
+    [(112, (96, 125)), (48, (32, 61)), (100, (96, 125)), (28, (29,)), (1, (29,)), (299, (288, 317)), (64, (64,))],
 )
 def test_nearest_legal_sizes(side, nearest):
     assert nearest_legal_sizes(side) == nearest
@@ -204,7 +232,7 @@ def test_resize_says_what_it_cannot_do():
         small(size_policy="resize").eval()(torch.zeros(1, 3, 28, 64))
 
 
-# ------------------------------------------------------------------------------------------------------------------ masks
+# ---------------------------------------------------------------------------------------------------------------- masks
 
 
 def test_a_channel_softmax_mask_has_the_same_channel_mean_everywhere():
@@ -244,7 +272,9 @@ def test_ranges_of_the_masks(depth):
     assert found["channel_softmax"].min() < 0.5 * found["channel_softmax"].mean()
 
 
-@pytest.mark.parametrize(("combine", "mask"), [("residual", "channel_softmax"), ("multiply", "sigmoid"), ("residual", "spatial_softmax")])
+@pytest.mark.parametrize(
+    ("combine", "mask"), [("residual", "channel_softmax"), ("multiply", "sigmoid"), ("residual", "spatial_softmax")]
+)
 def test_what_a_stage_passes_on(combine, mask):
     model = lively(combine=combine, mask=mask)
     names = [f"{part}{k}" for k in (1, 2, 3, 4) for part in ("layer", "mask", "masked")]
@@ -283,7 +313,17 @@ def test_depths_and_the_network_without_masks():
     assert torch.equal(seen["layer2"], seen["masked2"])
 
 
-@pytest.mark.parametrize("options", [{}, {"mask": "sigmoid"}, {"mask": "spatial_softmax", "combine": "multiply"}, {"mask": "none"}, {"size_policy": "resize"}, {"head": "dropout3"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mask": "sigmoid"},
+        {"mask": "spatial_softmax", "combine": "multiply"},
+        {"mask": "none"},
+        {"size_policy": "resize"},
+        {"head": "dropout3"},
+    ],
+)
 def test_every_parameter_learns(options):
     model = small(**options)
     images = torch.rand(4, 3, 64, 64)
@@ -323,7 +363,17 @@ def test_parts_and_attributes():
     assert model.official_cam_layer is None
 
 
-@pytest.mark.parametrize(("size", "layer", "side"), [(32, "masked1", 8), (64, "masked2", 8), (96, "masked3", 6), (128, "masked3", 8), (192, "masked4", 6), (224, "masked4", 7)])
+@pytest.mark.parametrize(
+    ("size", "layer", "side"),
+    [
+        (32, "masked1", 8),
+        (64, "masked2", 8),
+        (96, "masked3", 6),
+        (128, "masked3", 8),
+        (192, "masked4", 6),
+        (224, "masked4", 7),
+    ],
+)
 def test_cam_layer_is_the_deepest_with_six_by_six_places(size, layer, side):
     model = small().eval()
     assert model.cam_layer(size) == layer
@@ -333,7 +383,9 @@ def test_cam_layer_is_the_deepest_with_six_by_six_places(size, layer, side):
 
 
 def test_cam_layer_counts_the_margin_of_pad():
-    assert small(size_policy="pad").cam_layer(66) == "masked3" and small(size_policy="resize").cam_layer(66) == "masked2"
+    assert (
+        small(size_policy="pad").cam_layer(66) == "masked3" and small(size_policy="resize").cam_layer(66) == "masked2"
+    )
     assert small().cam_layer(16) == "masked1"
 
 
@@ -353,12 +405,17 @@ def test_bad_depths_and_blocks():
         MaskingBlock(4, 1, mask="none")
 
 
-# ---------------------------------------------------------------------------------------------------------------- loaders
+# -------------------------------------------------------------------------------------------------------------- loaders
 
 
 def released_layout(model: FerModel) -> dict[str, Tensor]:
     """A state dict in the authors' key layout, from ours: written out by hand, as the test's own knowledge."""
-    table = {1: ([1], [2], []), 2: ([1, 2], [3, 4], [3]), 3: ([1, 2, 3], [4, 5, 6], [4, 5]), 4: ([1, 2, 3, 4], [5, 6, 7, 8], [5, 6, 7])}
+    table = {
+        1: ([1], [2], []),
+        2: ([1, 2], [3, 4], [3]),
+        3: ([1, 2, 3], [4, 5, 6], [4, 5]),
+        4: ([1, 2, 3, 4], [5, 6, 7, 8], [5, 6, 7]),
+    }
     net = {}
     for key, value in model.state_dict().items():
         match = re.fullmatch(r"mask(\d)\.(encode|decode|up)\.(\d)\.(.*)", key)
@@ -375,14 +432,31 @@ def released_layout(model: FerModel) -> dict[str, Tensor]:
 
 
 def checkpoint(path, net, **more):
-    torch.save({"net": net, "arch": "resmasking_dropout1", "best_acc": 71.5, "test_acc": 74.1, "train_acc_list": [1.0, 2.0], **more}, path)
+    torch.save(
+        {
+            "net": net,
+            "arch": "resmasking_dropout1",
+            "best_acc": 71.5,
+            "test_acc": 74.1,
+            "train_acc_list": [1.0, 2.0],
+            **more,
+        },
+        path,
+    )
     return path
 
 
 def test_the_layout_is_that_of_the_released_state_dict():
     net = released_layout(meta())
     assert len(net) == 740 and sum(v.numel() for v in net.values()) == 143_040_193
-    assert {"mask1.conv8.conv1.weight", "mask1.up_pool7.0.bias", "mask2.up_pool4.1.running_mean", "mask4.conv2.bn2.bias", "mask4.downsample2.0.weight", "fc.1.weight"} <= set(net)
+    assert {
+        "mask1.conv8.conv1.weight",
+        "mask1.up_pool7.0.bias",
+        "mask2.up_pool4.1.running_mean",
+        "mask4.conv2.bn2.bias",
+        "mask4.downsample2.0.weight",
+        "fc.1.weight",
+    } <= set(net)
     converted = in_our_names("resmasking", net)
     assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in meta().state_dict().items()}
 
@@ -392,7 +466,12 @@ def test_a_checkpoint_makes_the_round_trip(tmp_path):
     nn.init.normal_(target.fc[1].weight)
     file = checkpoint(tmp_path / "resmasking_dropout1", released_layout(source))
     assert load_released(target, file) == []
-    assert read_released("resmasking", file).beside == {"arch": "resmasking_dropout1", "best_acc": 71.5, "test_acc": 74.1, "train_acc_list": [1.0, 2.0]}
+    assert read_released("resmasking", file).beside == {
+        "arch": "resmasking_dropout1",
+        "best_acc": 71.5,
+        "test_acc": 74.1,
+        "train_acc_list": [1.0, 2.0],
+    }
     assert all(torch.equal(v, source.state_dict()[k]) for k, v in target.state_dict().items())
     images = torch.rand(1, 3, 64, 64)
     exact = small().eval()
@@ -414,7 +493,10 @@ def spoiled(**changes):
         (lambda: released_layout(small(width=1 / 8)), r"conv1\.weight \(8, 3, 7, 7\) instead of \(4, 3, 7, 7\)"),
         (lambda: spoiled(**{"layer1.0.bn1.running_var": None}), r"network: no layer1\.0\.bn1\.running_var\. "),
         (lambda: spoiled(extra=torch.zeros(1)), r"network: extra which the network lacks\. "),
-        (lambda: spoiled(**{"mask1.conv9.conv1.weight": torch.zeros(1)}), r"mask1\.decode\.4\.conv1\.weight which the network lacks"),
+        (
+            lambda: spoiled(**{"mask1.conv9.conv1.weight": torch.zeros(1)}),
+            r"mask1\.decode\.4\.conv1\.weight which the network lacks",
+        ),
         (lambda: {"conv1.weight": "text"}, "holds no state dict"),
         (lambda: [1, 2], "holds no state dict"),
     ],
@@ -472,7 +554,9 @@ def test_imagenet_weights_go_into_the_backbone_alone(resnet34):
     state = model.state_dict()
     assert left == sorted(k for k in state if k.startswith(("mask1.", "fc."))) and "fc.1.weight" in left
     assert all(torch.equal(state[k], before[k]) for k in left)
-    assert all(torch.equal(state[k], resnet34[k]) for k in state if k not in left and not k.endswith("num_batches_tracked"))
+    assert all(
+        torch.equal(state[k], resnet34[k]) for k in state if k not in left and not k.endswith("num_batches_tracked")
+    )
     assert not torch.equal(state["layer4.2.conv2.weight"], before["layer4.2.conv2.weight"])
 
 

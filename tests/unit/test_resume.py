@@ -1,7 +1,7 @@
 """A training that is killed and started again is bit for bit the training that was not.
 
-Every feature with a memory is in play: momentum, averaged weights, the plateau schedule, all dropouts, augmentation, early
-stopping. The killed processes are real ones, killed by SIGKILL at chosen places.
+Every feature with a memory is in play: momentum, averaged weights, the plateau schedule, all dropouts, augmentation,
+early stopping. The killed processes are real ones, killed by SIGKILL at chosen places.
 """
 
 import os
@@ -54,7 +54,8 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-# --- where a process dies: each sets a trap and is called in the process that is to die ---------------------------------
+# --- where a process dies: each sets a trap and is called in the process that is to die
+# ---------------------------------
 
 
 def in_epoch(epoch: int, step: int) -> None:
@@ -140,7 +141,9 @@ def trapped(trap: Callable[..., None] | None, where: tuple[int, ...], folder: Pa
     train(folder, recipe)
 
 
-def run(folder: Path, recipe: Recipe = RECIPE, trap: Callable[..., None] | None = None, where: tuple[int, ...] = ()) -> None:
+def run(
+    folder: Path, recipe: Recipe = RECIPE, trap: Callable[..., None] | None = None, where: tuple[int, ...] = ()
+) -> None:
     code = run_children(trapped, trap, where, folder, recipe)
     assert code == [-signal.SIGKILL if trap else 0], "the process was to " + ("be killed" if trap else "finish")
 
@@ -213,7 +216,13 @@ def test_killed_and_resumed_is_unbroken(unbroken, tmp_path, trap, where, steps, 
 def test_killed_again_and_again(unbroken, tmp_path):
     folder = tmp_path / "run"
     recipe = RECIPE.overlay({"checkpoint_steps": 2})
-    for trap, where in ((in_epoch, (1, 3)), (in_save, (1,)), (in_epoch, (2, 4)), (before_save, (3,)), (in_epoch, (4, 5))):
+    for trap, where in (
+        (in_epoch, (1, 3)),
+        (in_save, (1,)),
+        (in_epoch, (2, 4)),
+        (before_save, (3,)),
+        (in_epoch, (4, 5)),
+    ):
         run(folder, recipe, trap, where)
     run(folder, recipe)
     assert_equal(everything(folder), unbroken)

@@ -1,4 +1,6 @@
-"""Scores against truth: exact on maps made by hand, at chance for maps that know nothing, above it for a network that reads the mouth."""
+"""Scores against truth: exact on maps made by hand, at chance for maps that know nothing,
+above it for a network that reads the mouth.
+"""
 
 import copy
 
@@ -36,7 +38,7 @@ def mouth_reader(faces: SyntheticBatch) -> RegionReader:
     return RegionReader(np.where(where > 0.9, 1.0, 0.02) * np.random.default_rng(0).uniform(0.7, 1, where.shape))
 
 
-# ---------------------------------------------------------------------------------------------------- scores made by hand
+# -------------------------------------------------------------------------------------------------- scores made by hand
 
 
 def by_hand(heat: list, mask: list) -> dict[str, float]:
@@ -47,14 +49,18 @@ def test_values_by_hand() -> None:
     mask = [[1, 1, 0, 0]]
     assert by_hand([[4, 3, 2, 1]], mask) == {"pointing": 1, "energy": 0.7, "iou": 1}
     assert by_hand([[1, 2, 3, 4]], mask) == {"pointing": 0, "energy": 0.3, "iou": 0}
-    assert by_hand([[4, 0, 3, 3]], mask) == pytest.approx({"pointing": 1, "energy": 0.4, "iou": 1 / 3})  # one place of two, of the tied 3s neither is in the mask
+    # one place of two, of the tied 3s neither is in the mask
+    assert by_hand([[4, 0, 3, 3]], mask) == pytest.approx({"pointing": 1, "energy": 0.4, "iou": 1 / 3})
     assert by_hand([[4, -3, 1, -1]], mask)["energy"] == pytest.approx(4 / 5)  # what speaks against the class is no heat
-    assert by_hand([[-9, -1, -5, -5]], mask) == pytest.approx({"pointing": 1, "energy": 0.5, "iou": 1 / 3})  # nothing is hot: energy at chance
+    # nothing is hot: energy at chance
+    assert by_hand([[-9, -1, -5, -5]], mask) == pytest.approx({"pointing": 1, "energy": 0.5, "iou": 1 / 3})
 
 
 def test_ties_count_in_proportion() -> None:
     # the hottest value is tied between one place inside and two outside; two places are taken: expected overlap 2/3
-    assert by_hand([[5, 0, 5, 5]], [[1, 1, 0, 0]]) == pytest.approx({"pointing": 1 / 3, "energy": 1 / 3, "iou": (2 / 3) / (4 - 2 / 3)})
+    assert by_hand([[5, 0, 5, 5]], [[1, 1, 0, 0]]) == pytest.approx(
+        {"pointing": 1 / 3, "energy": 1 / 3, "iou": (2 / 3) / (4 - 2 / 3)}
+    )
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -96,14 +102,19 @@ def test_centre_prior_is_hottest_in_the_middle() -> None:
     assert centre_prior(64, 64)[31:33, 31:33].std() == 0  # four middles
 
 
-# ------------------------------------------------------------------------------------------------------------- intervals
+# ------------------------------------------------------------------------------------------------------------ intervals
 
 
 def test_intervals_cover_the_mean_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
-    hits = [low <= 0.3 <= high for _, low, high in (estimate(rng.random(60) < 0.3, n_bootstrap=200) for _ in range(200))]
+    hits = [
+        low <= 0.3 <= high for _, low, high in (estimate(rng.random(60) < 0.3, n_bootstrap=200) for _ in range(200))
+    ]
     assert 0.88 < np.mean(hits) < 0.99
-    half = [low <= 0.3 <= high for _, low, high in (estimate(rng.random(60) < 0.3, n_bootstrap=200, level=0.5) for _ in range(200))]
+    half = [
+        low <= 0.3 <= high
+        for _, low, high in (estimate(rng.random(60) < 0.3, n_bootstrap=200, level=0.5) for _ in range(200))
+    ]
     assert 0.35 < np.mean(half) < 0.65
     assert estimate(np.arange(9.0)) == estimate(np.arange(9.0)) != estimate(np.arange(9.0), seed=1)
 
@@ -120,18 +131,22 @@ def test_margins_are_taken_picture_by_picture() -> None:
         margins(scored, "chance")
 
 
-# -------------------------------------------------------------------------------------------------------------- networks
+# ------------------------------------------------------------------------------------------------------------- networks
 
 
 @pytest.mark.parametrize("method", ["gradcam", "layercam", "hirescam", "gradcam++"])
-def test_a_network_that_reads_the_mouth_beats_chance_and_centre(method: str, faces: SyntheticBatch, mouth_reader: RegionReader) -> None:
+def test_a_network_that_reads_the_mouth_beats_chance_and_centre(
+    method: str, faces: SyntheticBatch, mouth_reader: RegionReader
+) -> None:
     scored = score_network(mouth_reader, faces.images, faces.masks["mouth"], methods=(method,), target="happiness")
     assert list(scored) == [method, "centre prior", "chance"]
     for baseline in ("chance", "centre prior"):
         for score, margin in margins(scored, baseline)[method].items():
             assert 0.2 < margin.low <= margin.value <= margin.high <= 1, (baseline, score)
     # and it does not read the brows: there it scores below chance
-    brows = margins(score_network(mouth_reader, faces.images, faces.masks["brows"], methods=(method,), target="happiness"), "chance")
+    brows = margins(
+        score_network(mouth_reader, faces.images, faces.masks["brows"], methods=(method,), target="happiness"), "chance"
+    )
     assert all(margin.high < 0 for margin in brows[method].values())
 
 
@@ -139,7 +154,8 @@ def test_occlusion_points_at_the_mouth_too(faces: SyntheticBatch, mouth_reader: 
     steep = copy.deepcopy(mouth_reader)
     steep.sign.data *= 50
     few = faces.images[:6]
-    bright = (few * (1 - faces.masks["mouth"][:6]) + 255 * faces.masks["mouth"][:6]).astype(np.uint8)  # hiding white with grey always darkens
+    # hiding white with grey always darkens
+    bright = (few * (1 - faces.masks["mouth"][:6]) + 255 * faces.masks["mouth"][:6]).astype(np.uint8)
     heat = heat_maps(steep, bright, method="occlusion", target="happiness")
     np.testing.assert_array_equal(heat, np.maximum(occlusion_map(steep, bright, target="happiness"), 0))
     scores = score_maps(heat, faces.masks["mouth"][:6])
@@ -171,17 +187,21 @@ def test_a_network_trained_on_real_faces_looks_at_drawn_ones() -> None:
     scored = score_network(net, batch.images, batch.masks["evidence"], methods=("layercam",), target=labels)
     shuffled = copy.deepcopy(net)
     shuffle_weights(shuffled)
-    scored["shuffled"] = score_maps(cam(shuffled, batch.images, target=labels, method="layercam"), batch.masks["evidence"])
+    scored["shuffled"] = score_maps(
+        cam(shuffled, batch.images, target=labels, method="layercam"), batch.masks["evidence"]
+    )
     for baseline in ("chance", "centre prior", "shuffled"):
         margin = margins(scored, baseline)["layercam"]
         assert 0.1 < margin["pointing"].low < margin["pointing"].high < 0.97, baseline
     over_chance = margins(scored, "chance")["shuffled"]
-    assert over_chance["pointing"].low < 0.05 and over_chance["energy"].low < 0.05  # no better than a map that knows nothing
+    # no better than a map that knows nothing
+    assert over_chance["pointing"].low < 0.05 and over_chance["energy"].low < 0.05
 
 
 def test_a_planted_shortcut_is_found_where_it_was_planted() -> None:
     batch = make_faces(24, seed=1, masks=True, difficulty="easy", shortcut="mark", shortcut_strength=1.0)
-    reader = RegionReader(np.where(np.arange(64)[:, None] < 6, 1.0, 0.01) * np.ones((64, 64)))  # the upper edge, where marks are
+    # the upper edge, where marks are
+    reader = RegionReader(np.where(np.arange(64)[:, None] < 6, 1.0, 0.01) * np.ones((64, 64)))
     dark = (batch.images * np.where(batch.masks["shortcut"], 1.0, 0.3)).astype(np.uint8)
     on_mark = score_network(reader, dark, batch.masks["shortcut"], target="happiness")
     on_face = score_network(reader, dark, batch.masks["evidence"], target="happiness")

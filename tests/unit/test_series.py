@@ -54,15 +54,29 @@ def lines(file: Path) -> list[dict[str, str]]:
 
 
 def test_every_combination_is_a_recipe_of_its_own():
-    recipe = Recipe(name="r", loss="cosine_harmony", loss_options={"variant": "released"}, sweep={"loss_options.alpha": [0.1, 0.5], "seed": [0, 1]})
+    recipe = Recipe(
+        name="r",
+        loss="cosine_harmony",
+        loss_options={"variant": "released"},
+        sweep={"loss_options.alpha": [0.1, 0.5], "seed": [0, 1]},
+    )
     made = recipes_of(recipe)
-    assert [each.name for _, each in made] == ["r-alpha=0.1-seed=0", "r-alpha=0.1-seed=1", "r-alpha=0.5-seed=0", "r-alpha=0.5-seed=1"]
+    assert [each.name for _, each in made] == [
+        "r-alpha=0.1-seed=0",
+        "r-alpha=0.1-seed=1",
+        "r-alpha=0.5-seed=0",
+        "r-alpha=0.5-seed=1",
+    ]
     assert made[2][0] == {"loss_options.alpha": 0.5, "seed": 0}
-    assert made[2][1] == recipe.overlay({"name": "r-alpha=0.5-seed=0", "sweep": {}, "seed": 0, "loss_options": {"variant": "released", "alpha": 0.5}})
+    assert made[2][1] == recipe.overlay(
+        {"name": "r-alpha=0.5-seed=0", "sweep": {}, "seed": 0, "loss_options": {"variant": "released", "alpha": 0.5}}
+    )
     both = recipes_of(recipe.overlay({"sweep": {"lr": [0.1]}, "folds": 10}))
     assert [(each.lr, each.folds, each.test_fold) for _, each in both] == [(0.1, 10, k) for k in range(1, 11)]
     assert both[0][1].name == "r-lr=0.1-test_fold=01"
-    assert recipes_of(Recipe(name="r", sweep={"init": [None, "a/b.safetensors"]}))[1][1].name == "r-init=a_b.safetensors"
+    assert (
+        recipes_of(Recipe(name="r", sweep={"init": [None, "a/b.safetensors"]}))[1][1].name == "r-init=a_b.safetensors"
+    )
 
 
 def test_what_cannot_be_several_runs_is_refused():
@@ -76,7 +90,10 @@ def test_what_cannot_be_several_runs_is_refused():
         recipes_of(Recipe(sweep={"depth": [1, 2]}))
     with pytest.raises(ValueError, match="lr must be a valid number"):
         recipes_of(Recipe(sweep={"lr": [0.1, "fast"]}))
-    for several, named in ((Recipe(sweep={"lr": [0.1]}), r"\(lr\).*ferkit sweep"), (Recipe(folds=3), r"\(3 folds\).*ferkit kfold")):
+    for several, named in (
+        (Recipe(sweep={"lr": [0.1]}), r"\(lr\).*ferkit sweep"),
+        (Recipe(folds=3), r"\(3 folds\).*ferkit kfold"),
+    ):
         with pytest.raises(ValueError, match=f"asks for several runs {named}"):
             run(several)
 
@@ -124,11 +141,20 @@ def test_what_folds_cannot_do_is_refused(recipe):
 
 
 def test_every_fold_is_a_run_with_a_record_of_its_own(folds):
-    assert sorted(p.name for p in folds.folder.iterdir()) == ["small-test_fold=1", "small-test_fold=2", "small-test_fold=3", "summary.csv", "summary.json"]
+    assert sorted(p.name for p in folds.folder.iterdir()) == [
+        "small-test_fold=1",
+        "small-test_fold=2",
+        "small-test_fold=3",
+        "summary.csv",
+        "summary.json",
+    ]
     for row, each in zip(folds.summary["runs"], folds.recipes, strict=True):
         result = json.loads((folds.folder / each.name / "result.json").read_text("utf-8"))
         assert result["recipe"] == each.as_dict() and each.folds == 3 and row["values"] == {"test_fold": each.test_fold}
-        assert result["test"]["accuracy"] == row["test"]["accuracy"] and result["test"]["duplicate_clean"]["n"] == result["test"]["n"] == row["test"]["n"]
+        assert (
+            result["test"]["accuracy"] == row["test"]["accuracy"]
+            and result["test"]["duplicate_clean"]["n"] == result["test"]["n"] == row["test"]["n"]
+        )
     assert sum(row["test"]["n"] for row in folds.summary["runs"]) == 200
     assert len({json.dumps(row["test"]) for row in folds.summary["runs"]}) == 3
 
@@ -144,7 +170,9 @@ def test_mean_and_standard_deviation_are_those_of_the_folds(folds):
     assert group["test"]["cross_entropy"]["sd"] > 0
     assert json.loads((folds.folder / "summary.json").read_text("utf-8")) == folds.summary
     table = lines(folds.folder / "summary.csv")
-    assert [float(line["test_accuracy"]) for line in table] == [row["test"]["accuracy"] for row in folds.summary["runs"]]
+    assert [float(line["test_accuracy"]) for line in table] == [
+        row["test"]["accuracy"] for row in folds.summary["runs"]
+    ]
     assert [line["test_fold"] for line in table] == ["1", "2", "3"]
 
 
@@ -154,7 +182,8 @@ def test_an_interrupted_series_goes_on_in_the_fold_it_had_reached(recipe, folds,
 
     def pull_the_plug(self: History, file: Path) -> None:
         save(self, file)
-        if file.parent.name == "small-test_fold=2" and len(self.rows) == 1:  # the checkpoint of this epoch is not written yet
+        # the checkpoint of this epoch is not written yet
+        if file.parent.name == "small-test_fold=2" and len(self.rows) == 1:
             raise KeyboardInterrupt
 
     def fitting(*args, **options):
@@ -172,10 +201,14 @@ def test_an_interrupted_series_goes_on_in_the_fold_it_had_reached(recipe, folds,
     monkeypatch.setattr(experiment, "fit", fitting)
     again = run_all(asked, out=tmp_path, progress=False)
     assert begun == ["small-test_fold=2", "small-test_fold=3"]
-    without_times = [[{k: v for k, v in row.items() if k != "seconds"} for row in s.summary["runs"]] for s in (again, folds)]
+    without_times = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in s.summary["runs"]] for s in (again, folds)
+    ]
     assert without_times[0] == without_times[1]
     begun.clear()
-    monkeypatch.setattr(ferkit.training.session.TrainingImages, "__getitems__", lambda *_: pytest.fail("a finished series was trained"))
+    monkeypatch.setattr(
+        ferkit.training.session.TrainingImages, "__getitems__", lambda *_: pytest.fail("a finished series was trained")
+    )
     assert run_all(asked, out=tmp_path, progress=False).summary == again.summary and not begun
     with pytest.raises(ValueError, match="holds a run with another lr"):
         run_all(asked.overlay({"lr": 0.5}), out=tmp_path, progress=False)
@@ -185,17 +218,27 @@ def test_a_sweep_is_summed_up_over_its_seeds(recipe, tmp_path):
     file = tmp_path / "small.yaml"
     recipe.overlay({"data_path": None, "epochs": 1, "name": "smoothing"}).save(file)
     over = ("--over", "label_smoothing=[0.0, 0.2]", "--over", "seed=[0, 1]")
-    done = CliRunner().invoke(app, ["sweep", str(file), "--data", recipe.data_path, "--out", str(tmp_path / "runs"), *over])
+    done = CliRunner().invoke(
+        app, ["sweep", str(file), "--data", recipe.data_path, "--out", str(tmp_path / "runs"), *over]
+    )
     assert done.exit_code == 0, done.output
     assert "label_smoothing = 0.2: public_test accuracy" in done.output and "over 2 runs" in done.output
     summary = json.loads((tmp_path / "runs" / "smoothing" / "summary.json").read_text("utf-8"))
-    assert [(g["values"], g["runs"]) for g in summary["groups"]] == [({"label_smoothing": 0.0}, 2), ({"label_smoothing": 0.2}, 2)]
+    assert [(g["values"], g["runs"]) for g in summary["groups"]] == [
+        ({"label_smoothing": 0.0}, 2),
+        ({"label_smoothing": 0.2}, 2),
+    ]
     rows = summary["runs"]
     assert [row["values"] for row in rows] == [{"label_smoothing": s, "seed": k} for s in (0.0, 0.2) for k in (0, 1)]
     second = [row["test"]["accuracy"] for row in rows[2:]]
-    assert summary["groups"][1]["test"]["accuracy"] == {"mean": pytest.approx(sum(second) / 2), "sd": pytest.approx(abs(second[0] - second[1]) / 2**0.5)}
+    assert summary["groups"][1]["test"]["accuracy"] == {
+        "mean": pytest.approx(sum(second) / 2),
+        "sd": pytest.approx(abs(second[0] - second[1]) / 2**0.5),
+    }
     assert rows[0]["test"]["cross_entropy"] != rows[2]["test"]["cross_entropy"]
-    assert [(line["label_smoothing"], line["seed"]) for line in lines(tmp_path / "runs" / "smoothing" / "summary.csv")] == [("0.0", "0"), ("0.0", "1"), ("0.2", "0"), ("0.2", "1")]
+    assert [
+        (line["label_smoothing"], line["seed"]) for line in lines(tmp_path / "runs" / "smoothing" / "summary.csv")
+    ] == [("0.0", "0"), ("0.0", "1"), ("0.2", "0"), ("0.2", "1")]
 
 
 def test_the_command_line_says_what_is_wrong(recipe, tmp_path):
@@ -225,7 +268,9 @@ def test_one_run_that_diverges_does_not_end_the_others(recipe, tmp_path, capsys)
     assert failed["values"] == {"lr": 1e30} and failed["why"].startswith("the loss is ")
     assert "failed: the loss is" in capsys.readouterr().out
     assert json.loads((done.folder / "summary.json").read_text("utf-8")) == json.loads(json.dumps(done.summary))
-    nothing = run_all(recipe.overlay({"name": "none", "epochs": 1, "sweep": {"lr": [1.0e30]}}), out=tmp_path, progress=False)
+    nothing = run_all(
+        recipe.overlay({"name": "none", "epochs": 1, "sweep": {"lr": [1.0e30]}}), out=tmp_path, progress=False
+    )
     assert nothing.summary["finished"] == 0 and nothing.summary["groups"] == []
 
 

@@ -75,21 +75,34 @@ def test_answers_are_kept_one_bit_each():
 
 def test_the_record_says_what_the_runs_gave(recipe, series, shelf, tmp_path):
     recipe.overlay({"data_path": None}).save(tmp_path / "small.yaml")
-    assert ferkit("shelve", tmp_path / "small.yaml", "--tries", 3, "--out", series.parent).output.strip() == str(shelf / "small.json")
+    assert ferkit("shelve", tmp_path / "small.yaml", "--tries", 3, "--out", series.parent).output.strip() == str(
+        shelf / "small.json"
+    )
     kept = read_shelf("small")
     record = kept.record
     assert (record["name"], record["finished"], record["planned"], record["tries"]) == ("small", 4, 4, 3)
-    assert [run["name"] for run in record["runs"]] == [f"label_smoothing={s}-seed={k}" for s in (0.0, 0.2) for k in (0, 1)]
-    assert Recipe(**record["recipe"]) == recipe.overlay({"data_path": None}) and recipe.data_path not in (shelf / "small.json").read_text("utf-8")
+    assert [run["name"] for run in record["runs"]] == [
+        f"label_smoothing={s}-seed={k}" for s in (0.0, 0.2) for k in (0, 1)
+    ]
+    assert Recipe(**record["recipe"]) == recipe.overlay({"data_path": None}) and recipe.data_path not in (
+        shelf / "small.json"
+    ).read_text("utf-8")
     assert len(record["environments"]) == 1 and len({run["split_sha256"] for run in record["runs"]}) == 1
     for run, right, clean in zip(record["runs"], kept.right, kept.clean, strict=True):
         folder = series / f"shelf-small-{run['name']}"
-        result, predictions = json.loads((folder / "result.json").read_text("utf-8")), np.load(folder / "predictions.npz")
-        assert np.array_equal(right, predictions["test"].argmax(1) == predictions["test_labels"]) and right.shape == (60,)
+        result, predictions = (
+            json.loads((folder / "result.json").read_text("utf-8")),
+            np.load(folder / "predictions.npz"),
+        )
+        assert np.array_equal(right, predictions["test"].argmax(1) == predictions["test_labels"]) and right.shape == (
+            60,
+        )
         assert clean.sum() == 48 and np.array_equal(clean, predictions["test_clean"])
         assert run["values"] == {key: result["recipe"][key] for key in ("label_smoothing", "seed")}
         assert run["test"]["accuracy"] == round(right.mean(), 5) and run["seconds"] == result["seconds"]["training"]
-        assert run["test"]["confusion"] == result["test"]["confusion"] and run["test"]["intervals"]["accuracy"] == [round(v, 5) for v in result["test"]["intervals"]["accuracy"]]
+        assert run["test"]["confusion"] == result["test"]["confusion"] and run["test"]["intervals"]["accuracy"] == [
+            round(v, 5) for v in result["test"]["intervals"]["accuracy"]
+        ]
         assert run["validation"]["cross_entropy"] == round(result["validation"]["cross_entropy"], 5)
         assert record["data"]["sha256"] == result["data"]["sha256"] and run["splits"] == result["data"]["splits"]
         losses = History.read(folder / "history.csv").column("val_loss")
@@ -117,7 +130,10 @@ def test_what_does_not_belong_on_the_shelf_is_refused(recipe, series, shelf, tmp
     history = History.read(slack / run / "history.csv")
     history.rows = [{**row, "train_accuracy": 0.17} for row in history.rows]  # below 1.2 times one seventh
     history.save(slack / run / "history.csv")
-    with pytest.raises(ValueError, match=f"{run} did not learn: its training accuracy never passed 17.0%, and the largest class alone is 14.3%"):
+    with pytest.raises(
+        ValueError,
+        match=f"{run} did not learn: its training accuracy never passed 17.0%, and the largest class alone is 14.3%",
+    ):
         shelve(recipe, out=slack.parent)
     other = shutil.copytree(series, tmp_path / "other" / "shelf-small")
     arrays = dict(np.load(other / run / "predictions.npz"))
@@ -134,7 +150,11 @@ def test_what_does_not_belong_on_the_shelf_is_refused(recipe, series, shelf, tmp
 
 def made_up(right: np.ndarray, seeds: list[int], *, labels: str = "x") -> Shelf:
     runs = [{"name": f"seed={seed}", "values": {"seed": seed, "lr": 0.1}} for seed in seeds]
-    return Shelf({"name": "made up", "data": {"test_labels_sha256": labels}, "recipe": {"seed": 0}, "runs": runs}, right, np.ones_like(right))
+    return Shelf(
+        {"name": "made up", "data": {"test_labels_sha256": labels}, "recipe": {"seed": 0}, "runs": runs},
+        right,
+        np.ones_like(right),
+    )
 
 
 def test_runs_are_compared_on_the_same_images():
@@ -148,20 +168,26 @@ def test_runs_are_compared_on_the_same_images():
     low, high = found["interval"]
     # pairs of images: the interval is as narrow as the 100 changed images allow, not as the accuracies of 0.5 would
     spread = (a.astype(int) - b).mean(0).std() / 1000**0.5
-    assert low == pytest.approx(found["accuracy"] - 1.96 * spread, abs=0.003) and high == pytest.approx(found["accuracy"] + 1.96 * spread, abs=0.003)
+    assert low == pytest.approx(found["accuracy"] - 1.96 * spread, abs=0.003) and high == pytest.approx(
+        found["accuracy"] + 1.96 * spread, abs=0.003
+    )
     half = 4.303 * each.std(ddof=1) / 3**0.5
     assert found["seeds_interval"] == pytest.approx([each.mean() - half, each.mean() + half], abs=1e-4)
     assert compare(made_up(b, [0, 1, 2]), made_up(b, [0, 1, 2]))["interval"] == [0, 0]
     changed = np.arange(1000) < 100
     assert compare(made_up(a, [0, 1, 2]), made_up(b, [0, 1, 2]), images=~changed)["accuracy"] == 0
-    assert compare(made_up(a, [0, 1, 2]), made_up(b, [0, 1, 2]), images=changed)["accuracy"] == pytest.approx(10 * each.mean())
+    assert compare(made_up(a, [0, 1, 2]), made_up(b, [0, 1, 2]), images=changed)["accuracy"] == pytest.approx(
+        10 * each.mean()
+    )
 
 
 def test_one_pair_is_what_paired_difference_says():
     rng = np.random.default_rng(1)
     a, b = rng.random((1, 800)) < 0.7, rng.random((1, 800)) < 0.6
     found, expected = compare(made_up(a, [0]), made_up(b, [0])), paired_difference(a[0], b[0])
-    assert found["accuracy"] == pytest.approx(expected["accuracy"]) and found["interval"] == pytest.approx(expected["interval"], abs=0.004)
+    assert found["accuracy"] == pytest.approx(expected["accuracy"]) and found["interval"] == pytest.approx(
+        expected["interval"], abs=0.004
+    )
     assert np.isnan(found["seeds_interval"]).all()
 
 
@@ -198,7 +224,8 @@ def test_a_series_run_again_is_held_against_the_old_one(recipe, series, shelf, d
     low, high = (f"{100 * v:.1f}" for v in old.record["runs"][0]["test"]["intervals"]["accuracy"])
     percent = f"{100 * old.right.mean():.1f} %"
     assert done.output.splitlines()[-1] == (
-        f"{run}: accuracy {percent}, inside the interval {low} to {high} of {percent}; both right or both wrong on 100.0 % of the images"
+        f"{run}: accuracy {percent}, inside the interval {low} to {high} of {percent}; both right or both wrong on "
+        "100.0 % of the images"
     )
     assert [f.name for f in (tmp_path / "again" / "shelf-small").iterdir()] == [f"shelf-small-{run}"]
     record = json.loads(file.read_text("utf-8"))
@@ -206,10 +233,17 @@ def test_a_series_run_again_is_held_against_the_old_one(recipe, series, shelf, d
     record["runs"][3]["right"] = pack(~old.right[0])
     file.write_text(json.dumps(record), encoding="utf-8")
     done = ferkit("reproduce", "small", "--data", data, "--only", run, "--out", tmp_path / "again")
-    assert done.exit_code == 1 and f"{percent}, OUTSIDE the interval 99.0 to 100.0" in done.output and "both wrong on 0.0 % of" in done.output
+    assert (
+        done.exit_code == 1
+        and f"{percent}, OUTSIDE the interval 99.0 to 100.0" in done.output
+        and "both wrong on 0.0 % of" in done.output
+    )
     shelve(recipe, out=series.parent)
-    everything = list(reproduce("small", data_path=str(data), out=series.parent, progress=False))  # where they are: nothing is trained
-    assert [row["name"] for row in everything] == [run["name"] for run in record["runs"]] and all(row["within"] for row in everything)
+    # where they are: nothing is trained
+    everything = list(reproduce("small", data_path=str(data), out=series.parent, progress=False))
+    assert [row["name"] for row in everything] == [run["name"] for run in record["runs"]] and all(
+        row["within"] for row in everything
+    )
 
 
 def test_what_cannot_be_run_again_is_refused(recipe, series, shelf, tmp_path):
@@ -237,10 +271,14 @@ def test_committed_records_are_those_of_committed_recipes(name):
     assert kept.record["planned"] == len(made) and kept.record["finished"] == len(kept.record["runs"]) > 0
     for run, right in zip(kept.record["runs"], kept.right, strict=True):
         assert made[run["name"]] == run["values"]
-        assert run["test"]["accuracy"] == round(right.mean(), 5) and len(right) == run["test"]["n"] == np.sum(run["test"]["confusion"])
+        assert run["test"]["accuracy"] == round(right.mean(), 5) and len(right) == run["test"]["n"] == np.sum(
+            run["test"]["confusion"]
+        )
         assert len({len(curve) for curve in run["curves"].values()}) == 1
 
 
 def test_the_cheap_record_holds(tmp_path):
     done = ferkit("reproduce", "drawn-faces", "--only", "seed=0", "--out", tmp_path)
-    assert done.exit_code == 0 and "seed=0: accuracy" in done.output and ", inside the interval" in done.output, done.output
+    assert done.exit_code == 0 and "seed=0: accuracy" in done.output and ", inside the interval" in done.output, (
+        done.output
+    )

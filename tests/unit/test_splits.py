@@ -146,12 +146,17 @@ def test_without_copies_folds_differ_by_one_image_of_a_class() -> None:
     faces = make(labels.tolist(), ["train"] * 160, list(range(160)))
     fold = stratified_folds(faces, 5)
     counts = np.array([np.bincount(labels[fold == k], minlength=3) for k in range(5)])
-    assert np.ptp(counts, axis=0).tolist() == [1, 1, 1] and np.ptp(counts.sum(1)) <= 1, "what is left over goes to the smallest fold"
+    assert np.ptp(counts, axis=0).tolist() == [1, 1, 1] and np.ptp(counts.sum(1)) <= 1, (
+        "what is left over goes to the smallest fold"
+    )
 
 
 def test_folds_refuse_what_cannot_be_dealt() -> None:
     faces = make([0, 0, 0, 1, 1], ["train"] * 5, [0, 1, 2, 3, 3])
     with pytest.raises(ValueError, match="Expected two folds at least, found 1"):
         stratified_folds(faces, 1)
-    with pytest.raises(ValueError, match="Expected 2 distinct images of disgust at least, one for each fold, found 1; ask for fewer folds"):
+    with pytest.raises(
+        ValueError,
+        match="Expected 2 distinct images of disgust at least, one for each fold, found 1; ask for fewer folds",
+    ):
         stratified_folds(faces, 2)

@@ -90,7 +90,14 @@ def test_an_interruption_at_any_stage_changes_nothing(tmp_path, monkeypatch):
 
 
 def test_old_branches_learn_slowly():
-    recipe = RECIPE.overlay({"stages": [{"branches": 1, "epochs": 1}, {"branches": 2, "epochs": 1, "part_lr": {"base": 0.0, "branches.0": 0.0}}]})
+    recipe = RECIPE.overlay(
+        {
+            "stages": [
+                {"branches": 1, "epochs": 1},
+                {"branches": 2, "epochs": 1, "part_lr": {"base": 0.0, "branches.0": 0.0}},
+            ]
+        }
+    )
     torch.manual_seed(0)
     first, _ = trained(recipe=recipe.overlay({"stages": recipe.stages[:1]}))
     second, _ = trained(recipe=recipe)

@@ -68,7 +68,8 @@ def test_random_numbers_are_even_and_unrelated():
 def test_pictures_do_not_depend_on_batch_order_or_chunk(size, monkeypatch):
     # Every occluder, wide poses: patches of all shapes.
     knobs = dict(
-        size=size, seed=9, difficulty="hard", masks=True, shortcut="mark", yaw=(-45, 45), pitch=(-30, 30), roll=(-60, 60),
+        size=size, seed=9, difficulty="hard", masks=True, shortcut="mark", yaw=(-45, 45), pitch=(-30, 30),
+        roll=(-60, 60),
         occluders=dict.fromkeys(OCCLUDERS, 0.2),
     )  # fmt: skip
     whole = make_faces(40, start=3, **knobs)

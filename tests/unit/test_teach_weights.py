@@ -44,7 +44,9 @@ def test_record_is_complete_and_names_no_machine(record):
 def test_recipe_file_is_the_one_that_was_run(record):
     file = weights_folder().parents[1] / "notebooks" / "recipes" / "resemotenet" / "teach-fer2013.yaml"
     # keys that recipes got after the run count with their defaults, which are what it did
-    assert Recipe.load(file).overlay({"precision": record["recipe"]["precision"]}) == Recipe(**record["recipe"]), "auto is what the machine then had"
+    assert Recipe.load(file).overlay({"precision": record["recipe"]["precision"]}) == Recipe(**record["recipe"]), (
+        "auto is what the machine then had"
+    )
 
 
 def test_card_states_the_recorded_figures(record):
@@ -71,7 +73,9 @@ def test_every_network_has_its_record_card_recipe_and_calibration(name):
     card = (weights_folder() / f"{name}.md").read_text(encoding="utf-8")
     low, high = record["test"]["intervals"]["accuracy"]
     assert f"{100 * record['test']['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]" in card
-    assert f'create_model("{header["model"]}", weights="{header["weights"]}")' in card and record["data"]["sha256"] in card
+    assert (
+        f'create_model("{header["model"]}", weights="{header["weights"]}")' in card and record["data"]["sha256"] in card
+    )
     conformal = record["conformal"]
     low, high = conformal["test_coverage_interval"]
     assert low < conformal["test_coverage"] < high and conformal["level"] == 0.9
@@ -89,7 +93,13 @@ def test_weights_give_the_recorded_figures(record, fer2013_path):
     assert split_digest(faces) == record["data"]["split_sha256"]
     test = faces.select(recipe.test_split)
     model = create_model("resemotenet", weights="fer2013-teach")
-    found = evaluate(predict_probabilities(model, test.images, tta=recipe.tta), test.labels, faces.names, n_bootstrap=10, clean=~data.duplicate_mask(faces, recipe.test_split))
+    found = evaluate(
+        predict_probabilities(model, test.images, tta=recipe.tta),
+        test.labels,
+        faces.names,
+        n_bootstrap=10,
+        clean=~data.duplicate_mask(faces, recipe.test_split),
+    )
     # half precision on disk may turn a handful of 3,589 answers
     assert found["accuracy"] == pytest.approx(record["test"]["accuracy"], abs=0.002)
     assert found["macro_f1"] == pytest.approx(record["test"]["macro_f1"], abs=0.004)

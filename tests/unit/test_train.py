@@ -1,4 +1,7 @@
-"""fit(): what it computes, keeps and reports. Interruptions are in test_resume.py, several processes in test_distributed.py."""
+"""fit(): what it computes, keeps and reports.
+
+Interruptions are in test_resume.py, several processes in test_distributed.py.
+"""
 
 from pathlib import Path
 
@@ -18,7 +21,14 @@ from ferkit.training.history import History
 from tests.unit.small_faces import NAMES, small_faces
 
 RECIPE = Recipe(
-    name="small", width=1 / 16, model_options={"head": "linear", "stem_dropout": 0.0}, image_size=24, epochs=3, batch_size=32, lr=0.05, weight_decay=5e-4
+    name="small",
+    width=1 / 16,
+    model_options={"head": "linear", "stem_dropout": 0.0},
+    image_size=24,
+    epochs=3,
+    batch_size=32,
+    lr=0.05,
+    weight_decay=5e-4,
 )
 TRAIN, VALIDATION = small_faces(150), small_faces(70, seed=1, split="validation")
 
@@ -38,8 +48,8 @@ def network(recipe: Recipe = RECIPE, names: tuple[str, ...] = NAMES) -> FerModel
     return model
 
 
-# torch 2.14 on CPUs with AVX512-BF16 gives garbage for the weights of a strided 3x3 convolution of a 1x1 map in bfloat16;
-# from 40 px on the last block's map is larger.
+# torch 2.14 on CPUs with AVX512-BF16 gives garbage for the weights of a strided 3x3 convolution of a 1x1 map in
+# bfloat16; from 40 px on the last block's map is larger.
 BF16 = {"precision": "bf16", "image_size": 40}
 
 
@@ -61,7 +71,8 @@ def test_it_learns_and_says_how():
     model, history = trained(recipe)
     assert [row["epoch"] for row in history.rows] == list(range(1, 9))
     assert list(history.rows[0]) == [
-        "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1", "val_balanced_accuracy", "seconds",
+        "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_macro_f1",
+        "val_balanced_accuracy", "seconds",
     ]  # fmt: skip
     assert max(history.column("val_accuracy")) > 0.8
     assert history.column("train_loss")[-1] < 0.5 * history.column("train_loss")[0]
@@ -72,8 +83,17 @@ def test_it_learns_and_says_how():
 
 
 def test_fit_is_the_plain_loop():
-    """The loop that anybody would write in PyTorch, on the same batches, gives the same weights and the same figures."""
-    recipe = RECIPE.overlay({"class_weight": "balanced", "label_smoothing": 0.1, "nesterov": True, "schedule": "cosine", "warmup_epochs": 0.5})
+    """The loop that anybody would write in PyTorch, on the same batches, gives the same weights and the same figures.
+    """
+    recipe = RECIPE.overlay(
+        {
+            "class_weight": "balanced",
+            "label_smoothing": 0.1,
+            "nesterov": True,
+            "schedule": "cosine",
+            "warmup_epochs": 0.5,
+        }
+    )
     model = network(recipe)
     n = np.array(list(TRAIN.counts().values()))
     loss_of = nn.CrossEntropyLoss(weight=torch.tensor(n.sum() / (7 * n), dtype=torch.float32), label_smoothing=0.1)
@@ -85,7 +105,11 @@ def test_fit_is_the_plain_loop():
         batches = EpochBatches(len(TRAIN), recipe.batch_size, seed=recipe.seed, epoch=epoch)
         for step, rows in enumerate(batches):
             progress = epoch + step / len(batches)
-            lr = recipe.lr * (progress / 0.5 if progress < 0.5 else 0.5 * (1 + np.cos(np.pi * (progress - 0.5) / (recipe.epochs - 0.5))))
+            lr = recipe.lr * (
+                progress / 0.5
+                if progress < 0.5
+                else 0.5 * (1 + np.cos(np.pi * (progress - 0.5) / (recipe.epochs - 0.5)))
+            )
             optimizer.param_groups[0]["lr"] = float(lr)
             targets = torch.from_numpy(TRAIN.labels[rows])
             logits = model(prepare_for(model, TRAIN.images[rows]))
@@ -167,7 +191,11 @@ def test_of_equal_epochs_the_last_is_kept_where_the_recipe_says_so(tmp_path, mon
     for options in ({}, {"folder": tmp_path / "run"}):
         seen = scripted(monkeypatch, values)
         model, history = trained(recipe, **options)
-        assert len(history.rows) == 6 and history.best("val_accuracy", last=True) == 4 and history.best("val_accuracy") == 1
+        assert (
+            len(history.rows) == 6
+            and history.best("val_accuracy", last=True) == 4
+            and history.best("val_accuracy") == 1
+        )
         assert torch.equal(weights(model), seen[4])
 
 
@@ -184,16 +212,25 @@ def test_by_hand_the_seed_decides_everything():
 
 
 def test_a_second_pass_leaves_no_trace_in_the_statistics():
-    """SAM looks at a batch twice, at other weights the second time; batch normalisation remembers the first time alone."""
+    """SAM looks at a batch twice, at other weights the second time; batch normalisation remembers the first time alone.
+    """
     recipe = RECIPE.overlay({"epochs": 1, "momentum": 0.0, "weight_decay": 0.0, "lr": 1e-12})
 
     def statistics(recipe: Recipe) -> list[Tensor]:
         return [m.running_mean.clone() for m in trained(recipe)[0].modules() if isinstance(m, nn.BatchNorm2d)]
 
-    plain, near, far = statistics(recipe), statistics(recipe.overlay({"sam_rho": 0.5})), statistics(recipe.overlay({"sam_rho": 50.0}))
+    plain, near, far = (
+        statistics(recipe),
+        statistics(recipe.overlay({"sam_rho": 0.5})),
+        statistics(recipe.overlay({"sam_rho": 50.0})),
+    )
     for a, b, c in zip(plain, near, far, strict=True):
         assert torch.allclose(a, b, atol=1e-6) and torch.allclose(a, c, atol=1e-6)
-    counts = [int(m.num_batches_tracked) for m in trained(recipe.overlay({"sam_rho": 0.5}))[0].modules() if isinstance(m, nn.BatchNorm2d)]
+    counts = [
+        int(m.num_batches_tracked)
+        for m in trained(recipe.overlay({"sam_rho": 0.5}))[0].modules()
+        if isinstance(m, nn.BatchNorm2d)
+    ]
     assert set(counts) == {5}
 
 
@@ -205,7 +242,9 @@ def test_selection_by_another_column(monkeypatch):
 
 @pytest.mark.parametrize(("patience", "epochs"), [(0, 3), (1, 4), (2, 5), (None, 8)])
 def test_early_stopping_forgives_so_many_epochs(patience, epochs, monkeypatch):
-    """`patience` epochs without improvement in a row are forgiven, the next one stops: 15 stops on the 16th, as released."""
+    """`patience` epochs without improvement in a row are forgiven, the next one stops: 15 stops on the 16th,
+    as released.
+    """
     scripted(monkeypatch, [0.1, 0.5, 0.5, 0.4, 0.3, 0.9, 0.9, 0.9])
     _, history = trained(RECIPE.overlay({"epochs": 8, "early_stopping": patience}), small_faces(32))
     assert len(history.rows) == epochs
@@ -219,9 +258,14 @@ def test_plateau_schedule_lowers_the_rate(monkeypatch):
 
 
 def test_residual_masking_recipe_lowers_on_the_third_bad_epoch_and_stops_after_nine(monkeypatch):
-    """trainers/tta_trainer.py@9141618 of the Residual Masking Network: 1e-4, 1e-5, 1e-6 and no lower; "more than 8 steps" is nine."""
+    """trainers/tta_trainer.py@9141618 of the Residual Masking Network: 1e-4, 1e-5, 1e-6 and no lower;
+    "more than 8 steps" is nine.
+    """
     recipes = Path(__file__).parents[2] / "notebooks" / "recipes" / "resmasking"
-    rules = ("optimizer", "lr", "weight_decay", "schedule", "lr_drop", "plateau_patience", "lr_floor", "early_stopping", "epochs")
+    rules = (
+        "optimizer", "lr", "weight_decay", "schedule", "lr_drop", "plateau_patience", "lr_floor", "early_stopping",
+        "epochs",
+    )
 
     def replay(file: str, values: list[float]) -> list[float]:
         scripted(monkeypatch, values)
@@ -241,10 +285,17 @@ def test_gradient_clipping_bounds_the_step():
     before = network(recipe)
     model, _ = trained(recipe)
     steps = 5
-    moved = torch.cat([(a - b).flatten() for a, b in zip(model.parameters(), before.parameters(), strict=True)]).norm().item()
+    moved = (
+        torch.cat([(a - b).flatten() for a, b in zip(model.parameters(), before.parameters(), strict=True)])
+        .norm()
+        .item()
+    )
     assert 1e-4 < moved <= steps * 1e-3 * 1.001
     free, _ = trained(recipe.overlay({"grad_clip": 0.0, "lr": 0.01}))
-    assert torch.cat([(a - b).flatten() for a, b in zip(free.parameters(), before.parameters(), strict=True)]).norm() > steps * 1e-3
+    assert (
+        torch.cat([(a - b).flatten() for a, b in zip(free.parameters(), before.parameters(), strict=True)]).norm()
+        > steps * 1e-3
+    )
 
 
 def test_averaged_weights_are_the_ones_validated_and_kept():
@@ -253,7 +304,9 @@ def test_averaged_weights_are_the_ones_validated_and_kept():
     assert history.column("train_loss") == trained()[1].column("train_loss")  # the training itself is the same
     assert not torch.allclose(weights(model), weights(plain), atol=1e-3)
     best = history.best("val_accuracy")
-    assert validate(model, VALIDATION, make_accelerator(), batch_size=64)["val_loss"] == pytest.approx(history.column("val_loss")[best])
+    assert validate(model, VALIDATION, make_accelerator(), batch_size=64)["val_loss"] == pytest.approx(
+        history.column("val_loss")[best]
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,7 +364,10 @@ class TwoTerms(nn.Module):
         self.scale = nn.Parameter(torch.tensor(2.0))
 
     def forward(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"entropy": nn.functional.cross_entropy(self.scale * logits, targets), "penalty": 0.1 * (self.scale - 1) ** 2}
+        return {
+            "entropy": nn.functional.cross_entropy(self.scale * logits, targets),
+            "penalty": 0.1 * (self.scale - 1) ** 2,
+        }
 
 
 def test_a_criterion_with_parameters_and_several_terms_is_trained_along():
@@ -330,7 +386,9 @@ def test_a_loss_that_explodes_stops_the_training_and_says_where(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_never_reaches_the_weights():
-    """Found before the step: the network, and the average, hold what they held; after an epoch they hold the best one's weights."""
+    """Found before the step: the network, and the average, hold what they held;
+    after an epoch they hold the best one's weights.
+    """
 
     class Breaks(nn.Module):
         def __init__(self, at: int) -> None:
@@ -352,7 +410,9 @@ def test_a_loss_that_is_not_finite_never_reaches_the_weights():
 
 def test_a_network_with_other_labels_is_refused():
     model = network(names=NAMES[::-1])
-    with pytest.raises(ValueError, match=r"the network's logits mean anger, .*small faces labels mean neutral, .*labels=train.names"):
+    with pytest.raises(
+        ValueError, match=r"the network's logits mean anger, .*small faces labels mean neutral, .*labels=train.names"
+    ):
         fit(make_task(model, RECIPE, TRAIN.counts()), TRAIN, VALIDATION, RECIPE, progress=False)
     eight = create_model("resemotenet", width=1 / 16, num_classes=8)
     with pytest.raises(ValueError, match="logits mean nothing yet"):
@@ -388,7 +448,11 @@ def test_progress_is_one_line_per_epoch_or_nothing(capsys):
 
 def test_history():
     history = History()
-    history.rows = [{"epoch": 1, "val_accuracy": 0.5}, {"epoch": 2, "val_accuracy": 0.75}, {"epoch": 3, "val_accuracy": 0.75}]
+    history.rows = [
+        {"epoch": 1, "val_accuracy": 0.5},
+        {"epoch": 2, "val_accuracy": 0.75},
+        {"epoch": 3, "val_accuracy": 0.75},
+    ]
     assert history.column("val_accuracy") == [0.5, 0.75, 0.75]
     assert history.best("val_accuracy") == 1
     with pytest.raises(KeyError, match="no column 'test_accuracy'; known: epoch, val_accuracy"):

@@ -104,7 +104,10 @@ def test_what_is_no_batch_of_pictures_is_refused(images, complaint):
 
 
 def test_one_colour_picture_is_never_three_grey_ones():
-    with pytest.raises(ValueError, match=r"one in colour or three grey ones; say which by the shape \(1, 3, 48, 40\) or \(3, 1, 48, 40\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"one in colour or three grey ones; say which by the shape \(1, 3, 48, 40\) or \(3, 1, 48, 40\)",
+    ):
         as_batch(GREY)
     assert as_batch(GREY[None]).shape == (1, 3, 48, 40) and as_batch(GREY[:, None]).shape == (3, 1, 48, 40)
     # a part of a data set is a batch whatever its length is
@@ -131,7 +134,9 @@ def test_pictures_in_every_form_are_the_same_batch(images):
     assert torch.equal(as_batch(images), torch.from_numpy(RGB))
 
 
-@pytest.mark.parametrize("image", [GREY[0], GREY[:1], GREY[0, ..., None], GREY[None, :1], GREY[:1, ..., None], [GREY[0]]])
+@pytest.mark.parametrize(
+    "image", [GREY[0], GREY[:1], GREY[0, ..., None], GREY[None, :1], GREY[:1, ..., None], [GREY[0]]]
+)
 def test_one_grey_picture_in_every_form_is_a_batch_of_one(image):
     assert torch.equal(as_batch(image), torch.from_numpy(GREY[:1])[:, None])
 
@@ -139,7 +144,14 @@ def test_one_grey_picture_in_every_form_is_a_batch_of_one(image):
 def test_one_picture_in_a_file_is_a_batch_of_one(tmp_path):
     image = Image.fromarray(RGB[0].transpose(1, 2, 0))
     image.save(tmp_path / "a.png")
-    for source in (image, tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes(), [tmp_path / "a.png"], RGB[0].transpose(1, 2, 0)):
+    for source in (
+        image,
+        tmp_path / "a.png",
+        str(tmp_path / "a.png"),
+        (tmp_path / "a.png").read_bytes(),
+        [tmp_path / "a.png"],
+        RGB[0].transpose(1, 2, 0),
+    ):
         assert torch.equal(as_batch(source), torch.from_numpy(RGB[:1]))
     with pytest.raises(FileNotFoundError, match="check the path"):
         as_batch("face.jpg")
@@ -166,13 +178,27 @@ def test_augmentations_keep_type_and_shape_and_only_draw_from_torch(preset, chan
     first = [change(picture) for _ in range(8)]
     torch.manual_seed(3)
     second = [change(picture) for _ in range(8)]
-    side = {"resmasking": 224, "lfnsb_rafdb": 112, "lfnsb_affectnet": 112, "diversity_rafdb_96": 96, "diversity_rafdb_224": 224, "manet": 224}.get(preset, 48)
-    seen = 3 if preset.startswith(("lfnsb", "diversity", "manet")) else channels  # a grey picture in colour: holes have ImageNet's mean colour
+    side = {
+        "resmasking": 224,
+        "lfnsb_rafdb": 112,
+        "lfnsb_affectnet": 112,
+        "diversity_rafdb_96": 96,
+        "diversity_rafdb_224": 224,
+        "manet": 224,
+    }.get(preset, 48)
+    # a grey picture in colour: holes have ImageNet's mean colour
+    seen = 3 if preset.startswith(("lfnsb", "diversity", "manet")) else channels
     assert all(x.shape == (seen, side, side) and x.dtype == torch.uint8 for x in first)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert torch.equal(picture, before)
     different = len({x.numpy().tobytes() for x in first})
-    low, high = {"none": (1, 1), "resemotenet": (2, 2), "lfnsb_rafdb": (5, 8), "diversity_rafdb_96": (4, 8), "diversity_rafdb_224": (4, 8)}.get(preset, (8, 8))
+    low, high = {
+        "none": (1, 1),
+        "resemotenet": (2, 2),
+        "lfnsb_rafdb": (5, 8),
+        "diversity_rafdb_96": (4, 8),
+        "diversity_rafdb_224": (4, 8),
+    }.get(preset, (8, 8))
     assert low <= different <= high
 
 
@@ -196,12 +222,21 @@ def test_lfnsb_moves_and_erases_as_often_and_as_much_as_released(preset, moved, 
     outside = (pictures == 0).all(1).flatten(1).any(1)
     # a crop by chance in the middle, or a hole over the only black corner, shows nothing
     assert moved - 0.1 < outside.float().mean() < moved + 0.06
-    seen = prepare(torch.tensor(IMAGENET_MEAN_COLOUR, dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8), size=8, mean=IMAGENET_MEAN, std=IMAGENET_STD, colour="rgb")
-    assert seen.abs().max() < 0.5 / 255 / min(IMAGENET_STD) + 1e-6, "0 after normalisation, but for rounding to whole grey levels"
+    seen = prepare(
+        torch.tensor(IMAGENET_MEAN_COLOUR, dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8),
+        size=8,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        colour="rgb",
+    )
+    assert seen.abs().max() < 0.5 / 255 / min(IMAGENET_STD) + 1e-6, (
+        "0 after normalisation, but for rounding to whole grey levels"
+    )
 
 
 def test_esr_moves_enlarges_and_changes_light_as_released():
-    """Turned by up to 30 degrees, moved by up to a tenth, never made smaller; brightness and contrast by up to a half."""
+    """Turned by up to 30 degrees, moved by up to a tenth, never made smaller; brightness and contrast by up to a half.
+    """
     torch.manual_seed(0)
     white = torch.full((1, 96, 96), 200, dtype=torch.uint8)
     middles = torch.stack([augmentation("esr")(white)[0, 48, 48] for _ in range(300)]).float()
@@ -221,7 +256,11 @@ def test_the_diversified_rafdb_recipe_erases_half_and_moves_a_fifth():
 
 
 def test_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match="no augmentation 'heavy'; known: none, resemotenet, resmasking, lfnsb_rafdb, lfnsb_affectnet, esr, diversity_rafdb_96, diversity_rafdb_224, manet, mild"):
+    with pytest.raises(
+        ValueError,
+        match="no augmentation 'heavy'; known: none, resemotenet, resmasking, lfnsb_rafdb, lfnsb_affectnet, esr, "
+        "diversity_rafdb_96, diversity_rafdb_224, manet, mild",
+    ):
         augmentation("heavy")
 
 
@@ -231,7 +270,9 @@ def test_resmasking_enlarges_then_mirrors_and_turns_with_black_outside():
     turned = [augmentation("resmasking")(white) for _ in range(40)]
     corners = torch.stack([x[0, [0, 0, -1, -1], [0, -1, 0, -1]] for x in turned])
     assert (corners.amax(1) == 0).float().mean() > 0.9, "turned nearly always: the corners are black"
-    assert all((x[0, 60:164, 60:164] == 255).all() for x in turned), "the middle is inside at any angle up to 30 degrees"
+    assert all((x[0, 60:164, 60:164] == 255).all() for x in turned), (
+        "the middle is inside at any angle up to 30 degrees"
+    )
     # A white square turned by a keeps the area of itself cut with the unturned one; at 30 degrees 0.845 of it.
     shares = torch.stack([(x > 127).float().mean() for x in turned])
     assert 0.84 < shares.min() < 0.88 and shares.max() > 0.95
@@ -246,7 +287,9 @@ def test_resmasking_is_resize_then_mirror_then_rotate(monkeypatch):
     found = augmentation("resmasking")(picture)
     large = F.resize(picture, [224, 224])
     candidates = {
-        (flip, angle): F.rotate(large.flip(-1) if flip else large, float(angle), interpolation=InterpolationMode.BILINEAR)
+        (flip, angle): F.rotate(
+            large.flip(-1) if flip else large, float(angle), interpolation=InterpolationMode.BILINEAR
+        )
         for flip in (False, True)
         for angle in np.arange(-30, 30.1, 0.25)
     }

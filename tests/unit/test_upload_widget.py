@@ -40,11 +40,25 @@ def give(widget, content):
 
 
 def test_the_same_file_again_answers_again(widget):
-    """A browser sends the same value for the same file; it must count as a new upload, after Portrait and after an error alike."""
+    """A browser sends the same value for the same file; it must count as a new upload,
+    after Portrait and after an error alike.
+    """
     red, when = png(np.full((60, 90, 3), (200, 10, 10), np.uint8)), 1_700_000_000_000
 
     def browser_sends(data, name):
-        widget._upload.set_state({"value": [{"name": name, "type": "image/png", "size": len(data), "content": memoryview(data), "last_modified": when}]})
+        widget._upload.set_state(
+            {
+                "value": [
+                    {
+                        "name": name,
+                        "type": "image/png",
+                        "size": len(data),
+                        "content": memoryview(data),
+                        "last_modified": when,
+                    }
+                ]
+            }
+        )
 
     for _ in range(2):
         browser_sends(red, "me.png")
@@ -76,7 +90,9 @@ def test_begins_with_the_portrait_and_its_face(widget):
     assert 'download="face.png"' in widget._save.value
 
 
-@pytest.mark.parametrize("title", ["answers", "where it looks", "side by side", "hide a part", "small changes", "faces found"])
+@pytest.mark.parametrize(
+    "title", ["answers", "where it looks", "side by side", "hide a part", "small changes", "faces found"]
+)
 def test_each_view_draws_and_follows_its_controls(widget, title):
     page = open_view(widget, title)
     first = page.png
@@ -161,7 +177,9 @@ def test_camera_pictures_are_decoded_and_damaged_ones_refused(widget):
     assert widget.picture.shape == (50, 60, 3)
     camera.photograph = "data:image/jpeg;base64,%%%"
     assert "arrived damaged" in widget._message.value and widget.picture.shape == (50, 60, 3)
-    camera.complaint = "the camera could not be opened (NotAllowedError); allow it in the browser, or upload a picture [17]"
+    camera.complaint = (
+        "the camera could not be opened (NotAllowedError); allow it in the browser, or upload a picture [17]"
+    )
     assert "NotAllowedError" in widget._message.value and "[17]" not in widget._message.value
     with pytest.raises(ValueError, match="no photograph was taken yet"):
         Webcam().picture()
@@ -241,7 +259,9 @@ def test_the_plain_picture_stands_until_the_first_redraw(networks, monkeypatch):
             self.updates += 1
 
     shown, handle = [], Handle()
-    monkeypatch.setattr(module, "display", lambda value, display_id=False: (shown.append(value), handle if display_id else None)[1])
+    monkeypatch.setattr(
+        module, "display", lambda value, display_id=False: (shown.append(value), handle if display_id else None)[1]
+    )
     module.upload_face(networks)
     image, live = shown
     assert image.data.startswith(b"\x89PNG") and live.opened._picture.layout.display == "none"

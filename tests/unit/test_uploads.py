@@ -1,4 +1,5 @@
-"""500 hostile uploads give a sentence or a picture to look for faces in: no traceback, no hang, no more than 500 MB, no file.
+"""500 hostile uploads give a sentence or a picture to look for faces in: no traceback, no hang, no more than 500 MB,
+no file.
 
 By default every third is tried, all kinds among them. FERKIT_CASES=1 tries all 500, FERKIT_CASES=20 ten thousand.
 """
@@ -105,14 +106,22 @@ def test_hostile_uploads(tmp_path):
             said, held, written = server.ask(data)
             kind = said.split(":")[0]
             kinds[kind] += 1
-            if kind not in ("refused", "face", "none") or "\n" in said or len(said) > 300 or written or held > MEGABYTES:
+            if (
+                kind not in ("refused", "face", "none")
+                or "\n" in said
+                or len(said) > 300
+                or written
+                or held > MEGABYTES
+            ):
                 wrong.append(f"{name}: {said!r}, {held:.0f} MB, {time.monotonic() - start:.0f} s, wrote {written}")
                 if kind == "HANG" or held > MEGABYTES:
                     break
             peak = max(peak, held)
     print(f"{sum(kinds.values())} uploads: {dict(kinds)}, at most {peak:.0f} MB")
     assert not wrong, "\n".join(wrong)
-    assert kinds["refused"] > len(uploads) / 3 and kinds["face"] > len(uploads) / 10 and kinds["none"] > len(uploads) / 20
+    assert (
+        kinds["refused"] > len(uploads) / 3 and kinds["face"] > len(uploads) / 10 and kinds["none"] > len(uploads) / 20
+    )
     assert peak > 50, "large pictures are among them, so this measured nothing"
 
 
@@ -145,7 +154,10 @@ def test_large_pictures_are_averaged_down_and_keep_their_place():
 
 def test_a_strip_at_a_time_changes_nothing(monkeypatch):
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 256, shape).astype(kind) for shape, kind in (((37, 23, 3), np.uint8), ((37, 23, 4), np.uint8), ((37, 23), np.uint16))]
+    pictures = [
+        rng.integers(0, 256, shape).astype(kind)
+        for shape, kind in (((37, 23, 3), np.uint8), ((37, 23, 4), np.uint8), ((37, 23), np.uint16))
+    ]
     data = [encode(Image.fromarray(p), "PNG") for p in pictures]
     whole = [read_picture(d) for d in data]
     monkeypatch.setattr("ferkit.faces.decode._STRIP", 50)

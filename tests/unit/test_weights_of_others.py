@@ -1,4 +1,6 @@
-"""Files as the authors' scripts save them, and what people mistake for such files; the layouts are the tests' own knowledge."""
+"""Files as the authors' scripts save them, and what people mistake for such files;
+the layouts are the tests' own knowledge.
+"""
 
 import argparse
 import re
@@ -44,7 +46,11 @@ def lfnsb_names(state):
         stage, _, rest = key.partition(".")
         if stage == "spatial_bias":
             part, _, leaf = rest.partition(".")
-            key = "sb." + {"reduce": "feature_reduction.0", "bn": "feature_reduction.1", "mix": "sb_conv"}[part] + f".{leaf}"
+            key = (
+                "sb."
+                + {"reduce": "feature_reduction.0", "bn": "feature_reduction.1", "mix": "sb_conv"}[part]
+                + f".{leaf}"
+            )
         elif stage in stages:
             if stage in ("conv1", "conv2_dw"):
                 rest = rest.replace("conv.", "c.")
@@ -70,7 +76,9 @@ def manet_names(state):
         key = re.sub(r"^local\.patches\.(\d)\.layer([34])\.", lambda m: f"layer{m[2]}_1_p{int(m[1]) + 1}.", key)
         for path, chain in ((1, "a"), (2, "b")):
             for kind in ("conv", "bn"):
-                key = re.sub(rf"\.chain_{chain}\.{kind}s\.(\d)\.", lambda m, k=kind, p=path: f".{k}{p}_2_{int(m[1]) + 1}.", key)
+                key = re.sub(
+                    rf"\.chain_{chain}\.{kind}s\.(\d)\.", lambda m, k=kind, p=path: f".{k}{p}_2_{int(m[1]) + 1}.", key
+                )
         key = key.replace("channel_gate.mlp.0", "ChannelGate.mlp.1").replace("channel_gate.mlp.2", "ChannelGate.mlp.3")
         out[key.replace("spatial_gate.", "SpatialGate.spatial.")] = value
     return out
@@ -111,19 +119,26 @@ WRAPPINGS = {
     "bare": lambda s: s,
     "net": lambda s: {"net": s, "test_acc": 74.1},
     "model_state_dict, optimiser": lambda s: {
-        "iter": 1, "model_state_dict": s, "optimizer_state_dict": {"state": {i: {"exp_avg": torch.zeros(3)} for i in range(3000)}},
+        "iter": 1, "model_state_dict": s,
+        "optimizer_state_dict": {"state": {i: {"exp_avg": torch.zeros(3)} for i in range(3000)}},
     },
     "state_dict of DataParallel, recorder": lambda s: {
-        "epoch": 100, "state_dict": {f"module.{k}": v for k, v in s.items()}, "best_acc": torch.tensor(88.4), "recorder": RecorderMeter(),
+        "epoch": 100, "state_dict": {f"module.{k}": v for k, v in s.items()}, "best_acc": torch.tensor(88.4),
+        "recorder": RecorderMeter(),
     },
     "numpy numbers": lambda s: {"model": s, "acc": np.float64(74.1), "curve": np.zeros(4)},
-    "settings and histories": lambda s: {"args": argparse.Namespace(lr=1), "history": defaultdict(list, a=[1]), "cfg": settings(), "model": s},
+    "settings and histories": lambda s: {"args": argparse.Namespace(lr=1), "history": defaultdict(list, a=[1]),
+                                         "cfg": settings(), "model": s},
 }  # fmt: skip
 
 
 #: Every wrapping and both file formats with the network that is quickest to build, and each other layout once.
 CASES = [("resemotenet", wrapping, zipped) for wrapping in WRAPPINGS for zipped in (True, False)]
-CASES += [("resmasking", "net", False), ("lfnsb", "model_state_dict, optimiser", True), ("manet", "state_dict of DataParallel, recorder", True)]
+CASES += [
+    ("resmasking", "net", False),
+    ("lfnsb", "model_state_dict, optimiser", True),
+    ("manet", "state_dict of DataParallel, recorder", True),
+]
 
 
 @pytest.mark.parametrize(("name", "wrapping", "zipped"), CASES)
@@ -149,27 +164,49 @@ def test_safetensors_of_others_and_whole_modules(name, tmp_path):
 
 
 def test_options_that_names_give_away_are_taken_and_others_said(tmp_path):
-    for name, options in (("resemotenet", {"head": "linear"}), ("resmasking", {"head": "linear"}), ("manet", {"num_classes": 20})):
+    for name, options in (
+        ("resemotenet", {"head": "linear"}),
+        ("resmasking", {"head": "linear"}),
+        ("manet", {"num_classes": 20}),
+    ):
         source = build(name, **options)
         torch.save(source.state_dict(), tmp_path / "x.pth")
         assert same(create_model(name, weights=tmp_path / "x.pth"), source)
     torch.save(build("resemotenet", ablation="C3").state_dict(), tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"x.pth is not of this network: no conv1.weight; .*The network was resemotenet of width 1.* ablation='C1'"):
+    with pytest.raises(
+        ValueError,
+        match=r"x.pth is not of this network: no conv1.weight; .*The network was resemotenet of "
+        r"width 1.* ablation='C1'",
+    ):
         create_model("resemotenet", weights=tmp_path / "x.pth")
-    assert create_model("resemotenet", weights=tmp_path / "x.pth", ablation="C3", width=WIDTH).spec["options"]["ablation"] == "C3"
+    assert (
+        create_model("resemotenet", weights=tmp_path / "x.pth", ablation="C3", width=WIDTH).spec["options"]["ablation"]
+        == "C3"
+    )
 
 
 def test_a_folder_of_esr(tmp_path):
     for attention in (None, "cbam"):
         source = build("esr", branches=2, attention=attention)
-        for part, file in ((source.base, "Net-Base-Shared_Representations.pt"), *((b, f"Net-Branch_{i}.pt") for i, b in enumerate(source.branches, 1))):
+        for part, file in (
+            (source.base, "Net-Base-Shared_Representations.pt"),
+            *((b, f"Net-Branch_{i}.pt") for i, b in enumerate(source.branches, 1)),
+        ):
             state = {}
             for key, value in part.state_dict().items():
                 key = re.sub(r"^attention(\d)", r"cbam\1", key).replace("channel_gate.mlp.0", "ChannelGate.mlp.1")
-                state[key.replace("channel_gate.mlp.2", "ChannelGate.mlp.3").replace("spatial_gate.", "SpatialGate.spatial.")] = value
+                state[
+                    key.replace("channel_gate.mlp.2", "ChannelGate.mlp.3").replace(
+                        "spatial_gate.", "SpatialGate.spatial."
+                    )
+                ] = value
             torch.save(state, tmp_path / file)
         back = create_model("esr", weights=tmp_path)
-        assert same(back, source) and back.spec["options"] == {"branches": 2, "attention": attention, "valence_arousal": False}
+        assert same(back, source) and back.spec["options"] == {
+            "branches": 2,
+            "attention": attention,
+            "valence_arousal": False,
+        }
     (tmp_path / "Net-Branch_1.pt").unlink()
     with pytest.raises(FileNotFoundError, match="lacks Net-Base-Shared_Representations.pt or Net-Branch_1.pt"):
         create_model("esr", weights=tmp_path)
@@ -179,9 +216,16 @@ def test_a_backbone_without_classifier_is_to_start_from(tmp_path):
     """DDAMFN publishes MixedFeatureNet as a whole module with an embedding, and with layers that it never calls."""
     source = build("mfn")
     state = {k: v for k, v in source.state_dict().items() if not k.startswith("fc.")}
-    state |= {"linear.weight": torch.zeros(9, 3), "bn.weight": torch.zeros(9), "conv_23.conv_dw.bn.weight": torch.zeros(9), "conv_3.model.0.conv_dw.prelu.weight": torch.zeros(9)}
+    state |= {
+        "linear.weight": torch.zeros(9, 3),
+        "bn.weight": torch.zeros(9),
+        "conv_23.conv_dw.bn.weight": torch.zeros(9),
+        "conv_3.model.0.conv_dw.prelu.weight": torch.zeros(9),
+    }
     torch.save(state, tmp_path / "MFN_msceleb.pth")
-    with pytest.raises(ValueError, match=r"MFN_msceleb.pth has no classifier \(fc.weight, fc.bias\): start from it with initialise"):
+    with pytest.raises(
+        ValueError, match=r"MFN_msceleb.pth has no classifier \(fc.weight, fc.bias\): start from it with initialise"
+    ):
         create_model("mfn", weights=tmp_path / "MFN_msceleb.pth")
     model = build("mfn", num_classes=5)
     assert initialise(model, tmp_path / "MFN_msceleb.pth").stayed == ["fc.bias", "fc.weight"]
@@ -191,7 +235,10 @@ def test_a_backbone_without_classifier_is_to_start_from(tmp_path):
 
 NO_WEIGHTS = {
     "empty": (b"", "is empty"),
-    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "pointer of Git LFS.*git lfs pull"),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n",
+        "pointer of Git LFS.*git lfs pull",
+    ),
     "page": (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "is a web page, not weights"),
     "xml": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "is a web page, not weights"),
     "json": (b'{"message": "Not Found"}', "cannot be read as weights"),
@@ -207,7 +254,11 @@ def test_what_is_no_weights_is_one_sentence(kind, suffix, tmp_path):
     content, complaint = NO_WEIGHTS[kind]
     file = tmp_path / f"weights{suffix}"
     file.write_bytes(content)
-    for attempt in (lambda: create_model("lfnsb", weights=file), lambda: initialise(build("lfnsb"), file), lambda: read_tensors(file)):
+    for attempt in (
+        lambda: create_model("lfnsb", weights=file),
+        lambda: initialise(build("lfnsb"), file),
+        lambda: read_tensors(file),
+    ):
         with pytest.raises(ValueError, match=complaint) as caught:
             attempt()
         assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value)
@@ -228,18 +279,23 @@ def test_cut_files_are_one_sentence(zipped, kept, tmp_path):
 def test_absent_files_and_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file of weights at .*gone.pth"):
         create_model("lfnsb", weights=str(tmp_path / "gone.pth"))
-    with pytest.raises(FileNotFoundError, match="no weights to start from: .* expected a published name, a file, or imagenet"):
+    with pytest.raises(
+        FileNotFoundError, match="no weights to start from: .* expected a published name, a file, or imagenet"
+    ):
         initialise(build("lfnsb"), "nobody")
     with pytest.raises(ValueError, match="is a folder; expected a file"):
         create_model("lfnsb", weights=tmp_path)
 
 
 def test_what_lies_beside_the_weights(tmp_path):
-    torch.save({"net": build("lfnsb").state_dict(), "acc": 0.7, "who": "me", "recorder": RecorderMeter()}, tmp_path / "x.pth")
+    torch.save(
+        {"net": build("lfnsb").state_dict(), "acc": 0.7, "who": "me", "recorder": RecorderMeter()}, tmp_path / "x.pth"
+    )
     assert read_released("lfnsb", tmp_path / "x.pth").beside == {"acc": 0.7, "who": "me"}
 
 
-# --- fine-tuning ---------------------------------------------------------------------------------------------------------
+# --- fine-tuning
+# ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -250,7 +306,15 @@ def published(tmp_path, monkeypatch):
     return source
 
 
-@pytest.mark.parametrize("labels", [("happiness", "sadness", "neutral"), ("neutral", "boredom", "anger", "pain"), ("neutral", "sadness", "happiness", "anger", "fear", "disgust", "surprise"), None])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("happiness", "sadness", "neutral"),
+        ("neutral", "boredom", "anger", "pain"),
+        ("neutral", "sadness", "happiness", "anger", "fear", "disgust", "surprise"),
+        None,
+    ],
+)
 def test_rows_of_the_head_are_kept_by_class_name(published, labels):
     theirs = published.labels
     labels = (*theirs, "contempt") if labels is None else labels
@@ -258,21 +322,32 @@ def test_rows_of_the_head_are_kept_by_class_name(published, labels):
     before = model.fc.weight.clone()
     done = initialise(model, "fer")
     assert done.stayed == [] and torch.equal(model.conv1.conv.weight, published.conv1.conv.weight)
-    assert done.kept == tuple(n for n in labels if n in theirs) and done.new == tuple(n for n in labels if n not in theirs)
+    assert done.kept == tuple(n for n in labels if n in theirs) and done.new == tuple(
+        n for n in labels if n not in theirs
+    )
     assert set(done.dropped) == set(theirs) - set(labels)
     for i, name in enumerate(labels):
         expected = published.fc.weight[theirs.index(name)] if name in theirs else before[i]
         assert torch.equal(model.fc.weight[i], expected), name
     said = str(done)
     assert f"rows of the head kept for {', '.join(done.kept)}" in said
-    assert all(f"{word}: {', '.join(names)}" in said for word, names in (("new and random", done.new), ("dropped", done.dropped)) if names)
+    assert all(
+        f"{word}: {', '.join(names)}" in said
+        for word, names in (("new and random", done.new), ("dropped", done.dropped))
+        if names
+    )
 
 
 def test_a_run_says_what_it_kept_and_dropped(published):
     said = []
     recipe = Recipe(name="tuned", model="lfnsb", width=WIDTH, init="fer", image_size=112)
     model = build_model(recipe, ("happiness", "boredom"), say=said.append)
-    assert said == [f"started from fer: rows of the head kept for happiness; new and random: boredom; dropped: {', '.join(n for n in published.labels if n != 'happiness')}"]
+    assert said == [
+        (
+            "started from fer: rows of the head kept for happiness; new and random: boredom; dropped: "
+            f"{', '.join(n for n in published.labels if n != 'happiness')}"
+        )
+    ]
     assert torch.equal(model.fc.weight[0], published.fc.weight[published.labels.index("happiness")])
 
 
@@ -306,7 +381,9 @@ def test_frozen_parts_keep_parameters_statistics_and_mode():
         model.eval()
     moved = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
     frozen = {k for k in before if k.startswith(("conv1.", "bn1.", "res_block2.")) or k == "fc4.bias"}
-    assert not moved & frozen and {"conv2.weight", "bn2.running_mean", "res_block1.bn2.running_var", "fc4.weight"} <= moved
+    assert (
+        not moved & frozen and {"conv2.weight", "bn2.running_mean", "res_block1.bn2.running_var", "fc4.weight"} <= moved
+    )
 
 
 def test_frozen_lists_copies_and_unknown_names():

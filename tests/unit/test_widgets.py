@@ -177,7 +177,9 @@ def test_a_strip_stands_above_the_live_picture(shown: list[Any], figures: list[t
     assert picture.value == live_png(dot(3))
 
 
-def test_a_strip_breaks_into_rows_at_the_page_and_says_what_cannot_be_read(figures: list[tuple], shown: list[Any]) -> None:
+def test_a_strip_breaks_into_rows_at_the_page_and_says_what_cannot_be_read(
+    figures: list[tuple], shown: list[Any]
+) -> None:
     def wide(k: int = 1) -> plots.Figure:
         from ferkit.plots.house import new_figure
 
@@ -217,7 +219,9 @@ def test_a_strip_of_states_that_no_reader_can_reach_is_refused(strip: list, says
     assert shown == []
 
 
-def test_sweep_covers_strip_and_controls(shown: list[Any], figures: list[tuple], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_covers_strip_and_controls(
+    shown: list[Any], figures: list[tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple] = []
 
     def draw(k: int = 1, word: str = "a") -> plots.Figure:
@@ -232,7 +236,9 @@ def test_sweep_covers_strip_and_controls(shown: list[Any], figures: list[tuple],
 # -- sweep -------------------------------------------------------------------------------------------------------------
 
 
-def test_sweep_calls_every_option_once_with_the_others_at_their_start(shown: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_calls_every_option_once_with_the_others_at_their_start(
+    shown: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[tuple] = []
 
     def draw(k: int = 1, word: str = "b", on: bool = False) -> plots.Figure:
@@ -361,7 +367,12 @@ def test_claim_figure_compares_a_loss_with_the_bound() -> None:
 
 @pytest.mark.parametrize(
     ("percent", "n", "loss", "words"),
-    [("abc", 10, "", "found 'abc'"), ("nan", 10, "", "percentage"), ("101", 10, "", "0 to 100"), ("50", 10, "x", "nats")],
+    [
+        ("abc", 10, "", "found 'abc'"),
+        ("nan", 10, "", "percentage"),
+        ("101", 10, "", "0 to 100"),
+        ("50", 10, "x", "nats"),
+    ],
 )
 def test_claim_figure_refuses_nonsense(percent: str, n: int, loss: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
