@@ -101,7 +101,7 @@ def _colours(figure: matplotlib.figure.Figure) -> set[str]:
             )
 
     return {
-        matplotlib.colors.to_hex(value).upper()
+        matplotlib.colors.to_hex(value).upper()  # type: ignore[arg-type]
         for value in values()
         if not (isinstance(value, str) and value.lower() == "none")
-    }  # type: ignore[arg-type]
+    }
