@@ -31,9 +31,10 @@ class ResEmoteNet(FerModel):
         num_classes: K.
         width: factor on every channel count; 1 is the released network.
         head: "mlp" (released: three hidden layers with dropout) or "linear" (what the paper's text says).
-        reduction: r of the gate, at least 1. In a narrow network r = 16 leaves a hidden unit or two, which die in training: width 1/8
-            with reduction 2 keeps the released 16.
-        stem_dropout, head_dropout: probabilities of the element-wise dropouts (0.2 and 0.5 in the code, absent in the paper).
+        reduction: r of the gate, at least 1. In a narrow network r = 16 leaves a hidden unit or two, which die in
+            training: width 1/8 with reduction 2 keeps the released 16.
+        stem_dropout, head_dropout: probabilities of the element-wise dropouts (0.2 and 0.5 in the code, absent in the
+            paper).
 
     Input (B, 3, H, W) with H, W >= 8, by default grey copied to three channels, 64 px, ImageNet normalisation.
     """
@@ -56,7 +57,7 @@ class ResEmoteNet(FerModel):
         if head not in HEADS:
             raise ValueError(f"resemotenet has no head={head!r}; known: {', '.join(HEADS)}")
         if reduction < 1:
-            raise ValueError(f"resemotenet expects reduction >= 1, found {reduction}; the gate has channels / reduction hidden units")
+            raise ValueError(f"resemotenet expects reduction >= 1, found {reduction}; channels / reduction is hidden")
         self.labels = vocabulary.order("resemotenet") if num_classes == 7 else ()
         a, b, c = (scaled(n, width) for n in STEM)
         d, e, f = (scaled(n, width) for n in RESIDUAL)

@@ -1,6 +1,7 @@
 """Figures that set networks side by side: cost against accuracy, reliability, differences."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def reliability_diagram(panels: Mapping[str, Reliability]) -> Figure:
 def forest(
     series: Mapping[str, Mapping[str, tuple[float, float, float]]], *, xlabel: str, zero: float = 0.0, digits: int = 1
 ) -> Figure:
-    """Draw values with their intervals as rows, those of several series under each other: {series: {row: (value, low, high)}}.
+    """Draw values with their intervals as rows, several series under each other: {series: {row: (value, low, high)}}.
 
     Rows stand in the order in which they first come; a series may lack some. Where low or high is nan, a value has no
     interval and is drawn hollow.
@@ -99,10 +100,10 @@ def forest(
             ax.plot(value, y, "osD^"[i], color=ink, markersize=6, markerfacecolor=ink if known else "white")
             ends = (max(high, value), "left", 7) if value >= zero or not known else (min(low, value), "right", -7)
             ends = (value, "right", -8) if not known and value < zero else ends
-            ax.annotate(
-                f"{value:+.{digits}f}", (ends[0], y), xytext=(ends[2], 0), textcoords="offset points", ha=ends[1], va="center", fontsize=9, color=ink
-            )  # fmt: skip
-        ax.plot([], [], "osD^"[i], color=ink, markerfacecolor=ink if any(np.isfinite(p[1]) for p in points.values()) else "white", label=name)
+            how: Any = dict(textcoords="offset points", va="center", fontsize=9, color=ink)
+            ax.annotate(f"{value:+.{digits}f}", (ends[0], y), xytext=(ends[2], 0), ha=ends[1], **how)
+        some = any(np.isfinite(p[1]) for p in points.values())
+        ax.plot([], [], "osD^"[i], color=ink, markerfacecolor=ink if some else "white", label=name)
     ax.axvline(zero, color="#606060", linewidth=0.9, linestyle=":")
     ax.set_yticks(range(len(rows)), rows)
     ax.set(ylim=(len(rows) - 0.45, -0.55), xlabel=xlabel)
@@ -113,7 +114,9 @@ def forest(
 
 
 @styled
-def groups(values: Mapping[str, Sequence[float]], *, xlabel: str, bands: Mapping[str, tuple[float, float]] | None = None) -> Figure:
+def groups(
+    values: Mapping[str, Sequence[float]], *, xlabel: str, bands: Mapping[str, tuple[float, float]] | None = None
+) -> Figure:
     """Draw single values of several groups, a row of dots per group: {group: values}, for reports of different origin.
 
     Args:

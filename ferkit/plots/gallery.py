@@ -53,13 +53,14 @@ def se_block(*, channels: int = 256, reduction: int = 16) -> Diagram:
 
 def projected_residual(*, channels: int = 256, side: int = 8) -> Diagram:
     """ResEmoteNet's residual block: two convolutions, and a shortcut that has to change shape as they do."""
+    after = f"{2 * channels}\n{side // 2} × {side // 2}"
     return Diagram(
         Box("x", kind="data"), f"{channels}\n{side} × {side}",
         Parallel(
-            Series(Box("conv 3×3\nstride 2, BN\nReLU"), f"{2 * channels}\n{side // 2} × {side // 2}", Box("conv 3×3\nBN")),
+            Series(Box("conv 3×3\nstride 2, BN\nReLU"), after, Box("conv 3×3\nBN")),
             Series(Box("conv 1×1\nstride 2, BN")),
             join="+",
-        ), f"{2 * channels}\n{side // 2} × {side // 2}",
+        ), after,
         Box("ReLU"),
     )  # fmt: skip
 

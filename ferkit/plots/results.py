@@ -124,7 +124,8 @@ def curves(
 
     """
     rows = _rows(history)
-    figure, axes = new_figure(1, len(metrics), (min(PAGE_INCHES, (3.6 if landmarks is None else 4) * len(metrics)), 2.7))
+    each = 3.6 if landmarks is None else 4.0
+    figure, axes = new_figure(1, len(metrics), (min(PAGE_INCHES, each * len(metrics)), 2.7))
     epochs = [row.get("epoch", i) for i, row in enumerate(rows)]
     for ax, metric in zip(axes[0], metrics, strict=True):
         known = [k for k in (f"train_{metric}", f"val_{metric}") if k in rows[0]]
@@ -156,7 +157,8 @@ def draw_landmarks(ax: Axes, landmarks: Mapping[str, float]) -> None:
     """Dotted levels across given axes, each with its name at the right edge, outside."""
     for text, value in landmarks.items():
         ax.axhline(value, color="#808080", linewidth=0.9, linestyle=":", zorder=0)
-        ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9, color="#404040")
+        how: Any = dict(textcoords="offset points", va="center", fontsize=9, color="#404040")
+        ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(4, 0), **how)
 
 
 @styled

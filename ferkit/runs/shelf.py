@@ -158,9 +158,10 @@ def compare(
     """How much more often runs of one kind are right than runs of another, on the same images and from the same seeds.
 
     Args:
-        a, b: runs of one kind each, see `Shelf.select`. They are compared seed by seed; a seed that only one of them has, as in
-            a record that is not finished, is left out.
-        images: (N,) booleans, the test images to compare on, such as those that have a copy in one's training set; default all.
+        a, b: runs of one kind each, see `Shelf.select`. They are compared seed by seed; a seed that only one of them
+            has, as in a record that is not finished, is left out.
+        images: (N,) booleans, the test images to compare on, such as those that have a copy in one's training set;
+            default all.
         n_bootstrap, seed: of the interval over images.
 
     Returns:
@@ -168,8 +169,8 @@ def compare(
         interval: its 95 % interval over test images, drawn in pairs; it holds for these very networks.
         each: the difference of every pair of runs.
         seeds: of the pairs.
-        seeds_interval: the 95 % Student-t interval of the mean of `each`, for networks from other seeds on these very images;
-            nan for a single pair.
+        seeds_interval: the 95 % Student-t interval of the mean of `each`, for networks from other seeds on these very
+            images; nan for a single pair.
 
     Raises:
         ValueError: other images, no seed that both have, or several runs of one seed.
@@ -177,14 +178,9 @@ def compare(
     """
     if a.record["data"] != b.record["data"]:
         raise ValueError(f"{a.record['name']} and {b.record['name']} were not tested on the same images")
-    rows = [
-        {each["values"].get("seed", shelf.record["recipe"].get("seed")): i for i, each in enumerate(shelf.record["runs"])}
-        for shelf in (a, b)
-    ]
+    rows = [_by_seed(shelf) for shelf in (a, b)]
     if any(len(found) != len(shelf.record["runs"]) for found, shelf in zip(rows, (a, b), strict=True)):
-        raise ValueError(
-            "expected one run of each seed in both, found several of one seed; choose them by their other values with `select`"
-        )
+        raise ValueError("expected one run of each seed, found several of one; `select` by other values too")
     seeds = sorted(rows[0].keys() & rows[1].keys())
     if not seeds:
         raise ValueError(f"runs are compared in pairs of one seed, found seeds {sorted(rows[0])} and {sorted(rows[1])}")
@@ -197,7 +193,14 @@ def compare(
     measured = with_interval(resampled_sums(per_image[None], n_bootstrap, seed)[:, 0] / len(per_image))
     each = differences.mean(1).tolist()
     mean, low, high = mean_interval(each)
-    return {"accuracy": mean, "interval": [float(measured.low), float(measured.high)], "each": each, "seeds": seeds, "seeds_interval": [low, high]}
+    over_images = [float(measured.low), float(measured.high)]
+    return {"accuracy": mean, "interval": over_images, "each": each, "seeds": seeds, "seeds_interval": [low, high]}
+
+
+def _by_seed(shelf: Shelf) -> dict[int, int]:
+    """Which run has which seed."""
+    fixed = shelf.record["recipe"].get("seed")
+    return {each["values"].get("seed", fixed): i for i, each in enumerate(shelf.record["runs"])}
 
 
 def reproduce(

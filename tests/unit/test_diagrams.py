@@ -14,6 +14,7 @@ from ferkit.plots import Box, Diagram, Frame, Parallel, Series, Skip, diagram, g
 GALLERY = {
     "resemotenet": gallery.resemotenet,
     "se_block": gallery.se_block,
+    "projected_residual": gallery.projected_residual,
     "residual_masking_block": gallery.residual_masking_block,
     "esr": gallery.esr,
     "esr of nine": lambda: gallery.esr(branches=9),
@@ -90,6 +91,16 @@ def test_resemotenet_is_drawn_as_it_is():
         assert shown[shown.index(str(channels)) + 1] == f"{side} × {side}", name
     assert seen["se"].shape == seen["stage3"].shape
     assert ", ".join(str(seen[f].shape[1]) for f in ("fc1", "fc2", "fc3")) in shown
+
+
+def test_the_projected_residual_is_drawn_as_it_is():
+    block = create_model("resemotenet").res_block1.eval()
+    with torch.no_grad():
+        after = block(torch.zeros(1, 256, 8, 8)).shape
+    shown = words(parsed(gallery.projected_residual()))
+    assert shown[shown.index("256") + 1] == "8 × 8"
+    assert [shown[i + 1] for i, t in enumerate(shown) if t == str(after[1])] == [f"{after[2]} × {after[3]}"] * 2
+    assert block.conv1.stride == block.shortcut[0].stride == (2, 2) and block.shortcut[0].kernel_size == (1, 1)
 
 
 def test_se_block_and_esr_are_drawn_as_they_are():

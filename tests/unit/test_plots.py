@@ -67,6 +67,17 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
     "class_counts flat": lambda: plots.class_counts({"fear": 436, "anger": 0}),
     "curves": lambda: plots.curves(ROWS, best=3),
     "compare_curves": lambda: plots.compare_curves({"C1": ROWS, "C2": ROWS[:3]}),
+    "curves with landmarks": lambda: plots.curves(
+        ROWS, best=1, landmarks={"loss": {"all alike": 1.95}, "accuracy": {"always happiness": 0.25}}
+    ),
+    "forest": lambda: plots.forest(
+        {"the paper": {"the gate": (-0.6, np.nan, np.nan), "block 1": (-19.4, np.nan, np.nan)}, "ours": {"the gate": (0.4, -1, 2)}},
+        xlabel="difference (points)",
+    ),
+    "groups": lambda: plots.groups(
+        {"the paper": [79.8], "users": [58, 60, 66]}, xlabel="accuracy (%)", bands={"the paper": (78, 81)}
+    ),
+    "gate_ranges": lambda: plots.gate_ranges({"dead": torch.full((9, 16), 0.5), "alive": torch.rand(9, 16)}),
     "curves one epoch": lambda: plots.curves(ROWS[:1]),
     "intervals": lambda: plots.intervals([("ours", 0.61, 0.6, 0.62), ("paper", 0.8, np.nan, np.nan)], reference=0.65),
     "overlay": lambda: plots.overlay(RGB[0], HEAT[0], title="a\nb"),
@@ -248,6 +259,36 @@ def test_ablation_shows_each_seed_mean_and_cost() -> None:
     means = [line.get_ydata()[0] for line in ax.lines if len(set(line.get_ydata())) == 1 and len(line.get_xdata()) == 2]
     assert means == pytest.approx([0.61, 0.5])
     assert {"340 M", "85 M"} <= set(texts(figure))
+
+
+def test_forest_draws_what_has_no_interval_hollow_and_keeps_the_order_of_rows() -> None:
+    figure, _ = drawn("forest")
+    ax = figure.axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["the gate", "block 1"]
+    assert {"-0.6", "-19.4", "+0.4"} <= set(texts(figure))
+    points = {
+        round(float(line.get_xdata()[0]), 1): line
+        for line in ax.lines
+        if line.get_marker() in "os" and len(line.get_xdata()) == 1
+    }
+    assert points[-19.4].get_markerfacecolor() == "white" != points[0.4].get_markerfacecolor()
+    bands = [line.get_xdata().tolist() for line in ax.lines if line.get_linewidth() == 5]
+    assert bands == [[-1, 2]]
+    with pytest.raises(ValueError, match="one to four series"):
+        plots.forest({}, xlabel="x")
+
+
+def test_gate_ranges_order_channels_by_their_mean_and_reach_from_least_to_most() -> None:
+    gates = np.array([[0.9, 0.1, 0.5], [0.7, 0.3, 0.5]])
+    ax = plots.gate_ranges({"": gates}).axes[0]
+    assert ax.lines[0].get_ydata().tolist() == pytest.approx([0.2, 0.5, 0.8])
+    assert [s[:, 1].tolist() for s in ax.collections[0].get_segments()] == [
+        pytest.approx([0.1, 0.3]),
+        [0.5, 0.5],
+        pytest.approx([0.7, 0.9]),
+    ]
+    with pytest.raises(ValueError, match=r"gates \(N, C\)"):
+        plots.gate_ranges({"": np.ones(3)})
 
 
 def test_stage_bars_add_up() -> None:
