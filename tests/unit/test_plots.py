@@ -71,7 +71,10 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
         ROWS, best=1, landmarks={"loss": {"all alike": 1.95}, "accuracy": {"always happiness": 0.25}}
     ),
     "forest": lambda: plots.forest(
-        {"the paper": {"the gate": (-0.6, np.nan, np.nan), "block 1": (-19.4, np.nan, np.nan)}, "ours": {"the gate": (0.4, -1, 2)}},
+        {
+            "the paper": {"the gate": (-0.6, np.nan, np.nan), "block 1": (-19.4, np.nan, np.nan)},
+            "ours": {"the gate": (0.4, -1, 2)},
+        },
         xlabel="difference (points)",
     ),
     "groups": lambda: plots.groups(
