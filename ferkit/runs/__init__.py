@@ -4,5 +4,20 @@ from ferkit.runs.cross import cross
 from ferkit.runs.experiment import Run, build_model, load_faces, run
 from ferkit.runs.records import read_record, record_of
 from ferkit.runs.series import Series, run_all
+from ferkit.runs.shelf import Shelf, compare, differences, read_shelf
 
-__all__ = ["Run", "Series", "build_model", "cross", "load_faces", "read_record", "record_of", "run", "run_all"]
+__all__ = [
+    "Run",
+    "Series",
+    "Shelf",
+    "build_model",
+    "compare",
+    "cross",
+    "differences",
+    "load_faces",
+    "read_record",
+    "read_shelf",
+    "record_of",
+    "run",
+    "run_all",
+]

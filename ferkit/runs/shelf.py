@@ -197,6 +197,25 @@ def compare(
     return {"accuracy": mean, "interval": over_images, "each": each, "seeds": seeds, "seeds_interval": [low, high]}
 
 
+def differences(shelf: Shelf, key: str, reference: Any) -> dict[Any, tuple[float, float, float]]:
+    """Return what every kind of run gains over one of them: {value: (mean, low, high)} in percentage points.
+
+    Args:
+        shelf: a series whose runs differ in `key` and in their seed.
+        key: of the values that differ, such as "model_options.ablation".
+        reference: the value to compare with, such as "C1"; it is not among the results.
+
+    The interval is the `seeds_interval` of `compare`; nan for a single pair of runs. Raises ValueError as
+    `compare`, and if no run has the reference.
+    """
+    against, found = shelf.select({key: reference}), {}
+    for value in dict.fromkeys(each["values"].get(key) for each in shelf.record["runs"]):
+        if value != reference:
+            gain = compare(shelf.select({key: value}), against)
+            found[value] = (100 * gain["accuracy"], 100 * gain["seeds_interval"][0], 100 * gain["seeds_interval"][1])
+    return found
+
+
 def _by_seed(shelf: Shelf) -> dict[int, int]:
     """Which run has which seed."""
     fixed = shelf.record["recipe"].get("seed")

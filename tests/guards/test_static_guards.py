@@ -146,6 +146,7 @@ def test_links(tmp_path):
     assert "does not exist" in checks.links("[a](gone.md)", tmp_path)[0]
     assert "does not exist" in checks.links("![a](gone.png)", tmp_path)[0]
     assert "no such heading" in checks.links("[a](there.md#other)", tmp_path)[0]
+    assert checks.links('<a id="a-row"></a>\n[a](#a-row)', tmp_path) == []
     assert "no such heading" in checks.links("# Here\n[a](#there)", tmp_path)[0]
 
 

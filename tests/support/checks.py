@@ -164,7 +164,7 @@ def _tree(node: ast.AST) -> str:
 
 
 def links(text: str, folder: Path) -> list[str]:
-    """Relative links and images in a Markdown text lead to files that exist; anchors in this project to headings."""
+    """Relative links and images in a Markdown text lead to files that exist; anchors here to headings or `<a id>`."""
     found = []
     text = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)\s]+)[^)]*\)", text) + re.findall(r'(?:href|src)="([^"]+)"', text):
@@ -179,9 +179,9 @@ def links(text: str, folder: Path) -> list[str]:
             known = {
                 re.sub(r"[^\w\- ]", "", h).strip().lower().replace(" ", "-")
                 for h in re.findall(r"^#+ +(.+?)\s*$", content, re.M)
-            }
+            } | set(re.findall(r'<a id="([^"]+)"></a>', content))
             if anchor not in known:
-                found.append(f"link to {target}, but there is no such heading")
+                found.append(f"link to {target}, but there is no such heading or anchor")
     return found
 
 

@@ -11,7 +11,18 @@ from typer.testing import CliRunner, Result
 from ferkit.__main__ import app
 from ferkit.evaluation.metrics import paired_difference
 from ferkit.runs.series import recipes_of, run_all
-from ferkit.runs.shelf import PREFIX, Shelf, compare, pack, read_shelf, reproduce, shelf_folder, shelve, unpack
+from ferkit.runs.shelf import (
+    PREFIX,
+    Shelf,
+    compare,
+    differences,
+    pack,
+    read_shelf,
+    reproduce,
+    shelf_folder,
+    shelve,
+    unpack,
+)
 from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import write_fer2013
@@ -198,6 +209,24 @@ def test_seeds_that_only_one_has_are_left_out():
     found = compare(made_up(a, [0, 1, 2]), made_up(b, [2, 0]))
     assert found["seeds"] == [0, 2]
     assert found["each"] == pytest.approx([a[0].mean() - b[1].mean(), a[2].mean() - b[0].mean()])
+
+
+def test_differences_hold_every_kind_against_one():
+    rng = np.random.default_rng(3)
+    a, b = rng.random((2, 400)) < 0.7, rng.random((2, 400)) < 0.6
+    one, other = made_up(a, [0, 1]), made_up(b, [0, 1])
+    runs = [
+        {**r, "values": {**r["values"], "kind": kind}}
+        for kind, s in (("x", one), ("y", other))
+        for r in s.record["runs"]
+    ]
+    both = Shelf({**one.record, "runs": runs}, np.concatenate([a, b]), np.concatenate([one.clean, other.clean]))
+    found, expected = differences(both, "kind", "x"), compare(other, one)
+    assert list(found) == ["y"]
+    assert found["y"] == pytest.approx([100 * v for v in (expected["accuracy"], *expected["seeds_interval"])])
+    assert differences(both, "kind", "y")["x"][0] == pytest.approx(-found["y"][0])
+    with pytest.raises(ValueError, match="has no run with"):
+        differences(both, "kind", "z")
 
 
 def test_what_is_no_pair_is_refused():
