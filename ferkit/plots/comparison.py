@@ -71,39 +71,40 @@ def reliability_diagram(panels: Mapping[str, Reliability]) -> Figure:
 
 @styled
 def forest(
-    series: Mapping[str, Mapping[str, tuple[float, float, float]]], *, xlabel: str, zero: float = 0.0, digits: int = 1
+    series: Mapping[str, Mapping[str, Sequence[Any]]], *, xlabel: str, zero: float = 0.0, first: int = 0
 ) -> Figure:
-    """Draw values with their intervals as rows, several series under each other: {series: {row: (value, low, high)}}.
-
-    Rows stand in the order in which they first come; a series may lack some. Where low or high is nan, a value has no
-    interval and is drawn hollow.
+    """Draw values with their intervals as rows, several series under each other.
 
     Args:
-        series: at most four, of one unit.
+        series: {series: {row: (value, low, high)}}, at most four, of one unit; a series may lack rows. With a fourth
+            member, a list of single values (of seeds, say), these are drawn as small dots. Where low or high is nan, a
+            value has no interval and is drawn hollow.
         xlabel: what the values are, with the unit.
         zero: where the line of no difference stands.
-        digits: of the numbers beside the points.
+        first: place of the first series' colour, so that a series has one colour in several figures.
 
     """
     check(0 < len(series) <= 4, "one to four series", len(series))
     rows = list(dict.fromkeys(row for points in series.values() for row in points))
     step = 0.8 / len(series)
-    figure, axes = new_figure(1, 1, (7.4, 1.0 + len(rows) * (0.16 + 0.2 * len(series))))
+    figure, axes = new_figure(1, 1, (7.4, 1.0 + len(rows) * (0.16 + 0.22 * len(series))))
     ax = axes[0, 0]
     for i, (name, points) in enumerate(series.items()):
-        ink = COLOURS[i]
-        for row, (value, low, high) in points.items():
+        ink, mark = COLOURS[first + i], "osD^"[first + i]
+        for row, (value, low, high, *each) in points.items():
             y = rows.index(row) + (i - (len(series) - 1) / 2) * step
             known = bool(np.isfinite(low) and np.isfinite(high))
             if known:
-                ax.plot([low, high], [y, y], color=ink, linewidth=5, alpha=0.35, solid_capstyle="butt")
-            ax.plot(value, y, "osD^"[i], color=ink, markersize=6, markerfacecolor=ink if known else "white")
-            ends = (max(high, value), "left", 7) if value >= zero or not known else (min(low, value), "right", -7)
-            ends = (value, "right", -8) if not known and value < zero else ends
+                ax.plot([low, high], [y, y], color=ink, linewidth=6, alpha=0.3, solid_capstyle="butt")
+            for single in each:
+                ax.plot(single, [y] * len(single), "o", color="#2D2D3C", markersize=2.5, zorder=3)
+            ax.plot(value, y, mark, color=ink, markersize=6, markerfacecolor=ink if known else "white")
+            low, high = (low, high) if known else (value, value)
+            end, side = (low, -1) if value < zero else (high, 1)
             how: Any = dict(textcoords="offset points", va="center", fontsize=9, color=ink)
-            ax.annotate(f"{value:+.{digits}f}", (ends[0], y), xytext=(ends[2], 0), ha=ends[1], **how)
+            ax.annotate(f"{value:+.1f}", (end, y), xytext=(8 * side, 0), ha="left" if side > 0 else "right", **how)
         some = any(np.isfinite(p[1]) for p in points.values())
-        ax.plot([], [], "osD^"[i], color=ink, markerfacecolor=ink if some else "white", label=name)
+        ax.plot([], [], mark, color=ink, markerfacecolor=ink if some else "white", label=name)
     ax.axvline(zero, color="#606060", linewidth=0.9, linestyle=":")
     ax.set_yticks(range(len(rows)), rows)
     ax.set(ylim=(len(rows) - 0.45, -0.55), xlabel=xlabel)

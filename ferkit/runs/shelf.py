@@ -197,8 +197,8 @@ def compare(
     return {"accuracy": mean, "interval": over_images, "each": each, "seeds": seeds, "seeds_interval": [low, high]}
 
 
-def differences(shelf: Shelf, key: str, reference: Any) -> dict[Any, tuple[float, float, float]]:
-    """Return what every kind of run gains over one of them: {value: (mean, low, high)} in percentage points.
+def differences(shelf: Shelf, key: str, reference: Any) -> dict[Any, tuple[float, float, float, list[float]]]:
+    """Return what every kind of run gains over one of them: {value: (mean, low, high, each pair)} in percentage points.
 
     Args:
         shelf: a series whose runs differ in `key` and in their seed.
@@ -212,7 +212,8 @@ def differences(shelf: Shelf, key: str, reference: Any) -> dict[Any, tuple[float
     for value in dict.fromkeys(each["values"].get(key) for each in shelf.record["runs"]):
         if value != reference:
             gain = compare(shelf.select({key: value}), against)
-            found[value] = (100 * gain["accuracy"], 100 * gain["seeds_interval"][0], 100 * gain["seeds_interval"][1])
+            low, high = gain["seeds_interval"]
+            found[value] = (100 * gain["accuracy"], 100 * low, 100 * high, [100 * each for each in gain["each"]])
     return found
 
 

@@ -73,7 +73,7 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
     "forest": lambda: plots.forest(
         {
             "the paper": {"the gate": (-0.6, np.nan, np.nan), "block 1": (-19.4, np.nan, np.nan)},
-            "ours": {"the gate": (0.4, -1, 2)},
+            "ours": {"the gate": (0.4, -1, 2, [-0.2, 1.0])},
         },
         xlabel="difference (points)",
     ),
@@ -275,8 +275,9 @@ def test_forest_draws_what_has_no_interval_hollow_and_keeps_the_order_of_rows() 
         if line.get_marker() in "os" and len(line.get_xdata()) == 1
     }
     assert points[-19.4].get_markerfacecolor() == "white" != points[0.4].get_markerfacecolor()
-    bands = [line.get_xdata().tolist() for line in ax.lines if line.get_linewidth() == 5]
+    bands = [line.get_xdata().tolist() for line in ax.lines if line.get_linewidth() == 6]
     assert bands == [[-1, 2]]
+    assert [line.get_xdata().tolist() for line in ax.lines if line.get_markersize() == 2.5] == [[-0.2, 1.0]]
     with pytest.raises(ValueError, match="one to four series"):
         plots.forest({}, xlabel="x")
 

@@ -223,7 +223,8 @@ def test_differences_hold_every_kind_against_one():
     both = Shelf({**one.record, "runs": runs}, np.concatenate([a, b]), np.concatenate([one.clean, other.clean]))
     found, expected = differences(both, "kind", "x"), compare(other, one)
     assert list(found) == ["y"]
-    assert found["y"] == pytest.approx([100 * v for v in (expected["accuracy"], *expected["seeds_interval"])])
+    assert found["y"][:3] == pytest.approx([100 * v for v in (expected["accuracy"], *expected["seeds_interval"])])
+    assert found["y"][3] == pytest.approx([100 * v for v in expected["each"]])
     assert differences(both, "kind", "y")["x"][0] == pytest.approx(-found["y"][0])
     with pytest.raises(ValueError, match="has no run with"):
         differences(both, "kind", "z")
