@@ -20,7 +20,7 @@ from ferkit import labels
 from ferkit.data.faceset import FaceSet, take_rows
 from ferkit.data.io import lists
 from ferkit.data.io.archives import csv_rows
-from ferkit.data.io.folders import IMAGES, Tree, class_tree, left_over, split_of, subfolders
+from ferkit.data.io.folders import IMAGES, Tree, class_tree, first_few, left_over, split_of, subfolders, warn_of_loose
 from ferkit.data.io.pictures import NO_FACE, Listing, missing_rows, store
 
 #: Column names of a csv, in lower case: of the picture, of the class, of the split.
@@ -33,8 +33,6 @@ COLUMNS = {
     "split": ("split", "usage", "subset", "partition", "set"),
 }
 TABLES = (".csv", ".tsv")
-#: How many names of pictures a sentence shows.
-_SHOWN = 3
 
 
 class Listed(NamedTuple):
@@ -143,21 +141,12 @@ def _notes(skipped: dict[int, str], left_out: dict[str, list[str]]) -> list[str]
     ):
         if found:
             notes.append(f"{len(found)} pictures {kind} left out")
-            warnings.warn(f"{len(found):,} pictures {kind} are left out: {some(found)}.", stacklevel=3)
+            warnings.warn(f"{len(found):,} pictures {kind} are left out: {first_few(found)}.", stacklevel=3)
     if loose := left_out.get("loose"):
         notes.append(f"{len(loose)} pictures without a class left out")
-        warnings.warn(
-            f"{len(loose):,} pictures lie in no class folder, or are in no row of the csv, and are left out: "
-            f"{some(loose)}. Put them into the folder of their class, or away.",
-            stacklevel=3,
-        )
+        warn_of_loose(loose)
     others = [name for kind in ("other", "hidden") for name in left_out.get(kind, [])]
     return notes + ([f"{len(others)} other or hidden files and folders left out"] if others else [])
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
 
 
 def find(place: Path, faults: list[str] | None = None) -> Found:

@@ -172,7 +172,7 @@ def _sizes(survey: Survey, records: np.ndarray, seen: np.ndarray) -> list[Findin
         if len(long):
             sentence = (
                 f"Expected faces cut about square, found {len(long):,} pictures more than half as long again "
-                "as wide; load squeezes them. Cut the faces out first."
+                "as wide; load squeezes them. Cut the faces out: crop=\"face\" of load, or python -m ferkit crop."
             )
             findings.append(
                 Finding(

@@ -100,15 +100,13 @@ def as_network(network: Network | nn.Module, name: str = "") -> Network:
 
     Raises ValueError for a module that lacks what `predict_probabilities` needs, or names of its classes.
     """
-    if isinstance(network, Network):
-        return network
-    net = unwrapped(network)
+    net = unwrapped(network.model if isinstance(network, Network) else network)
     refuse_unprepared(net)
     if not getattr(net, "labels", ()):
         raise ValueError(
             f"{type(net).__name__} does not name its classes: set model.labels = (...), in the order of its logits"
         )
-    return Network(name or type(net).__name__, cast(FerModel, net))
+    return network if isinstance(network, Network) else Network(name or type(net).__name__, cast(FerModel, net))
 
 
 def ask(network: Network | nn.Module, crop: np.ndarray) -> Opinion:

@@ -46,16 +46,18 @@ def read_picture(source: Any) -> np.ndarray:
     is held below 500 MB.
 
     Args:
-        source: a path; the bytes of a file (the `content` of an ipywidgets FileUpload as it comes); a data URL or
-            base64 text; a PIL image; or an array or tensor (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels
-            (where both could be meant, the last axis holds the channels) of uint8, uint16, bool, whole numbers up to
-            255 or 65535, or floats in [0, 1].
+        source: a path; an open file; the bytes of a file (the `content` of an ipywidgets FileUpload as it comes); a
+            data URL or base64 text; a PIL image; or an array or tensor (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4
+            channels (where both could be meant, the last axis holds the channels) of uint8, uint16, bool, whole numbers
+            up to 255 or 65535, or floats in [0, 1].
 
     Raises:
         ValueError: not a picture, cut off, too large, or an array of another shape or type; one sentence.
         FileNotFoundError: no file at the path.
 
     """
+    if callable(getattr(source, "read", None)):  # a file opened in binary mode, BytesIO, an upload of a web framework
+        source = source.read()
     if isinstance(source, bytes | bytearray | memoryview | str | os.PathLike):
         data = _data(source)
         with warnings.catch_warnings():
@@ -74,7 +76,7 @@ def as_pixels(array: Any) -> np.ndarray:
     Shapes, types and errors are those of `read_picture`.
     """
     # a tensor; torch itself need not be imported for that
-    if not isinstance(array, np.ndarray) and hasattr(array, "detach"):
+    if not isinstance(array, np.ndarray) and hasattr(array, "is_floating_point"):
         array = (array.detach().float() if array.is_floating_point() else array).cpu().numpy()
     if not isinstance(array, np.ndarray):
         raise ValueError(f"expected a picture's bytes, path, PIL image or array, found {type(array).__name__}")

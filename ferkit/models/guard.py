@@ -59,7 +59,13 @@ def precision_of(model: nn.Module) -> torch.dtype:
 
 
 def refuse_unprepared(model: nn.Module) -> None:
-    """Raise ValueError for a module that does not say how pictures are prepared for it, with what it lacks."""
+    """Raise ValueError for a module that does not say how pictures are prepared for it, with what it lacks;
+    and for what is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"expected a network (ferkit.models.create_model, or another torch module), found {model!r:.60}"
+        )
     if lacking := [name for name in PREPARATION if not hasattr(model, name)]:
         raise ValueError(
             f"{type(model).__name__} does not say how pictures are prepared for it: it lacks {', '.join(lacking)}. "

@@ -1,6 +1,8 @@
 """What people hand in as a model: wrapped, in another precision, partly frozen, or a bare module of another library."""
 
+import base64
 import copy
+import io
 
 import numpy as np
 import pytest
@@ -92,7 +94,10 @@ def test_one_picture_however_it_comes(model, use, tmp_path):
         tmp_path / "face.png",
         str(tmp_path / "face.png"),
         (tmp_path / "face.png").read_bytes(),
+        io.BytesIO((tmp_path / "face.png").read_bytes()),
+        f"data:image/png;base64,{base64.b64encode((tmp_path / 'face.png').read_bytes()).decode()}",
         [grey],
+        [tmp_path / "face.png"],
         torch.from_numpy(grey),
         grey / 255.0,
     )
@@ -110,8 +115,7 @@ def test_one_picture_however_it_comes(model, use, tmp_path):
             USES[use](model, wrong)
 
 
-# --- modules of other libraries
-# ------------------------------------------------------------------------------------------
+# --- modules of other libraries ---------------------------------------------------------------------------------------
 
 
 def test_a_bare_module_says_what_it_lacks_and_works_once_it_has_it():
@@ -168,8 +172,7 @@ def test_outputs_that_are_no_logits_are_said(model):
             predict_probabilities(Answer(answer), FACES)
 
 
-# --- margins
-# -------------------------------------------------------------------------------------------------------------
+# --- margins ----------------------------------------------------------------------------------------------------------
 
 
 def test_maps_of_a_padded_network_lie_over_the_picture():

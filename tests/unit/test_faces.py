@@ -307,6 +307,7 @@ def test_faces_are_found_in_a_picture_of_any_form(astronaut: np.ndarray, found: 
         [face] = find_faces(source)
         assert face.box == found.box
         np.testing.assert_array_equal(crop_face(source, face, size=48), crop_face(astronaut, found, size=48))
+    assert find_faces(io.BytesIO(encode(Image.fromarray(astronaut))))[0].box == found.box
 
 
 def turned_picture(astronaut: np.ndarray, degrees: float) -> np.ndarray:

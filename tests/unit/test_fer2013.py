@@ -10,6 +10,7 @@ import sys
 import tarfile
 import threading
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -142,6 +143,16 @@ def test_class_folders(tmp_path: Path, words: tuple[str, ...]) -> None:
         assert (train.images[train.labels == code][-1] == 10 * code).all()
     with pytest.raises(ValueError, match=r"'public_test'; .* has train \(27\), test \(17\)"):
         faces.select("public_test")
+
+
+def test_pictures_without_a_class_are_named(tmp_path: Path) -> None:
+    class_folders(tmp_path, FOLDERS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = load_fer2013(tmp_path)
+    write(tmp_path / "test" / "1.jpg", png(IMAGES[0]))
+    with pytest.warns(UserWarning, match=r"1 pictures lie in no class folder, .* left out: test/1\.jpg"):
+        assert load_fer2013(tmp_path).splits() == whole.splits()
 
 
 def png(image: np.ndarray) -> bytes:

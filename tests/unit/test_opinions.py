@@ -115,6 +115,15 @@ def test_a_bare_model_is_asked_as_a_network_is(small, crop):
         ask(torch.nn.Linear(2, 2), crop)
 
 
+def test_what_is_no_network_with_classes_is_said(crop):
+    nameless = create_model("resemotenet", num_classes=3, width=1 / 16).eval()
+    for network in (nameless, Network("mine", nameless)):
+        with pytest.raises(ValueError, match=r"ResEmoteNet does not name its classes: set model.labels = \(...\)"):
+            ask(network, crop)
+    with pytest.raises(ValueError, match="expected a network .*, found 'face.jpg'"):
+        ask("face.jpg", crop)
+
+
 def test_a_file_that_cannot_be_loaded_leaves_the_others(tmp_path, monkeypatch):
     monkeypatch.setenv("FERKIT_WEIGHTS", str(tmp_path))
     model = create_model("resemotenet", width=1 / 16)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,8 @@ SYSTEM = (
     "desktop.ini",
 )
 _ORDER = "fer2013"
+#: How many names of pictures a sentence shows.
+_SHOWN = 3
 
 
 class Tree(NamedTuple):
@@ -111,6 +113,20 @@ def left_over(root: Path, read: Collection[str]) -> dict[str, list[str]]:
     return {kind: found for kind, found in kinds.items() if found}
 
 
+def warn_of_loose(pictures: Sequence[str]) -> None:
+    """Warn that pictures without a class are left out."""
+    warnings.warn(
+        f"{len(pictures):,} pictures lie in no class folder, or are in no row of the csv, and are left out: "
+        f"{first_few(pictures)}. Put them into the folder of their class, or away.",
+        stacklevel=4,
+    )
+
+
+def first_few(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+
+
 def subfolders(folder: Path) -> list[Path]:
     """Return the folders in a folder that are not hidden, sorted."""
     with os.scandir(folder) as entries:
@@ -148,7 +164,8 @@ def find_class_folders(root: Path) -> list[Path]:
     Raises ValueError where a split folder holds a folder that is no FER2013 class, or lacks one, or holds none.
     """
     files: list[Path] = []
-    for folder, classes in class_tree(root).folders.items():
+    tree = class_tree(root)
+    for folder, classes in tree.folders.items():
         if not folder:
             return []
         for name in classes:
@@ -162,6 +179,8 @@ def find_class_folders(root: Path) -> list[Path]:
         if absent:
             raise ValueError(f"Expected images of all seven classes in {folder}/, found none of {', '.join(absent)}.")
         files += [root / name for pictures in classes.values() for name in pictures]
+    if loose := tree.left_out.get("loose"):
+        warn_of_loose(loose)
     return files
 
 
