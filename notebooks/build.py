@@ -32,12 +32,12 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for `notebooks.words`, when this file is run as a script
 
-from ferkit.notebook import RECORD_MIME, numbered, records_in  # noqa: E402
+from ferkit.files import replacing, write_text  # noqa: E402
+from ferkit.notebook import PROFILES, RECORD_MIME, numbered, records_in  # noqa: E402
 from notebooks import pages, words  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-PROFILES = ("smoke", "teach", "paper")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -386,10 +386,8 @@ def build(entry: Entry, entries: list[Entry], profile: str, out: Path) -> Path:
 
 def write(notebook: NotebookNode, path: Path) -> Path:
     """Writes a notebook in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    nbformat.write(notebook, partial)
-    os.replace(partial, path)
+    with replacing(path) as temporary:
+        nbformat.write(notebook, temporary)
     return path
 
 
@@ -523,7 +521,7 @@ def main() -> int:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     if args.out == NOTEBOOKS and text != readme_text(text, entries):
-        readme.write_text(readme_text(text, entries), encoding="utf-8")
+        write_text(readme, readme_text(text, entries))
     if args.out == NOTEBOOKS:
         pages.write_ledgers()
     return status

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ferkit import papers
+from ferkit.files import write_text
 from ferkit.notebook import STATUS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,12 +69,11 @@ def _ledger_row(ledger: papers.Ledger, row: papers.Row) -> str:
 
 def write_ledgers() -> list[Path]:
     """Write the page of every ledger; the files that changed."""
-    LEDGER.mkdir(parents=True, exist_ok=True)
     changed = []
     for key in papers.keys():
         path, text = LEDGER / f"{key}.md", ledger_page(papers.load(key))
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+            write_text(path, text)
             changed.append(path)
     return changed
 

@@ -90,6 +90,12 @@ def test_recipe_files(file):
         everything_exists(resolve(recipe, profile=profile))
 
 
+def test_the_profiles_of_recipes_are_those_of_notebooks():
+    from ferkit import notebook
+
+    assert tuple(PROFILES) == notebook.PROFILES
+
+
 def test_a_profile_shortens_every_stage():
     recipe = Recipe(stages=[{"epochs": 50, "branches": 1}, {"epochs": 20, "lr": 0.1}, {"branches": 3}])
     assert resolve(recipe, profile="smoke").stages == [
