@@ -133,8 +133,7 @@ def ensemble(
 ) -> None:
     """Average what finished runs said, and say what that is worth beside the best of them."""
     from ferkit.models.registry import weights_folder
-    from ferkit.runs.ensemble import publish as publish_record
-    from ferkit.runs.ensemble import run as run_ensemble
+    from ferkit.runs.ensemble import publish_ensemble, run_ensemble
 
     try:
         done = run_ensemble(runs, name=name, out=out, choosing=choose, max_size=max_size)
@@ -148,7 +147,7 @@ def ensemble(
             f"{more:+.1f}, McNemar p = {gain['p']:.2g})"
         )
         if publish:
-            typer.echo(str(publish_record(out / name, data_folder=weights_folder().parent)))
+            typer.echo(str(publish_ensemble(out / name, data_folder=weights_folder().parent)))
     except (ValueError, OSError) as error:
         raise SystemExit(f"ferkit: {error}") from None
 
@@ -387,7 +386,7 @@ def weights(
     from ferkit.models import list_weights
     from ferkit.models.registry import weights_folder
     from ferkit.runs.publish import calibrate as calibrate_weights
-    from ferkit.runs.publish import publish as publish_run
+    from ferkit.runs.publish import publish_run
 
     if publish is not None and bool(name) == record_only:
         raise SystemExit("ferkit: give the weights a name, such as --name fer2013-teach, or --record-only")

@@ -56,14 +56,14 @@ def crop_face(
         side = min(image.size)
         a, b = complex(side), complex((image.width - side) / 2, (image.height - side) / 2)
     elif align:
-        a, b = similarity(TEMPLATE, np.asarray(face.landmarks, np.float64))
+        a, b = similarity_transform(TEMPLATE, np.asarray(face.landmarks, np.float64))
     else:
         a, b = _around(face.box, image)
     b, a = b - a * margin * (1 + 1j), a * (1 + 2 * margin)  # the square grows about its middle
     return np.asarray(_sample(image, a, b, size))
 
 
-def similarity(points: np.ndarray, goal: np.ndarray) -> tuple[complex, complex]:
+def similarity_transform(points: np.ndarray, goal: np.ndarray) -> tuple[complex, complex]:
     r"""Return the turn-and-scale `a` and the shift `b` that bring points closest to their goals:
     $\min \sum |a z + b - w|^2$.
 

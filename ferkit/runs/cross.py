@@ -50,7 +50,7 @@ def read_trained(folder: str | Path) -> Trained:
     return Trained(run.path, run.recipe, run.result, tuple(run.result["test"]["names"]))
 
 
-def refuse_unlike(runs: Sequence[Trained]) -> tuple[str, ...]:
+def emotions_in_common(runs: Sequence[Trained]) -> tuple[str, ...]:
     """Return the emotions that all runs' data have.
 
     Raises:
@@ -110,10 +110,11 @@ def cross(folders: Sequence[str | Path], *, n_bootstrap: int = 1000) -> dict[str
 
     Raises:
         FileNotFoundError: a run that is not finished.
-        ValueError: runs that cannot be compared, see `refuse_unlike`, or data that are no longer those of the training.
+        ValueError: runs that cannot be compared, see `emotions_in_common`, or data that are no longer those of the
+            training.
     """
     runs = [read_trained(folder) for folder in folders]
-    names = refuse_unlike(runs)
+    names = emotions_in_common(runs)
     faces: dict[tuple[str, str], FaceSet] = {}
     columns: list[Trained] = []
     for run in runs:

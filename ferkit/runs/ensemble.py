@@ -88,7 +88,7 @@ def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float((probabilities.argmax(1) == labels).mean())
 
 
-def refuse_unlike(members: Sequence[Member]) -> None:
+def refuse_unlike_members(members: Sequence[Member]) -> None:
     """Raise ValueError unless all members answer the same pictures, in the same order, with the same classes,
     and none is there twice.
 
@@ -139,10 +139,10 @@ def ensemble(members: Sequence[Member], weights: Sequence[float] | None = None) 
         "validation" and "test", each (N, K) with rows that sum to 1.
 
     Raises:
-        ValueError: members that do not fit together, see `refuse_unlike`, or weights that do not fit them.
+        ValueError: members that do not fit together, see `refuse_unlike_members`, or weights that do not fit them.
 
     """
-    refuse_unlike(members)
+    refuse_unlike_members(members)
     w = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
     if w.shape != (len(members),) or not np.isfinite(w).all() or (w < 0).any() or w.sum() == 0:
         raise ValueError(f"expected {len(members)} weights, none below 0 and one above, found {weights}")
@@ -167,7 +167,7 @@ def choose(members: Sequence[Member], max_size: int | None = None) -> list[Membe
         ValueError: members that do not fit together, or more than 4,096 subsets (those of 12 members).
 
     """
-    refuse_unlike(members)
+    refuse_unlike_members(members)
     if max_size is not None and max_size < 1:
         raise ValueError(f"max_size must be 1 or more, found {max_size}")
     subsets = subsets_of(len(members), max_size)
@@ -227,7 +227,7 @@ def assess(
     If `members` were chosen on validation, `searched` are the candidates, in subsets of at most `max_size`.
     """
     candidates = list(searched or members)
-    refuse_unlike(candidates)
+    refuse_unlike_members(candidates)
     probabilities, first = ensemble(members), members[0]
     clean = _clean(first)
     # Compared with what one would use otherwise: the best single network, also as validation has it.
@@ -289,7 +289,7 @@ def _clean(member: Member) -> np.ndarray:
     return ~duplicate_mask(faces, member.recipe.test_split)
 
 
-def run(
+def run_ensemble(
     folders: Sequence[str | Path],
     *,
     name: str,
@@ -318,13 +318,13 @@ def run(
     return record
 
 
-def publish(folder: str | Path, *, data_folder: Path) -> Path:
+def publish_ensemble(folder: str | Path, *, data_folder: Path) -> Path:
     """Copy the record of an ensemble to `data_folder/results/<name>.json`,
-    where `ferkit.runs.publish.read_record` finds it.
+    where `ferkit.runs.read_record` finds it.
     """
     file = Path(folder) / "ensemble.json"
     if not file.is_file():
-        raise FileNotFoundError(f"{folder} has no ensemble.json; make one with ferkit.runs.ensemble.run")
+        raise FileNotFoundError(f"{folder} has no ensemble.json; make one with ferkit.runs.ensemble.run_ensemble")
     record = json.loads(file.read_text("utf-8"))
     target = data_folder / "results" / f"{record['name']}.json"
     target.parent.mkdir(parents=True, exist_ok=True)

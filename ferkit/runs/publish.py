@@ -41,7 +41,7 @@ LIMITS = (
 )
 
 
-def publish(run: Path, *, weights: str | None, data_folder: Path) -> tuple[Path, ...]:
+def publish_run(run: Path, *, weights: str | None, data_folder: Path) -> tuple[Path, ...]:
     """Write weights, card and record of a finished run under `data_folder`.
 
     Args:

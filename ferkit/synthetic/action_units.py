@@ -142,7 +142,7 @@ def au_vector(aus: Mapping[str, float]) -> list[float]:
     return [float(aus.get(name, 0.0)) for name in AU_NAMES]
 
 
-def class_weights(imbalance: str | Mapping[str, float] | None, names: Sequence[str]) -> list[float]:
+def class_shares(imbalance: str | Mapping[str, float] | None, names: Sequence[str]) -> list[float]:
     """Return the share of each class in `names`, summing to 1, for a key of `IMBALANCES`, a mapping, or None (equal).
 
     Raises:

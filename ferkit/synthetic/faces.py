@@ -19,7 +19,7 @@ import torch
 
 from ferkit.data.faceset import FaceSet
 from ferkit.labels import EMOTIONS
-from ferkit.synthetic.action_units import AU_NAMES, REGIONS, au_vector, class_weights, evidence_regions
+from ferkit.synthetic.action_units import AU_NAMES, REGIONS, au_vector, class_shares, evidence_regions
 from ferkit.synthetic.drawing import draw_chunk
 from ferkit.synthetic.parameters import (
     Difficulty,
@@ -224,7 +224,7 @@ def make_faces(
     names = EMOTIONS[:emotions]
     index = np.arange(start, start + n, dtype=np.int64)
 
-    true = sample_labels(seed, index, class_weights(imbalance, names))
+    true = sample_labels(seed, index, class_shares(imbalance, names))
     labels = _other_class(seed, index, true, len(names), label_noise, "label noise")
     aus, active = sample_aus(seed, index, true, names, level)
     person = index if persons is None else (uniform(seed, index, "person") * persons).astype(np.int64)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ferkit.data.io.pictures import Listing, store
 from ferkit.faces import TEMPLATE, Face, crop_face
-from ferkit.faces.crop import five_of_68, similarity, square_box
+from ferkit.faces.crop import five_of_68, similarity_transform, square_box
 
 
 def packed(image, kind="PNG", **options):
@@ -27,12 +27,12 @@ def test_similarity_recovers_turn_scale_and_shift():
         a = scale * np.exp(1j * np.radians(degrees))
         points = rng.normal(0, 20, (5, 2))
         moved = a * (points @ [1, 1j]) + shift
-        found = similarity(points, np.stack([moved.real, moved.imag], 1))
+        found = similarity_transform(points, np.stack([moved.real, moved.imag], 1))
         assert np.allclose(found, (a, shift))
     # with noise it is the least-squares solution: nothing near it is better
     points = 112 * TEMPLATE
     goal = points + rng.normal(0, 3, (5, 2))
-    a, b = similarity(points, goal)
+    a, b = similarity_transform(points, goal)
 
     def error(a, b):
         return np.abs(a * (points @ [1, 1j]) + b - goal @ [1, 1j]).__pow__(2).sum()
@@ -40,11 +40,11 @@ def test_similarity_recovers_turn_scale_and_shift():
     assert all(error(a, b) < error(a + 0.01 * d, b) and error(a, b) < error(a, b + d) for d in (1, -1, 1j, -1j))
     # a mirror image cannot be reached
     goal = points * [-1, 1]
-    assert error(*similarity(points, goal)) > 1000
+    assert error(*similarity_transform(points, goal)) > 1000
     for same in (np.zeros((5, 2)), np.full((5, 2), np.nan)):
         for pair in ((same, points), (points, same)):
             with pytest.raises(ValueError, match="landmarks at different places"):
-                similarity(*pair)
+                similarity_transform(*pair)
 
 
 def turned_face(degrees, scale):

@@ -14,7 +14,7 @@ from ferkit import data, labels, plots
 from ferkit.__main__ import app
 from ferkit.models import create_model
 from ferkit.predict import predict_probabilities
-from ferkit.runs.cross import cross, read_trained, refuse_unlike
+from ferkit.runs.cross import cross, emotions_in_common, read_trained
 from ferkit.runs.experiment import run
 from ferkit.training.recipe import Recipe
 from tests.support import doctor_trees, trees
@@ -149,7 +149,7 @@ def test_runs_that_cannot_be_compared(runs, tmp_path):
     }
     for sentence, folders in cases.items():
         with pytest.raises(ValueError, match=sentence):
-            refuse_unlike([read_trained(folder) for folder in folders])
+            emotions_in_common([read_trained(folder) for folder in folders])
     with pytest.raises(ValueError, match="no longer those of the training"):
         cross([changed(a, tmp_path / "moved", result={"sha256": "0"}), b])
     (tmp_path / "moved/best.safetensors").unlink()

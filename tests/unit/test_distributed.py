@@ -175,8 +175,7 @@ def with_mistake(folder: Path, change: dict[str, object], mistake: Callable[[], 
     train(folder, change)
 
 
-# --- interruptions and random numbers of two processes
-# ------------------------------------------------------------------
+# --- interruptions and random numbers of two processes ----------------------------------------------------------------
 
 DROPOUT = {"model_options": {}, "checkpoint_steps": 2}
 
@@ -209,8 +208,7 @@ def test_two_interrupted_processes_go_on_bit_for_bit(tmp_path):
     assert [(broken / f"draw{rank}").read_text() for rank in (0, 1)] == draws
 
 
-# --- the layer alone
-# ----------------------------------------------------------------------------------------------------
+# --- the layer alone --------------------------------------------------------------------------------------------------
 
 
 def compare_batch_norms(folder: Path) -> None:
@@ -255,8 +253,7 @@ def test_one_process_keeps_its_batch_normalisation():
     assert type(layer[0]) is nn.BatchNorm2d
 
 
-# --- the ways a person starts it
-# ----------------------------------------------------------------------------------------
+# --- the ways a person starts it --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

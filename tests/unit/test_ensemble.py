@@ -15,7 +15,7 @@ from ferkit.evaluation.metrics import evaluate, mcnemar, paired_difference
 from ferkit.files import write_json
 from ferkit.runs import ensemble as ensembles
 from ferkit.runs import experiment, publish
-from ferkit.runs.ensemble import Member, assess, choose, diversity, ensemble, read_member, refuse_unlike
+from ferkit.runs.ensemble import Member, assess, choose, diversity, ensemble, read_member, refuse_unlike_members
 from ferkit.training.recipe import Recipe
 from tests.unit.small_faces import write_fer2013
 
@@ -134,7 +134,7 @@ OTHER = {
 def test_other_data_or_splits_are_refused(folders, tmp_path, data, complaint):
     b = read_member(folders[1])
     other = read_member(write_run(tmp_path / "other", b.validation, answers(wrong_at(60, 50), LABELS["test"]), **data))
-    for call in (refuse_unlike, ensemble, choose):
+    for call in (refuse_unlike_members, ensemble, choose):
         with pytest.raises(ValueError, match=complaint):
             call([b, other])
 
@@ -315,13 +315,13 @@ def test_paired_difference():
 
 
 def test_run_writes_a_record(folders, tmp_path):
-    record = ensembles.run(folders, name="abc", out=tmp_path / "runs")
+    record = ensembles.run_ensemble(folders, name="abc", out=tmp_path / "runs")
     file = tmp_path / "runs" / "abc" / "ensemble.json"
     assert json.loads(file.read_text("utf-8")) == record and [p.name for p in file.parent.iterdir()] == [
         "ensemble.json"
     ]
     assert str(tmp_path) not in file.read_text("utf-8"), "no machine's paths in a record"
-    chosen = ensembles.run(folders, name="best", out=tmp_path / "runs", choosing=True, max_size=2)
+    chosen = ensembles.run_ensemble(folders, name="best", out=tmp_path / "runs", choosing=True, max_size=2)
     assert [m["name"] for m in chosen["candidates"]] == ["a", "b", "c"] and len(chosen["members"]) <= 2
     assert chosen["protocol"]["subsets"] == 6
     assert chosen["protocol"]["selection"].startswith(
@@ -331,21 +331,21 @@ def test_run_writes_a_record(folders, tmp_path):
 
 def test_runs_that_make_no_ensemble_are_refused(folders, tmp_path):
     with pytest.raises(ValueError, match="two runs or more, found 1"):
-        ensembles.run(folders[:1], name="one", out=tmp_path / "runs")
+        ensembles.run_ensemble(folders[:1], name="one", out=tmp_path / "runs")
     with pytest.raises(ValueError, match="max_size limits the choice"):
-        ensembles.run(folders, name="abc", out=tmp_path / "runs", max_size=2)
+        ensembles.run_ensemble(folders, name="abc", out=tmp_path / "runs", max_size=2)
     with pytest.raises(ValueError, match="without slashes"):
-        ensembles.run(folders, name="../abc", out=tmp_path / "runs")
+        ensembles.run_ensemble(folders, name="../abc", out=tmp_path / "runs")
     with pytest.raises(ValueError, match="holds a training; give the ensemble another name"):
-        ensembles.run(folders, name="a", out=tmp_path)
+        ensembles.run_ensemble(folders, name="a", out=tmp_path)
     assert not (tmp_path / "runs").exists()
 
 
 def test_publishing_copies_the_record(folders, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="has no ensemble.json"):
-        ensembles.publish(folders[0], data_folder=tmp_path / "data")
-    record = ensembles.run(folders, name="abc", out=tmp_path)
-    file = ensembles.publish(tmp_path / "abc", data_folder=tmp_path / "data")
+        ensembles.publish_ensemble(folders[0], data_folder=tmp_path / "data")
+    record = ensembles.run_ensemble(folders, name="abc", out=tmp_path)
+    file = ensembles.publish_ensemble(tmp_path / "abc", data_folder=tmp_path / "data")
     assert file == tmp_path / "data" / "results" / "abc.json"
     monkeypatch.setenv("FERKIT_WEIGHTS", str(tmp_path / "data" / "weights"))
     assert publish.read_record("abc") == record
@@ -405,14 +405,14 @@ def test_real_runs_and_one_without_a_mask(tmp_path):
         experiment.run(recipe.overlay({"name": f"s{seed}", "seed": seed}), out=tmp_path, progress=False).folder
         for seed in (0, 1)
     ]
-    record = ensembles.run(runs, name="two", out=tmp_path)
+    record = ensembles.run_ensemble(runs, name="two", out=tmp_path)
     assert record["test"]["n"] == 60 and record["test"]["duplicate_clean"]["n"] == 48
     old = shutil.copytree(runs[0], tmp_path / "old")
     with np.load(old / "predictions.npz") as saved:
         np.savez(old / "predictions.npz", **{k: v for k, v in saved.items() if k != "test_clean"})
     assert read_member(old).clean is None
-    again = ensembles.run([old, runs[1]], name="again", out=tmp_path)
+    again = ensembles.run_ensemble([old, runs[1]], name="again", out=tmp_path)
     assert again["test"] == record["test"]
     other = experiment.run(recipe.overlay({"name": "other", "split_seed": 1}), out=tmp_path, progress=False).folder
     with pytest.raises(ValueError, match="s0 and other were trained on different splits"):
-        ensembles.run([runs[0], other], name="wrong", out=tmp_path)
+        ensembles.run_ensemble([runs[0], other], name="wrong", out=tmp_path)

@@ -54,8 +54,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-# --- where a process dies: each sets a trap and is called in the process that is to die
-# ---------------------------------
+# --- where a process dies: each sets a trap and is called in the process that is to die -------------------------------
 
 
 def in_epoch(epoch: int, step: int) -> None:

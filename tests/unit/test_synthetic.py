@@ -15,7 +15,7 @@ from ferkit.synthetic.action_units import (
     OPTIONAL,
     PROTOTYPES,
     REGIONS,
-    class_weights,
+    class_shares,
     evidence_regions,
 )
 from ferkit.synthetic.faces import draw_faces, face_from_action_units, load_synthetic, make_faces
@@ -154,7 +154,7 @@ def test_classes_are_balanced_to_within_two_images():
 
 @pytest.mark.parametrize("start", [0, 1 << 30])
 def test_imbalance_gives_the_proportions_of_a_real_set(start):
-    shares = class_weights("fer2013", EMOTIONS[:7])
+    shares = class_shares("fer2013", EMOTIONS[:7])
     counts = np.bincount(sample_labels(4, start + np.arange(5000), shares), minlength=7)
     assert np.abs(counts - 5000 * np.array(shares)).max() < 8
     assert 72 <= counts[EMOTIONS.index("disgust")] <= 80  # 436 of 28,709
@@ -165,7 +165,7 @@ def test_imbalance_as_a_mapping_and_with_eight_classes():
     counts = np.bincount(make_faces(200, size=32, imbalance=weights).labels, minlength=7)
     assert set(np.flatnonzero(counts)) == {EMOTIONS.index("fear"), EMOTIONS.index("anger")}
     assert 148 <= counts[EMOTIONS.index("fear")] <= 152
-    assert abs(sum(class_weights("affectnet", EMOTIONS)) - 1) < 1e-12
+    assert abs(sum(class_shares("affectnet", EMOTIONS)) - 1) < 1e-12
 
 
 def test_label_noise_changes_that_share_of_the_labels():

@@ -294,8 +294,7 @@ def test_what_lies_beside_the_weights(tmp_path):
     assert read_released("lfnsb", tmp_path / "x.pth").beside == {"acc": 0.7, "who": "me"}
 
 
-# --- fine-tuning
-# ---------------------------------------------------------------------------------------------------------
+# --- fine-tuning ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
