@@ -16,7 +16,7 @@ def cost_scatter(
     xlabel: str = "multiply-adds per picture",
     ylabel: str = "accuracy",
 ) -> Figure:
-    """Accuracy over cost, a point with its interval per network: {name: (cost, value, low, high)};
+    """Draw accuracy over cost, a point with its interval per network: {name: (cost, value, low, high)};
     costs on a log scale.
 
     A line joins the networks that no other beats in both: nobody is better for less.
@@ -45,7 +45,7 @@ def cost_scatter(
 
 @styled
 def reliability_diagram(panels: Mapping[str, Reliability]) -> Figure:
-    """For each panel the share of right answers over the probability given,
+    """Draw for each panel the share of right answers over the probability given,
     and below it how many pictures got such a one.
     """
     figure, axes = new_figure(2, len(panels), (3.0 * len(panels), 3.9), sharex=True, heights=(3, 1))

@@ -20,7 +20,7 @@ def number_table(
     inches: tuple[float, float] = (8.8, 3.7),
     form: str = "{:g}",
 ) -> Figure:
-    """A matrix (R, C) of numbers in [0, 1], each in its cell and shown by its shade as well; zeros stay empty."""
+    """Draw a matrix (R, C) of numbers in [0, 1], each in its cell and shown by its shade as well; zeros stay empty."""
     v = np.asarray(values, dtype=float)
     check(v.shape == (len(rows), len(columns)), f"a matrix of {len(rows)} rows and {len(columns)} columns", v.shape)
     figure, axes = new_figure(1, 1, inches)
@@ -40,7 +40,7 @@ def number_table(
 def word_columns(
     columns: Mapping[str, Sequence[str]], *, inches: tuple[float, float] = (8.8, 3.9), ylabel: str = "", title: str = ""
 ) -> Figure:
-    """Columns of emotion words, each word in its colour, the first on top: {heading: words from position 0 on}."""
+    """Draw columns of emotion words, each word in its colour, the first on top: {heading: words from position 0 on}."""
     check(bool(columns), "at least one column of words", "none")
     figure, axes = new_figure(1, 1, inches)
     ax = axes[0, 0]
@@ -64,7 +64,8 @@ def word_columns(
 def votes_below(
     images: Sequence[Any] | np.ndarray, votes: np.ndarray, names: Sequence[str], *, titles: Sequence[str]
 ) -> Figure:
-    """Pictures in a row (as in `face_grid`), and below each the votes for it as bars; `votes` is (N, K) for K `names`.
+    """Draw pictures in a row (as in `face_grid`), and below each the votes for it as bars; `votes` is (N, K)
+    for K `names`.
     """
     v = np.asarray(votes)
     check(
@@ -83,7 +84,7 @@ def votes_below(
 
 @styled
 def vote_rules(panels: Mapping[str, Mapping[str, float]], *, limits: Sequence[float]) -> Figure:
-    """What becomes of one picture's votes: {title: {word: value}}, a panel each, its axis up to its limit; no bar:
+    """Draw what becomes of one picture's votes: {title: {word: value}}, a panel each, its axis up to its limit; no bar:
     "left out".
     """
     check(len(panels) == len(limits) > 0, "a limit for each panel", f"{len(panels)} and {len(limits)}")

@@ -79,7 +79,8 @@ class Part:
     head = False  # whether the arrow that leads here ends in a head
 
     def draw(self, x: float, y: float, width: float) -> str:
-        """SVG with the way in at (x, y) and the way out at (x + width, y); `width` is at least the part's own."""
+        """Return SVG with the way in at (x, y) and the way out at (x + width, y); `width` is at least the part's own.
+        """
         raise NotImplementedError
 
 
@@ -96,7 +97,7 @@ class Box(Part):
         self.down = self.up + (LINE * (note.count("\n") + 1) + 3 if note else 0)
 
     def draw(self, x: float, y: float, width: float) -> str:
-        """See Part; a box keeps its width and a line leads on."""
+        """Return its SVG, see `Part`; a box keeps its width and a line leads on."""
         inside, edge = KINDS[self.kind]
         box = (
             f'<rect x="{x:.1f}" y="{y - self.up:.1f}" width="{self.width:.1f}" height="{2 * self.up:.1f}" rx="5" '
@@ -116,7 +117,7 @@ class Skip(Part):
         self.up, self.down = (LINE + 6 if text else 4), 4
 
     def draw(self, x: float, y: float, width: float) -> str:
-        """See Part."""
+        """Return its SVG, see `Part`."""
         return _line((x, y), (x + width, y)) + (
             _text(x + width / 2, y - 11, self.text, size=SMALL) if self.text else ""
         )
@@ -157,7 +158,7 @@ class Series(Part):
         return _line((x, y), (x + length, y), head=head) + "".join(texts)
 
     def draw(self, x: float, y: float, width: float) -> str:
-        """See Part; the last arrow or part reaches to the full width."""
+        """Return its SVG, see `Part`; the last arrow or part reaches to the full width."""
         end, drawn = x + width, []
         for i, (part, length, text) in enumerate(zip(self.parts, self.arrows, self.texts, strict=True)):
             if length:
@@ -201,7 +202,7 @@ class Parallel(Part):
         return [a - middle for a in at]
 
     def draw(self, x: float, y: float, width: float) -> str:
-        """See Part."""
+        """Return its SVG, see `Part`."""
         fork, start = x + 6, x + LEAD
         end = start + self.inner
         meet = end + LEAD + self.sign / 2
@@ -236,7 +237,7 @@ class Frame(Part):
         self.up, self.down = self.part.up + self.PAD + LINE + 4, self.part.down + self.PAD
 
     def draw(self, x: float, y: float, width: float) -> str:
-        """See Part."""
+        """Return its SVG, see `Part`."""
         left, top = x + self.PAD / 2, y - self.up
         border = (
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{self.width - self.PAD:.1f}" '
@@ -267,7 +268,7 @@ class Diagram:
         self.height = sum(r.up + r.down for r in self.rows) + 2 * MARGIN + 2 * APART * (len(rows) - 1)
 
     def problems(self) -> list[str]:
-        """What a reader cannot read; see `ferkit.plots.problems`."""
+        """Return what a reader cannot read; see `ferkit.plots.problems`."""
         most = 100 * PAGE_INCHES
         return (
             [f"the diagram is {self.width:.0f} px wide; the page has {most:.0f}: begin a new row with Diagram.BREAK"]

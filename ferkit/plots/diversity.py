@@ -20,7 +20,7 @@ def lines(
     ylabel: str = "",
     title: str = "",
 ) -> Figure:
-    """Curves over one axis: {name: values (n,)} over x (n,).
+    """Draw curves over one axis: {name: values (n,)} over x (n,).
 
     Args:
         x: (n,) places on the horizontal axis.
@@ -71,7 +71,8 @@ def lines(
 
 @styled
 def paths(moves: Mapping[str, np.ndarray], *, title: str = "") -> Figure:
-    """How points in a plane moved, a panel each: {name: (steps, points, 2)}; open circles are starts, full ones ends.
+    """Draw how points in a plane moved, a panel each: {name: (steps, points, 2)}; open circles are starts,
+    full ones ends.
     """
     arrays = {name: np.asarray(move, dtype=float) for name, move in moves.items()}
     check(

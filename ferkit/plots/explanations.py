@@ -23,7 +23,7 @@ def mask_grid(
     scale: str = "zero",
     title: str = "",
 ) -> Figure:
-    """Masks and gates over places, a row per block and a column per quantity, each with its own colour bar.
+    """Draw masks and gates over places, a row per block and a column per quantity, each with its own colour bar.
 
     As Fig. 1 of the Residual Masking paper (before and after a block), with the numbers beside the colours.
 
@@ -130,7 +130,7 @@ def curve_with_band(
     ylabel: str = "probability of the class",
     title: str = "",
 ) -> Figure:
-    """Means of curves (N, S) over x (S,), each with a band, its 95 % interval (Student t) over N pictures,
+    """Draw means of curves (N, S) over x (S,), each with a band, its 95 % interval (Student t) over N pictures,
     and its area.
     """
     figure, axes = new_figure(1, 1, (7.6, 3.0))
@@ -159,7 +159,7 @@ def curve_with_band(
 def scores_bars(
     estimates: Mapping[str, Mapping[str, Sequence[float]]], *, reference: str | None = "chance", title: str = ""
 ) -> Figure:
-    """Scores with intervals, a panel per score and a line per method: {method: {score: (value, low, high, ...)}}.
+    """Draw scores with intervals, a panel per score and a line per method: {method: {score: (value, low, high, ...)}}.
 
     As `ferkit.explain.estimates` gives them; with `margins` set `reference=None`, and 0 is marked. `reference` is the
     method at whose value a dashed line is drawn.
@@ -190,7 +190,7 @@ def feature_map2d(
     axes: tuple[str, str] = ("", ""),
     title: str = "",
 ) -> Figure:
-    """Vectors laid out on paper, a colour per class, the class means as crosses in a ring.
+    """Draw vectors laid out on paper, a colour per class, the class means as crosses in a ring.
 
     Args:
         points: (N, 2), say `ferkit.explain.project(features).points`.
@@ -250,7 +250,8 @@ def feature_neighbours(
     axes: tuple[str, str] = ("", ""),
     title: str = "",
 ) -> Figure:
-    """Vectors laid out on paper beside the faces behind some of them: the first is ringed, the others are numbered.
+    """Draw vectors laid out on paper beside the faces behind some of them: the first is ringed,
+    the others are numbered.
 
     Args:
         points: (N, 2).

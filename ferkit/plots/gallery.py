@@ -9,7 +9,8 @@ from ferkit.plots.diagram import Box, Diagram, Frame, Parallel, Series, Skip
 
 
 def resemotenet(*, size: int = 64) -> Diagram:
-    """ResEmoteNet: three convolution stages, the squeeze-and-excitation gate, three residual blocks, a classifier.
+    """Return the diagram of ResEmoteNet: three convolution stages, the squeeze-and-excitation gate,
+    three residual blocks, a classifier.
 
     On the arrows the channels, below them the sides of the map.
     """
@@ -34,7 +35,9 @@ def resemotenet(*, size: int = 64) -> Diagram:
 
 
 def se_block(*, channels: int = 256, reduction: int = 16) -> Diagram:
-    """Squeeze and excitation: one number per channel, computed from the means of all of them, scales the map."""
+    """Return the diagram of squeeze and excitation: one number per channel, computed from the means of all of them,
+    scales the map.
+    """
     return Diagram(
         Box("x", kind="data"), f"{channels} × h × w",
         Parallel(
@@ -52,7 +55,9 @@ def se_block(*, channels: int = 256, reduction: int = 16) -> Diagram:
 
 
 def projected_residual(*, channels: int = 256, side: int = 8) -> Diagram:
-    """ResEmoteNet's residual block: two convolutions, and a shortcut that has to change shape as they do."""
+    """Return the diagram of ResEmoteNet's residual block: two convolutions,
+    and a shortcut that has to change shape as they do.
+    """
     after = f"{2 * channels}\n{side // 2} × {side // 2}"
     return Diagram(
         Box("x", kind="data"), f"{channels}\n{side} × {side}",
@@ -66,7 +71,7 @@ def projected_residual(*, channels: int = 256, side: int = 8) -> Diagram:
 
 
 def residual_masking_block() -> Diagram:
-    """Residual masking: a residual stage's map x,
+    """Return the diagram of residual masking: a residual stage's map x,
     and a small U-Net whose mask M of the same shape multiplies it as 1 + M.
     """
     return Diagram(
@@ -85,7 +90,9 @@ def residual_masking_block() -> Diagram:
 
 
 def esr(*, branches: int = 3) -> Diagram:
-    """Ensembles with shared representations: one base, then branches that each answer; the vote is their answer."""
+    """Return the diagram of ensembles with shared representations: one base, then branches that each answer;
+    the vote is their answer.
+    """
     arms = [
         Series(Box(f"branch {i}\nconv ×4"), "512", Box("linear", kind="head"), f"y{_below(i)}")
         for i in range(1, branches + 1)
@@ -103,7 +110,9 @@ def _below(number: int) -> str:
 
 
 def lfnsb_bottleneck() -> Diagram:
-    """The inverted bottleneck of LFNSB: widen, mix neighbours channel by channel, attend, narrow, add."""
+    """Return the diagram of the inverted bottleneck of LFNSB: widen, mix neighbours channel by channel, attend,
+    narrow, add.
+    """
     return Diagram(
         Box("x", kind="data"), "c × h × w",
         Parallel(

@@ -74,7 +74,7 @@ def forget(figure: matplotlib.figure.Figure) -> None:
 
 
 def style() -> AbstractContextManager:
-    """House style for figures drawn by hand: ``with style(): ...``.
+    """Return a context in house style, for figures drawn by hand: ``with style(): ...``.
 
     The functions of this package use it by themselves.
     """
@@ -82,12 +82,12 @@ def style() -> AbstractContextManager:
 
 
 def styled(function: F) -> F:
-    """Decorator: draw in house style, whatever the caller's rcParams say."""
+    """Decorate a function so that it draws in house style, whatever the caller's rcParams say."""
     return matplotlib.rc_context(STYLE)(function)
 
 
 def to_png(figure: matplotlib.figure.Figure, *, small: bool = True) -> bytes:
-    """The figure as PNG, at 100 dots per inch; the same figure gives the same bytes.
+    """Return the figure as PNG, at 100 dots per inch; the same figure gives the same bytes.
 
     `small`: in 256 colours, the figure's own: a notebook full of figures stays a third of its size, and nobody sees it.
     A picture that only a live control shows need not be small, and is drawn in half the time.
@@ -101,7 +101,7 @@ def to_png(figure: matplotlib.figure.Figure, *, small: bool = True) -> bytes:
 
 
 def in_few_colours(image: Image.Image) -> bytes:
-    """A picture as PNG in its own 256 colours."""
+    """Return a picture as PNG in its own 256 colours."""
     buffer = io.BytesIO()
     few = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=4, dither=Image.Dither.NONE)
     few.save(buffer, "png", optimize=True)
@@ -109,7 +109,9 @@ def in_few_colours(image: Image.Image) -> bytes:
 
 
 def colour(name: str) -> str:
-    """The fixed colour of an emotion; for a class of one's own a colour that no other class has had in this session."""
+    """Return the fixed colour of an emotion;
+    for a class of one's own a colour that no other class has had in this session.
+    """
     if name in EMOTION_COLOURS:
         return EMOTION_COLOURS[name]
     if name not in _own_colours:
@@ -131,7 +133,7 @@ def new_figure(
     widths: Sequence[float] | None = None,
     heights: Sequence[float] | None = None,
 ) -> tuple[Figure, np.ndarray]:
-    """A Figure of `inches` and its axes (rows, columns)."""
+    """Return a Figure of `inches` and its axes (rows, columns)."""
     figure = Figure(figsize=inches, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.07, h_pad=0.06)  # type: ignore[union-attr, call-arg]
     axes = figure.subplots(
@@ -156,7 +158,7 @@ def barh(
     limit: float | None = None,
     at_end: bool = False,
 ) -> None:
-    """Horizontal bars, the first on top, each with a text behind it (or behind the axis' end)."""
+    """Draw horizontal bars, the first on top, each with a text behind it (or behind the axis' end)."""
     ax.barh(range(len(names)), values, color=colours, height=0.72)
     top = limit or max([*values, 1e-12])
     for i, (value, text) in enumerate(zip(values, texts, strict=True)):
@@ -172,7 +174,7 @@ def barh(
 
 
 def picture(image: Any) -> np.ndarray:
-    """(H, W), (1, H, W), (3, H, W) or (H, W, 3) as something imshow takes."""
+    """Return (H, W), (1, H, W), (3, H, W) or (H, W, 3) as something imshow takes."""
     array = np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image)
     if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] != 3:
         array = array.transpose(1, 2, 0)
@@ -187,7 +189,7 @@ def picture(image: Any) -> np.ndarray:
 
 
 def show(ax: Axes, image: Any) -> None:
-    """A picture without ticks and frame; grey values are shown as they are, not stretched."""
+    """Draw a picture without ticks and frame; grey values are shown as they are, not stretched."""
     array = picture(image)
     ax.imshow(array, cmap="gray", vmin=0, vmax=255 if array.dtype == np.uint8 else 1)
     ax.set(xticks=[], yticks=[])
@@ -195,7 +197,7 @@ def show(ax: Axes, image: Any) -> None:
 
 
 def show_heat(ax: Axes, image: Any, heat: np.ndarray, opacity: float) -> Any:
-    """A heat map (H, W) in [0, 1] over its picture, clearer where it is hotter."""
+    """Draw a heat map (H, W) in [0, 1] over its picture, clearer where it is hotter."""
     check(
         np.shape(heat) == picture(image).shape[:2],
         f"a heat map of the picture's size {picture(image).shape[:2]}",
@@ -212,7 +214,7 @@ def check(fits: bool, expected: str, found: Any) -> None:
 
 
 def short(value: float) -> str:
-    """1234567 as "1.23 M"."""
+    """Return 1234567 as "1.23 M"."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"

@@ -21,7 +21,8 @@ TOUCH = 1.5  # px by which two texts must overlap in both directions: their boxe
 
 
 def problems(figure: matplotlib.figure.Figure) -> list[str]:
-    """Sentences about what a reader cannot read: small text, texts over each other or cut off, emotion colours misused.
+    """Return sentences about what a reader cannot read: small text, texts over each other or cut off,
+    emotion colours misused.
 
     A figure wider than the page (8 inches) is shown smaller, and its text with it: at least 9 points must be left. A
     colour of `EMOTION_COLOURS` may stand in a figure only where a text names its emotion.

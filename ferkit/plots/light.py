@@ -15,7 +15,7 @@ Cost = tuple[float, float]
 
 @styled
 def stacked_costs(networks: Mapping[str, Mapping[str, Cost]], *, title: str = "") -> Figure:
-    """One bar per network, cut into its stages: {network: {stage: (parameters, multiply-adds)}},
+    """Draw one bar per network, cut into its stages: {network: {stage: (parameters, multiply-adds)}},
     a panel for each of the two.
     """
     stages = list(dict.fromkeys(stage for costs in networks.values() for stage in costs))
@@ -41,7 +41,7 @@ def stacked_costs(networks: Mapping[str, Mapping[str, Cost]], *, title: str = ""
 
 @styled
 def cost_steps(steps: Sequence[tuple[str, Cost]], *, printed: Cost | None = None, title: str = "") -> Figure:
-    """A network that is changed step by step: (what was done, (parameters, multiply-adds));
+    """Draw a network that is changed step by step: (what was done, (parameters, multiply-adds));
     the first row is what it began as.
 
     Each bar is what one step takes away (or adds), in percent of the first row, beginning where the last one ended.
@@ -89,7 +89,7 @@ def cost_steps(steps: Sequence[tuple[str, Cost]], *, printed: Cost | None = None
 def matrices(
     grids: Mapping[str, np.ndarray], *, signs: str = "", form: str = "{:.2f}", numbers: bool = True, title: str = ""
 ) -> Figure:
-    """Small matrices in a row, each number in its cell, one colour scale around 0 for all;
+    """Draw small matrices in a row, each number in its cell, one colour scale around 0 for all;
     `signs[i]` stands behind matrix i.
     """
     arrays = {name: np.asarray(grid, dtype=float) for name, grid in grids.items()}
@@ -133,7 +133,7 @@ def matrices(
 
 @styled
 def footprint(reach: np.ndarray, costs: Mapping[str, float], *, title: str = "", unit: str = "parameters") -> Figure:
-    """What one place of a map reads (h, w), as shares of the largest, beside what each part of the block costs."""
+    """Draw what one place of a map reads (h, w), as shares of the largest, beside what each part of the block costs."""
     check(np.ndim(reach) == 2, "a map (h, w)", np.shape(reach))
     figure, axes = new_figure(1, 2, (7.8, 2.6), widths=(1, 1.7))
     peak = float(np.max(reach)) or 1.0

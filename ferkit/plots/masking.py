@@ -16,7 +16,7 @@ from ferkit.plots.house import COLOURS, Figure, check, new_figure, styled
 def reweighted(
     features: Sequence[float] | np.ndarray, mask: Sequence[float] | np.ndarray, *, title: str = ""
 ) -> Figure:
-    """Features F_R (n,) beside F_R (1 + F_M) and F_R F_M for a mask F_M (n,) in [0, 1]."""
+    """Draw features F_R (n,) beside F_R (1 + F_M) and F_R F_M for a mask F_M (n,) in [0, 1]."""
     f, m = np.asarray(features, dtype=float), np.asarray(mask, dtype=float)
     check(f.ndim == 1 and f.shape == m.shape and len(f) > 0, "as many weights as features", f"{f.shape} and {m.shape}")
     check(bool(((m >= 0) & (m <= 1)).all()), "weights of 0 to 1", f"{m.min():g} to {m.max():g}")
@@ -41,7 +41,7 @@ def reweighted(
 
 @styled
 def mask_sizes(side: int, *, depths: Sequence[int] = DEPTHS) -> Figure:
-    """Sides of the maps in the four masking blocks for pictures of `side` pixels: down the left arm of the U,
+    """Draw the sides of the maps in the four masking blocks for pictures of `side` pixels: down the left arm of the U,
     up the right one.
 
     What comes up must have the side of the skip that it is joined with; a pair that has not is red.
@@ -100,7 +100,8 @@ def _side(ax: Axes, x: float, y: float, text: str, *, good: bool) -> None:
 
 @styled
 def schedule_replay(accuracies: Sequence[float], rates: Sequence[float], *, title: str = "") -> Figure:
-    """Validation accuracies (E,) in percent with the best so far, and below them the learning rate of each epoch (E,).
+    """Draw the validation accuracies (E,) in percent with the best so far,
+    and below them the learning rate of each epoch (E,).
     """
     check(len(accuracies) == len(rates) > 0, "one learning rate per epoch", f"{len(rates)} for {len(accuracies)}")
     figure, axes = new_figure(2, 1, (6.0, 3.4), sharex=True, heights=(1.6, 1))

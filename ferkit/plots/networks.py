@@ -14,7 +14,7 @@ from ferkit.plots.house import COLOURS, Figure, barh, check, colour, new_figure,
 
 @styled
 def feature_maps(maps: Tensor | np.ndarray, *, maximum: int = 16, columns: int = 8, title: str = "") -> Figure:
-    """Channels of one captured map (C, h, w), all on one scale around 0; the first `maximum` of them."""
+    """Draw the channels of one captured map (C, h, w), all on one scale around 0; the first `maximum` of them."""
     array = np.asarray(maps.detach().float().cpu() if isinstance(maps, Tensor) else maps)
     check(array.ndim == 3, "maps of one picture (C, h, w); choose one with maps[0]", array.shape)
     n = min(maximum, len(array))
@@ -37,7 +37,7 @@ def feature_maps(maps: Tensor | np.ndarray, *, maximum: int = 16, columns: int =
 
 @styled
 def gate_bars(gates: Mapping[str, Any] | Tensor | np.ndarray, *, title: str = "gate of each channel") -> Figure:
-    """Channel gates in [0, 1], (C,) or (C, 1, 1), one panel per name; 0.5 is what an untrained gate gives."""
+    """Draw channel gates in [0, 1], (C,) or (C, 1, 1), one panel per name; 0.5 is what an untrained gate gives."""
     panels = gates if isinstance(gates, Mapping) else {"": gates}
     figure, axes = new_figure(len(panels), 1, (6.4, 0.6 + 1.25 * len(panels)), sharex=True)
     for ax, (name, values) in zip(axes[:, 0], panels.items(), strict=True):
@@ -74,7 +74,8 @@ def gate_ranges(panels: Mapping[str, np.ndarray | Tensor]) -> Figure:
 
 @styled
 def chain(boxes: Sequence[tuple[str, str, str]], *, per_row: int = 6, title: str = "") -> Figure:
-    """A network as a chain of boxes, read like text; each is (what it is, where the paper has it, what leaves it)."""
+    """Draw a network as a chain of boxes, read like text; each is (what it is, where the paper has it, what leaves it).
+    """
     check(len(boxes) > 0, "at least one box", len(boxes))
     columns, rows = min(per_row, len(boxes)), math.ceil(len(boxes) / per_row)
     figure, axes = new_figure(1, 1, (1.42 * columns + 0.2, 1.05 * rows + (0.3 if title else 0)))
@@ -103,7 +104,8 @@ def chain(boxes: Sequence[tuple[str, str, str]], *, per_row: int = 6, title: str
 
 @styled
 def stage_bars(rows: Sequence[StageRow], *, title: str = "") -> Figure:
-    """Parameters and multiply-adds of each stage, as `ferkit.models.summarise` lists them, with their shares."""
+    """Draw the parameters and multiply-adds of each stage, as `ferkit.models.summarise` lists them, with their shares.
+    """
     rows = [r for r in rows if r.params or r.macs]
     figure, axes = new_figure(1, 2, (8.0, 0.8 + 0.27 * len(rows)), sharey=True)
     labels = [f"{r.name}   {'×'.join(map(str, r.shape))}" for r in rows]

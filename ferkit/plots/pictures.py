@@ -17,7 +17,7 @@ def face_grid(
     columns: int = 8,
     size: float | None = None,
 ) -> Figure:
-    """Pictures in rows: (N, H, W), (N, C, H, W) or a list of (H, W), (C, H, W) or (H, W, 3), uint8.
+    """Draw pictures in rows: (N, H, W), (N, C, H, W) or a list of (H, W), (C, H, W) or (H, W, 3), uint8.
 
     `size`: inches each; by default what fits the page, at most 1.6.
     """
@@ -47,7 +47,7 @@ def error_gallery(
     maximum: int = 24,
     columns: int = 5,
 ) -> Figure:
-    """The faces a network got wrong, the surest mistake first: truth,
+    """Draw the faces a network got wrong, the surest mistake first: truth,
     answer and its probability (Residual Masking paper, Fig. 8).
 
     Args:
@@ -90,7 +90,7 @@ def error_gallery(
 def probability_bars(
     probabilities: Sequence[float] | np.ndarray, names: Sequence[str], *, image: Any = None, truth: str | None = None
 ) -> Figure:
-    """Probabilities (K,) of one picture as bars, the true class marked, the picture beside them if given."""
+    """Draw probabilities (K,) of one picture as bars, the true class marked, the picture beside them if given."""
     p = np.asarray(probabilities, dtype=float)
     check(p.shape == (len(names),), f"one probability per name ({len(names)})", p.shape)
     height = 0.5 + 0.27 * len(names)
@@ -111,7 +111,7 @@ def probability_bars(
 
 @styled
 def overlay(image: Any, heat: np.ndarray, *, opacity: float = 0.6, title: str = "") -> Figure:
-    """A picture, and the same with a heat map (H, W) in [0, 1] over it; `opacity` in [0,
+    """Draw a picture, and the same with a heat map (H, W) in [0, 1] over it; `opacity` in [0,
     1] is that of the hottest place.
     """
     figure, axes = new_figure(1, 2, (6.0, 2.95))
@@ -133,7 +133,7 @@ def cam_grid(
     outlines: np.ndarray | None = None,
     opacity: float = 0.6,
 ) -> Figure:
-    """One column per picture, below it each heat map over it; with few pictures, one row per picture instead.
+    """Draw one column per picture, below it each heat map over it; with few pictures, one row per picture instead.
 
     `heats` is {title: (N, H, W) in [0, 1]}; `outlines` (N, H, W) are masks whose borders are drawn, say of the truth.
     """

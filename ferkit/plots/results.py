@@ -14,7 +14,7 @@ from ferkit.plots.house import COLOURS, PAGE_INCHES, Figure, barh, check, colour
 
 @styled
 def class_counts(counts: Mapping[str, Mapping[str, int]] | Mapping[str, int]) -> Figure:
-    """Images per class as bars with their numbers: {class: n}, or one panel per split for {split: {class: n}}."""
+    """Draw images per class as bars with their numbers: {class: n}, or one panel per split for {split: {class: n}}."""
     nested = all(isinstance(v, Mapping) for v in counts.values())
     panels: dict[str, dict[str, int]] = {k: dict(v) for k, v in counts.items()} if nested else {"": dict(counts)}  # type: ignore[arg-type, call-overload, dict-item]
     names = list(dict.fromkeys(n for panel in panels.values() for n in panel))
@@ -29,7 +29,7 @@ def class_counts(counts: Mapping[str, Mapping[str, int]] | Mapping[str, int]) ->
 
 @styled
 def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str], *, title: str = "") -> Figure:
-    """Confusion matrix (K, K) of counts, rows true, columns predicted:
+    """Draw a confusion matrix (K, K) of counts, rows true, columns predicted:
     each cell says its count and its share of the row.
     """
     m = np.asarray(matrix)
@@ -53,8 +53,8 @@ def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]
 
 @styled
 def cross_matrix(record: Mapping[str, Any], *, score: str = "accuracy") -> Figure:
-    """Trained on the row, tested on the column, from a record of `ferkit.runs.cross.cross`: percent and 95 % interval;
-    own data framed.
+    """Draw accuracies, trained on the row, tested on the column, from a record of `ferkit.runs.cross.cross`: percent
+    and 95 % interval; own data framed.
 
     `score` is accuracy, macro_f1 or balanced_accuracy.
     """
@@ -86,7 +86,7 @@ def cross_matrix(record: Mapping[str, Any], *, score: str = "accuracy") -> Figur
 
 @styled
 def recall_bars(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]) -> Figure:
-    """Share of each class that was recognised, with 95 % Wilson intervals,
+    """Draw the share of each class that was recognised, with 95 % Wilson intervals,
     from a confusion matrix of counts (rows true).
     """
     m = np.asarray(matrix)
@@ -114,7 +114,8 @@ def curves(
     best: int | None = None,
     landmarks: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Figure:
-    """Training curves over epochs: for each metric the columns `train_<metric>` and `val_<metric>`, whichever exist.
+    """Draw training curves over epochs: for each metric the columns `train_<metric>` and `val_<metric>`,
+    whichever exist.
 
     Args:
         history: what `fit` returns, or its rows (list of dicts).
@@ -154,7 +155,7 @@ def curves(
 
 
 def draw_landmarks(ax: Axes, landmarks: Mapping[str, float]) -> None:
-    """Dotted levels across given axes, each with its name at the right edge, outside."""
+    """Draw dotted levels across given axes, each with its name at the right edge, outside."""
     for text, value in landmarks.items():
         ax.axhline(value, color="#808080", linewidth=0.9, linestyle=":", zorder=0)
         how: Any = dict(textcoords="offset points", va="center", fontsize=9, color="#404040")
@@ -163,7 +164,8 @@ def draw_landmarks(ax: Axes, landmarks: Mapping[str, float]) -> None:
 
 @styled
 def compare_curves(histories: Mapping[str, Any], *, metric: str = "val_accuracy") -> Figure:
-    """One figure of several trainings over their epochs, a line each; `histories` is {title: history as in `curves`}.
+    """Draw one figure of several trainings over their epochs, a line each; `histories` is {title:
+    history as in `curves`}.
     """
     figure, axes = new_figure(1, 1, (5.4, 2.8))
     ax = axes[0, 0]
@@ -183,7 +185,7 @@ def compare_curves(histories: Mapping[str, Any], *, metric: str = "val_accuracy"
 def intervals(
     points: Sequence[tuple[str, float, float, float]], *, reference: float | None = None, xlabel: str = "accuracy"
 ) -> Figure:
-    """Values with error bars, one line each: (label, value, low, high); an optional reference line.
+    """Draw values with error bars, one line each: (label, value, low, high); an optional reference line.
 
     NaN bars are left out.
     """
@@ -196,7 +198,7 @@ def intervals(
 def draw_intervals(
     ax: Axes, points: Sequence[tuple[str, float, float, float]], *, reference: float | None = None
 ) -> None:
-    """What `intervals` draws, into given axes."""
+    """Draw what `intervals` draws, into given axes."""
     for i, (_, value, low, high) in enumerate(points):
         ax.plot([low, high], [i, i], color=COLOURS[0], linewidth=2.5, alpha=0.5, solid_capstyle="butt")
         ax.plot(value, i, "o", color=COLOURS[0])
@@ -212,7 +214,8 @@ def draw_intervals(
 def ablation(
     results: Mapping[str, Sequence[float]], macs: Mapping[str, float] | None = None, *, ylabel: str = "accuracy"
 ) -> Figure:
-    """One column per configuration: a dot per seed, mean and 95 % interval (Student t); multiply-adds below if given.
+    """Draw one column per configuration: a dot per seed, mean and 95 % interval (Student t);
+    multiply-adds below if given.
     """
     names = list(results)
     figure, axes = new_figure(

@@ -18,7 +18,7 @@ def faces_found(
     *,
     chosen: int = 0,
 ) -> Figure:
-    """A picture with its faces numbered, and beside it crops of the chosen one by title.
+    """Draw a picture with its faces numbered, and beside it crops of the chosen one by title.
 
     Args:
         picture: uint8 RGB (H, W, 3).
@@ -59,7 +59,7 @@ def faces_found(
 def opinion_bars(
     opinions: Sequence[Any], names: Sequence[str], *, crop: np.ndarray | None = None, title: str = ""
 ) -> Figure:
-    """Probabilities of several networks, three in a row, one line per emotion,
+    """Draw probabilities of several networks, three in a row, one line per emotion,
     classes of the conformal set in full colour.
 
     Args:
@@ -97,7 +97,7 @@ def opinion_bars(
 
 @styled
 def changes_grid(rows: Mapping[str, np.ndarray], names: Sequence[str], *, reference: str, title: str = "") -> Figure:
-    """Probabilities under changes: {change: (K,)}, a line each and a column per emotion;
+    """Draw probabilities under changes: {change: (K,)}, a line each and a column per emotion;
     answers unlike the reference are framed.
     """
     check(
