@@ -11,6 +11,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 # JupyterLab refuses to run as root (a container, mostly) unless told.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 JOBS ?= 2
+# Of each process of the tests; OMP_NUM_THREADS=4 make test tries them with four.
+export OMP_NUM_THREADS ?= 1
 FIRST := notebooks/00_start_here.ipynb
 N ?=
 ARGS ?=
@@ -37,10 +39,10 @@ prose: $(VENV)/.dev  ## refresh text, links and the README table without running
 	$(BIN)/python notebooks/build.py --prose $(N)
 
 test: check  ## everything CI runs: check, then unit, parity, guards, notebooks, browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 10 --ignore tests/static tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 10 --ignore tests/static tests
 
 test-fast: $(VENV)/.dev  ## for daily work: the unit tests that take less than a second or two each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not real_data" tests/unit tests/parity
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not real_data" tests/unit tests/parity
 
 check: lint types static  ## ruff, codespell, mypy, and the tests that run no code
 

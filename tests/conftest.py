@@ -1,4 +1,4 @@
-"""Fixtures for all tests: one thread, a cache folder of their own, and a real FER2013 where there is one."""
+"""Fixtures for all tests: one thread unless told, a cache folder of their own, and a real FER2013 where there is one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-# One thread everywhere, child processes included: on two cores the workers of pytest-xdist would fight for them.
-os.environ["OMP_NUM_THREADS"] = "1"
+# One thread, child processes included: on two cores the workers of pytest-xdist would fight for them. OMP_NUM_THREADS=4
+# tries the tests with four, whatever the machine has.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_finish() -> None:
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session", autouse=True)
