@@ -1,4 +1,4 @@
-"""Fixtures for all tests: one thread unless told, a cache folder of their own, and a real FER2013 where there is one."""
+"""Fixtures for all tests: one thread unless told, a cache folder of their own, a real FER2013 where there is one."""
 
 from __future__ import annotations
 
