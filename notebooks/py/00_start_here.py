@@ -9,410 +9,446 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# *Check that everything works, learn how a notebook is read here, and see a prediction on a real face.*
+# *A network names the expression on a real face. Make it change its mind, ask how far to trust it, and learn how to read this book.*
 #
-# This workbook is about **facial expression recognition**: a program gets a picture of a face and names the expression. It reads
-# research papers with you, equation by equation, and runs what they claim. You need no graphics card, no data set and no account,
-# and no notebook downloads or sends anything.
+# This book is about **facial expression recognition**: a program gets a picture of a face and names the expression. It builds such
+# programs with you, from four research papers, and checks what they claim. You need some Python, and no graphics card, no data set
+# and no account. (Click into a cell of code and press **Shift + Enter** to run it; go from top to bottom.)
 #
-# Click into a cell of code and press **Shift + Enter** to run it. Go from top to bottom: later cells use what earlier ones made.
-# You need some Python; every other word is explained where it first matters. Much of the work is done by **ferkit**, this
-# workbook's own package, which the notebooks import from; its source is in the folder `ferkit/`.
-#
-# ## Objectives
-#
-# 1. check your environment and repair what it lacks
-# 2. choose a profile: seconds, minutes, or the full recipe
-# 3. tell the three voices apart: the paper says, the released code does, we do
-# 4. predict the expression on a photograph, and say what a heat map can tell and what it cannot
+# Here is one such program at work. The portrait shows the astronaut Eileen Collins; NASA took it, and it is in the public domain.
 
 # %% tags=["parameters"]
-PROFILE = "teach"  # "smoke" (seconds), "teach" (minutes on a laptop) or "paper" (full size): see section 2
-FER2013_PATH = None  # your own copy of the FER2013 data set, if you have one: a file or a folder
+PROFILE = "teach"  # "smoke" (seconds), "teach" (minutes) or "paper" (full size)
+FER2013_PATH = None  # your own copy of the FER2013 data set, if you have one
 SEED = 8  # where random numbers begin: the same seed draws the same faces
 
-# %%
-import textwrap
-
+# %% tags=["hide-input"]
 import numpy as np
-from torchvision.transforms.v2 import functional as TF
+import pandas as pd
+import torchvision.transforms.v2.functional as TF
 
-from ferkit import data, faces, papers, plots
-from ferkit.synthetic.action_units import AU_DESCRIPTIONS, PROTOTYPES
-from ferkit.synthetic.faces import face_from_action_units, make_faces
+from ferkit import data, explain, faces, models, papers, plots, runs
 from ferkit.data.transforms import as_batch, prepare
 from ferkit.doctor.environment import check_environment
-from ferkit.explain import cam
-from ferkit.models import create_model, summarise
-from ferkit.notebook import check, footer, ledger_table, profile, record
-from ferkit.plots.house import new_figure, show_heat
+from ferkit.notebook import check, figure, footer, ledger_table, profile, record, table
 from ferkit.predict import predict_probabilities
-from ferkit.runs.records import read_record
-from ferkit.widgets import cam_explorer, explore
+from ferkit.widgets import explore
 
-S = profile(PROFILE, smoke=dict(n_faces=140), teach=dict(n_faces=700))
-
-# %% [markdown]
-# ## 1 · Is everything here?
-#
-# The next cell looks for everything the notebooks need. What is missing gets a line and its fix, like this:
-#
-# ```
-# [FAIL] scikit-image       not installed (wanted >=0.25)
-#        fix: python -m pip install "scikit-image>=0.25"
-# ```
-#
-# Type the fix into a terminal (*File ▸ New ▸ Terminal*), choose *Kernel ▸ Restart Kernel*, and run the cells again from the top.
+S = profile(PROFILE, chapter=0, smoke=dict(n_faces=140), teach=dict(n_faces=700))
 
 # %%
-environment = check_environment()
-faults = [line for line in environment.checks if not line.ok]
-print(*faults, sep="\n", end="\n" * bool(faults))
-print(f"{len(environment.checks) - len(faults)} of {len(environment.checks)} things are as they should be")
-record("environment_failures_n", len(faults))
-
-# %% [markdown]
-# (`environment`, in a cell of its own, prints every line. A last line such as `environment_failures_n = 0` is a number that the
-# project's tests read out of the notebook; its ending is the unit, here *n* for a count. You will meet more of them.)
-
-# %% [markdown]
-# ## 2 · How to read a notebook of this book
-#
-# **Parameters.** The first cell of code holds everything you may want to change. Change a value there, then *Run ▸ Run All Cells*.
-#
-# **Profiles.** `PROFILE` says how much work the notebook does. The steps are the same in all three, only the numbers grow.
-#
-# | profile | for | takes | what it proves |
-# |---|---|---|---|
-# | `smoke` | automatic tests | seconds | that every cell runs, and nothing about accuracy |
-# | `teach` | you, on a laptop | minutes | how a method behaves, on a small scale |
-# | `paper` | a computer with a graphics card | hours | what the full recipe reaches |
-#
-# What you read here without running anything was made under `teach`. Notebooks without a full recipe, this one too, do under
-# `paper` what they do under `teach`. Today's settings:
-
-# %%
-S
-
-# %% [markdown]
-# **Three voices.** A paper, the code its authors publish, and a program written afterwards often differ. So every fact of a paper
-# stands in a table, the paper's *ledger*, and each voice has its own column. Three rows about the paper *ResEmoteNet*
-# [@resemotenet], which [notebook 10](10_resemotenet.ipynb) takes apart:
-
-# %%
-ledger_table("resemotenet", "framework", "seeds", "scheduler")
-
-# %% [markdown]
-# (A *seed* is where random numbers begin. The *learning rate* says how far each step of a training goes, and its *schedule* how
-# that changes; to *plateau* is to get no better.) The small print says where to find it: a section of the paper, or `file@version`
-# of the code. Where the middle column has no code to quote but people, say users who write what they saw, it names them. The last
-# column says how the voices relate:
-#
-# - **agrees**: they say the same.
-# - **unstated**: the paper leaves it open, so whoever rebuilds the program must guess.
-# - **conflicts**: two of them contradict each other, or one contradicts itself.
-# - **impossible**: a printed number that no program can have produced, shown by arithmetic.
-# - **unverified**: nobody outside can check it with what is public.
-#
-# Whether somebody was careless is never the question. What was printed, what the file says, and what we ran: that is all.
-#
-# **Questions.** Before each surprise stands a question. Write your answer down before you run the cell: a guess that turns out
-# wrong teaches more than a result merely read.
-#
-# **Figures and controls.** First comes a figure, then the same figure with sliders and menus. On a web page you see only the
-# figure; the controls live where the notebook runs.
-#
-# **Exercises** stand at the end, in all notebooks but number 40. Each has a cell that checks your answer, and a folded solution.
-#
-# ## 3 · Which data are here?
-#
-# A *data set* is a pile of pictures, each with a *label*: the name of an expression that people wrote down when they saw it.
-
-# %%
-paths = dict.fromkeys(("fer2013", "ferplus"), FER2013_PATH)
-absent = {}
-for name in data.list_datasets():
-    options = dict(n_train=S.n_faces, n_test=S.n_faces // 4) if name == "synthetic" else {}
-    try:
-        print("✓", data.load(name, paths.get(name), **options))
-    except (FileNotFoundError, ValueError) as reason:
-        absent[name] = str(reason)
-print("– not here:", ", ".join(absent))
-if "fer2013" in absent:
-    print(textwrap.fill(f"  fer2013: {absent['fer2013']}", 100, subsequent_indent="  "))
-
-# %% [markdown]
-# Only `synthetic` has to be there: ferkit draws it while you wait. Pictures of real people come with terms that you must accept
-# yourself, so **nothing is ever downloaded for you**. When you have a copy of FER2013, say where it is: in `FER2013_PATH` above, or
-# once and for all in the environment variable `FERKIT_FER2013`. FER+ is the same pictures with the votes of ten people for each;
-# its file of votes belongs into the same folder. (`folder` is for pictures of your own.) [data/README.md](../data/README.md) says
-# where to get each set, and [notebook 01](01_faces_labels_splits.ipynb) checks what you got.
-#
-# ## 4 · Synthetic faces
-#
-# They are drawn: muscles of a face are moved as textbooks say an expression moves them, on a made-up head, under a random light.
-# Nobody is shown, and we know the truth about each picture.
-#
-# > **Question.** Each of these drawings shows a different one of seven expressions: neutral, happiness, sadness, surprise, fear,
-# > disgust, anger. Name them from left to right, and only then go on.
-
-# %%
-batch = make_faces(70, size=96, seed=SEED, difficulty="easy", noise=0.0)
-shuffled = np.random.default_rng(SEED).permutation(len(batch.names))
-light = np.abs(batch.images[:, 24:72, 24:72].mean((1, 2)) - 135)  # how far a face is from a middling grey
-shown = [min(np.flatnonzero(batch.labels == k), key=light.__getitem__) for k in shuffled]  # of each, the best lit
-plots.face_grid(batch.images[shown], columns=7)
-
-# %%
-print("from left to right:", ", ".join(batch.names[k] for k in shuffled))
-
-# %% [markdown]
-# Did you get all seven? Fear and surprise both raise the brows and widen the eyes; fear and anger both draw the brows together and
-# tense the lower lids. The labels of photographs were written by people with the same trouble, and an accuracy only counts how often a network agrees
-# with them.
-#
-# Move the sliders: one head, with an expression from none (0) to full (1). Above the picture stands how far each *action unit*
-# moves: one muscle, or a few that move together, in the system that researchers describe faces with [@facs]. From which strength on would
-# you name the expression?
+picture = faces.portrait()  # your own: faces.read_picture("PATH"); it stays in memory
+found = faces.find_faces(picture)  # boxes and landmarks, best first
+crop = faces.crop_face(picture, found[0], size=96)  # (96, 96, 3): height, width, colour
+network = models.create_model("resemotenet", weights="fer2013-teach").eval()
 
 
-# %%
-def drawn_face(expression="surprise", strength=0.8, person=4):
-    """One head with one expression, and the action units that make it."""
-    units = {unit: strength * full for unit, full in PROTOTYPES[expression].items()}
-    moved = ", ".join(f"{AU_DESCRIPTIONS[unit]} {amount:.1f}" for unit, amount in units.items())
-    figure = plots.face_grid([face_from_action_units(units, seed=person, size=192)], size=2.4)
-    figure.axes[0].set_title(textwrap.fill(moved or "no unit moves", 38), fontsize=8, loc="center")
-    return figure
+def answer(cut):
+    """Seven probabilities for a cut-out (H, W, 3)."""
+    return predict_probabilities(network, cut.transpose(2, 0, 1)[None])[0]
 
 
-explore(drawn_face, expression=list(batch.names), strength=(0.0, 1.0, 0.1), person=(0, 15, 1))
+probabilities = answer(crop)
 
-# %% [markdown]
-# ## 5 · A real face
-#
-# The portrait shows the astronaut Eileen Collins. NASA took it, it is in the public domain, and it comes with the package
-# scikit-image, so it is on your disk already. A first network [@mtcnn] finds the face and five points in it; then a square is cut out,
-# turned and scaled so that eyes and mouth lie where they lie in the training pictures.
-
-# %%
-picture = faces.portrait()  # to try your own photograph: faces.read_picture("PATH/TO/IT.jpg"); it stays in memory
-found = faces.find_faces(picture)
-print(faces.describe(found, picture))
+# %% tags=["hide-input"]
+top = network.labels[int(probabilities.argmax())]
 record("faces_found_n", len(found))
-crop = faces.crop_face(picture, found[0], size=96)  # (96, 96, 3): height, width, colours
-crops = crop.transpose(2, 0, 1)[None]  # (1, 3, 96, 96): a stack of one picture
-
-real = create_model("resemotenet", weights="fer2013-teach").eval()  # trained beforehand, kept in data/weights
-
-
-def network_input(stack):
-    """What the network gets of the first picture: small and grey."""
-    return prepare(stack, size=real.input_size, mean=(0.0,), std=(1.0,), colour="grey")[0]
-
-
-side = real.input_size
-titles = ["the photograph", "what is cut out", f"what the network gets, {side} × {side}"]
-figure = plots.face_grid([picture, crop, network_input(crops)], titles, columns=3, size=2.1)
-left, top, right, bottom = found[0].box
-figure.axes[0].plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="white", linewidth=1.5)
-figure.axes[0].plot(*found[0].landmarks.T, "o", color="white", markersize=1.5)
-figure
+record("portrait_top_frac", probabilities.max())
+figure(
+    plots.probability_bars(probabilities, network.labels, image=crop),
+    "answer",
+    "What the network says of this face. The seven numbers sum to 100 %.",
+    "The portrait, and bars for seven expressions; happiness has nearly 90 %.",
+)
 
 # %% [markdown]
-# > **Question.** Which of the seven expressions would you write under this face? How sure are you, in percent? And where in the
-# > picture did you look to decide?
-
-# %%
-p = predict_probabilities(real, crops)[0]
-first = real.labels[int(p.argmax())]
-record("portrait_top_frac", float(p.max()))
-plots.probability_bars(p, real.labels)
-
-# %% [markdown]
-# Seven numbers that sum to 100 %. They are what the network makes of the picture: which label people would most likely have
-# written under it. Not one of them says what she felt.
+# Happiness, {{portrait_top_frac:.0%}}. That looks right, and it raises four questions that this book is about. What did the network get to
+# see? What would it take to change its answer? Where did it look? And how often is it right? This chapter gives each a first answer, and
+# then says how to read the rest.
 #
-# > **Question.** Which parts of the picture raised that first number? Mouth, eyes, something else?
+# ## 1 · What the network gets
 #
-# *Grad-CAM* [@gradcam] gives one answer. A network is a chain of layers, and each layer is a stack of coarse maps of the picture,
-# coarser from layer to layer. Grad-CAM takes one layer and asks at each place: had the signal here been stronger, would this
-# expression have got more? Bright means yes. The answer depends on the layer. These are the layers with maps, in order:
+# First a small network [@mtcnn] finds the face and five points in it: two eyes, the nose, two corners of the mouth. Then a square is cut
+# out, turned and scaled so that these points lie where they lay in the training pictures.
 
-# %%
-maps = [row for row in summarise(real) if len(row.shape) == 3 and row.name.startswith(("conv", "se", "res"))]
-print(" → ".join(f"{row.name} {row.shape[1]}×{row.shape[2]}" for row in maps))
-ours = real.cam_layer(real.input_size)
-heats = {
-    f"released demo: layer {real.official_cam_layer}": cam(real, crops, layer="official"),
-    f"ours: layer {ours}": cam(real, crops),
+# %% tags=["hide-input"]
+side = network.input_size
+record("input_side_px", side)
+
+
+def network_input(cut):
+    """What the network gets of a cut-out: small and grey."""
+    stack = cut.transpose(2, 0, 1)[None]
+    return prepare(stack, size=side, mean=(0.0,), std=(1.0,), colour="grey")[0]
+
+
+three = {
+    "the photograph": picture,
+    "what is cut out": crop,
+    f"what the network gets: {side} × {side}": network_input(crop),
 }
-figure, axes = new_figure(1, 2, (5.0, 2.7))
-for ax, (title, heat) in zip(axes[0], heats.items(), strict=True):
-    show_heat(ax, crop, heat[0], 0.6)
-    ax.set_title(title, fontsize=9)
-likeness = np.corrcoef(*(heat.ravel() for heat in heats.values()))[0, 1]
-print(f"correlation of the two maps: {likeness:.2f} (1 would be the same map, 0 no relation)")
-record("map_correlation_frac", likeness)
-figure
-
-# %%
-ledger_table("resemotenet", "B10")
-
-# %% [markdown]
-# (The words of this row come in [notebook 10](10_resemotenet.ipynb). What matters here: the authors' demo takes `conv3`, the third in
-# the chain above; we take a later one, the last that still has places enough to tell apart.)
-#
-# Two layers, two maps, one network, one answer. So neither map is *the* reason for it. Such maps can help and they can mislead.
-# Whether one points at the right places can be tested on faces whose truth we know, the drawn ones:
-# [notebook 40](40_run_one_experiment.ipynb) does so in its section 6.
-#
-# Now your turn. Choose another expression, and see what would have spoken for it; then other layers and methods.
-
-# %%
-cam_explorer(real, crops, ["portrait"])
+shown = plots.face_grid(list(three.values()), list(three), columns=3, size=2.4)
+left, upper, right, lower = found[0].box
+corners = [left, right, right, left, left], [upper, upper, lower, lower, upper]
+shown.axes[0].plot(*corners, color="white", linewidth=1.5)
+shown.axes[0].plot(*found[0].landmarks.T, "o", color="white", markersize=2)
+figure(
+    shown,
+    "input",
+    "From the photograph to the input. Colour, hair and background are mostly gone.",
+    "The portrait with a box and five points; the cut-out face; the same, grey.",
+)
 
 # %% [markdown]
-# > **Question.** How much wider can the cut-out be before the first number drops by ten points? (And a mirror shows the same
-# > expression: does the network agree? Tick the box; exercise 2 asks for the number.)
+# What arrives is {{input_side_px}} × {{input_side_px}} grey numbers. Everything the network says, it says about these.
+#
+# ## 2 · Change its mind
+#
+# > **Question.** We cut the same face out of the same photograph, with a little more around it. Nothing in her face changes. Will the
+# > answer?
 
 
 # %%
-def framed(margin=0.0, mirrored=False, turned=True):
-    """The prediction for another cut-out of the same face."""
-    other = faces.crop_face(picture, found[0], margin=margin, size=96, align=turned).transpose(2, 0, 1)[None]
-    other = np.ascontiguousarray(other[..., ::-1]) if mirrored else other
-    return plots.probability_bars(predict_probabilities(real, other)[0], real.labels, image=network_input(other))
+def wider(margin=0.0, mirrored=False):
+    """The answer when the cut-out gets `margin` of its side more on each side."""
+    cut = faces.crop_face(picture, found[0], margin=margin, size=96)
+    cut = np.ascontiguousarray(cut[:, ::-1]) if mirrored else cut
+    return plots.probability_bars(answer(cut), network.labels, image=network_input(cut))
 
 
-explore(framed, margin=(-0.1, 0.6, 0.05), mirrored=False, turned=True)
+explore(
+    wider,
+    margin=(-0.1, 1.0, 0.1),
+    mirrored=False,
+    strip=[{"margin": 0.0}, {"margin": 0.3}, {"margin": 0.6}, {"margin": 1.0}],
+    name="wider",
+    caption="The same face, cut out as in training, and with 30, 60, 100 % of the side"
+    " more on each side.",
+    alt="Four cut-outs of the portrait with their bars of probabilities.",
+)
+
+# %% tags=["hide-input"]
+MARGINS = (0.0, 0.3, 0.6, 1.0)
+k = network.labels.index(top)
+cuts = [faces.crop_face(picture, found[0], margin=m, size=96) for m in MARGINS]
+for margin, cut in zip((30, 60, 100), cuts[1:], strict=True):
+    record(f"wider_{margin}_frac", answer(cut)[k])
+record("widest_fear_frac", answer(cuts[-1])[network.labels.index("fear")])
+
+# %% [markdown]
+# **Answer.** It does. Happiness first rises from {{portrait_top_frac:.0%}} to {{wider_30_frac:.0%}}, then falls to {{wider_60_frac:.0%}}, and in
+# the widest cut-out the network says *fear* ({{widest_fear_frac:.0%}}; happiness {{wider_100_frac:.0%}}). Move the slider: where does it turn?
+#
+# Three things changed at once. The face became *smaller* in the frame. It became *coarser*, because the same number of grey values has to
+# hold more. And there is *more around it*.
+#
+# > **Question.** Which of the three is it? We take them apart: a face that is only coarser; and one that is as coarse and as small as
+# > before, but with a smeared border instead of the photograph around it.
+
 
 # %%
-margins = np.linspace(0, 0.6, 7)  # how much is added on each side, as a part of the side
-wider = np.stack([faces.crop_face(picture, found[0], margin=m, size=96).transpose(2, 0, 1) for m in margins])
-
-
-def shrunk(margin, fill):
-    """The first cut-out with the face as small as in a wider one: blown up again, or its own border smeared outwards."""
+def shrunk(margin, blow_up):
+    """The first cut-out as coarse as a wider one: blown up, or its border smeared."""
     inner = round(96 / (1 + 2 * margin))
-    small = TF.resize(as_batch(crops), [inner, inner], antialias=True)
+    first = as_batch(crop.transpose(2, 0, 1)[None])  # (1, 3, 96, 96)
+    small = TF.resize(first, [inner, inner], antialias=True)
     gap = 96 - inner
     frame = [gap // 2, gap // 2, gap - gap // 2, gap - gap // 2]
-    return (TF.resize(small, [96, 96]) if fill == "blown up" else TF.pad(small, frame, padding_mode="edge"))[0].numpy()
+    smeared = TF.pad(small, frame, padding_mode="edge")
+    cut = TF.resize(small, [96, 96]) if blow_up else smeared
+    return cut[0].numpy().transpose(1, 2, 0)  # (96, 96, 3)
 
 
 rows = {
-    "cut out wider": wider,
-    "as coarse, but not smaller": np.stack([shrunk(m, "blown up") for m in margins]),
-    "as small, border smeared out": np.stack([shrunk(m, "smeared") for m in margins]),
+    "cut out wider": cuts,
+    "only coarser": [shrunk(m, blow_up=True) for m in MARGINS],
+    "smaller, border smeared": [shrunk(m, blow_up=False) for m in MARGINS],
 }
-titles, shares = [], []
-for title, stack in rows.items():
-    named = predict_probabilities(real, stack)  # (7, 7): a row for each cut-out, a column for each expression
-    share = named[:, real.labels.index(first)]
-    shares.append(share)
-    titles += [f"+{m:.0%}\n{real.labels[row.argmax()]} {row.max():.0%}" for m, row in zip(margins, named, strict=True)]
-    drop = np.flatnonzero(share < share[0] - 0.1)
-    fate = f"ten points lost from +{margins[drop[0]]:.0%} on" if len(drop) else "never ten points lost"
-    print(f"{title:29} {first} {share[0]:.0%} to {share[-1]:.0%}, {fate}")
-record("margin_range_frac", float(shares[0].max() - shares[0].min()))
-plots.face_grid([network_input(part[None]) for stack in rows.values() for part in stack], titles, columns=7)
+
+# %% tags=["hide-input"]
+named = {title: np.stack([answer(cut) for cut in row]) for title, row in rows.items()}
+titles = [
+    f"{title}, +{m:.0%}\n{network.labels[p.argmax()]} {p.max():.0%}"
+    for title, row in named.items()
+    for m, p in zip(MARGINS, row, strict=True)
+]
+record("coarse_happiness_frac", named["only coarser"][2, k])
+record("smeared_happiness_frac", named["smaller, border smeared"][2, k])
+record("smeared_top_frac", named["smaller, border smeared"][2].max())
+inputs = [network_input(cut) for row in rows.values() for cut in row]
+figure(
+    plots.face_grid(inputs, titles, columns=4),
+    "rows",
+    "One thing at a time. Top: a wider cut-out. Middle: as coarse as above, but not"
+    " smaller. Bottom: as coarse and as small, with a smeared border.",
+    "Three rows of four grey pictures of one face; the network's answer above each.",
+)
 
 # %% [markdown]
-# The rows of pictures are those of the three printed lines. In the first row three things change at once: the face gets smaller, it
-# gets coarser, and more is seen around it. The other rows take them apart. The second makes the face just as coarse and leaves its size:
-# if it holds, lost detail is not the cause. The third makes it just as small and shows nothing new of the scene: if it falls, too, the
-# size in the frame is enough, or the border is, for a smeared one is a strange sight. Nothing in her face changed in any of them. The
-# network was trained on faces cut out in one way, and part of what it knows is that way. (One face: a hint, no measurement.)
+# **Answer.** Not the coarseness: in the middle row the answer stays at {{coarse_happiness_frac:.0%}}. Now compare the top and the bottom
+# row at +60 %. The face is equally small and equally coarse in both, and only the border differs: {{wider_60_frac:.0%}} happiness with the rest of
+# the photograph, {{smeared_happiness_frac:.0%}} with a smeared border, where the network says *sadness* ({{smeared_top_frac:.0%}}). **What lies around the
+# face decides what the network says of the face.**
 #
-# ## 6 · How far to trust it
+# The network was trained on faces cut out in one way, and part of what it knows is that way. One portrait is a hint, not a measurement; but
+# whoever uses such a network has to know how its training pictures were cut.
 #
-# One picture proves nothing. FER2013 comes in three parts: one to train on, and two to test on, called *public* and *private* after
-# their role in the contest it was made for. The paper of notebook 10 counts the private one as its test (notebook 01 has the rows).
-# Our network was trained from a copy without it and tested on the public one, so its figure stands near the paper's, not beside it.
+# ## 3 · Where did it look?
 #
-# Some test pictures also are in the training part, pixel for pixel. So there are two figures. Each comes with a **95 % interval**:
-# how far off it could be because these test pictures, and not others, were asked. Intervals made in this way hold the true value 19
-# times in 20.
+# A network is a chain of layers, and each layer is a stack of coarse maps of the picture. *Grad-CAM* [@gradcam] picks one layer, and weighs
+# each of its maps by how much the answer's score would rise if that map rose. The weighted maps are added, and what is positive is
+# drawn. Bright places speak for the answer. But which layer should one pick? The authors of this network's paper take its third
+# convolution; most people take a later one.
+#
+# > **Question.** One network, one picture, one answer. Will two layers show the same places?
 
 # %%
-measured = read_record("resemotenet-teach-fer2013")
-test, clean = measured["test"], measured["test"]["duplicate_clean"]
-print(f"{measured['data']['name']}, {measured['protocol']['test_split']}")
-for title, m in (("all pictures", test), (f"without the {test['n'] - clean['n']} that have a copy in training", clean)):
-    low, high = m["intervals"]["accuracy"]
-    print(f"  right in {m['accuracy']:.1%} of {m['n']:,} (95 % interval {low:.1%} to {high:.1%}), {title}")
-recall = {name: value for name, value in test["recall"].items() if value is not None}
-print(f"best at {max(recall, key=recall.get)}, worst at {min(recall, key=recall.get)}")
-plots.recall_bars(test["confusion"], test["names"])
+stack = crop.transpose(2, 0, 1)[None]  # (1, 3, 96, 96)
+heats = {
+    "third convolution": explain.cam(network, stack, layer="conv3"),
+    "a later layer": explain.cam(network, stack, layer="se"),
+}
+likeness = np.corrcoef(*(heat.ravel() for heat in heats.values()))[0, 1]
+print(f"correlation of the two maps: {likeness:.2f}")
+
+# %% tags=["hide-input"]
+record("map_correlation_frac", likeness)
+figure(
+    plots.cam_grid(stack, heats),
+    "heat",
+    "Grad-CAM for the answer at two layers. Each map is scaled to its brightest place.",
+    "The portrait, and two heat maps over it that differ.",
+)
 
 # %% [markdown]
-# *Recall* is the share of an expression's pictures that got its name, here of all test pictures, copies included. Look where the
-# portrait's expression stands. The network's card, [data/weights](../data/weights/resemotenet-teach-fer2013.md), says how it was
-# trained.
+# **Answer.** Hardly: their correlation is {{map_correlation_frac:.2f}}, where 1 would be the same map and 0 no relation. So neither map is
+# *the* reason for the answer. [Notebook 21](21_where_does_it_look.ipynb) shows how to find out whether such a map deserves trust: on drawn
+# faces, where we know what makes the expression.
 #
-# And more basic than any accuracy:
+# ## 4 · How far to trust it
+#
+# One picture proves nothing. FER2013 [@fer2013] is a set of 35,887 small photographs, found by web search and labelled by people. Our network
+# was trained on one part of it and tested on another. Some test pictures are also in the training part, pixel for pixel, so there are
+# two results. Each has a **95 % interval**: how far off it could be because these test pictures were asked, and not others.
+
+# %% tags=["hide-input"]
+measured = runs.read_record("resemotenet-teach-fer2013")["test"]
+clean = measured["duplicate_clean"]
+kinds = {"all test pictures": measured, "those not in training": clean}
+frame = pd.DataFrame({"tested on": list(kinds)})
+frame["pictures"] = [m["n"] for m in kinds.values()]
+frame["accuracy"] = [m["accuracy"] for m in kinds.values()]
+ends = [m["intervals"]["accuracy"] for m in kinds.values()]
+frame["95 % interval"] = [f"{low:.1%} to {high:.1%}" for low, high in ends]
+record("test_n", measured["n"])
+record("accuracy_frac", measured["accuracy"])
+record("clean_frac", clean["accuracy"])
+record("copies_n", measured["n"] - clean["n"])
+caption = "The network of this chapter on the test part of FER2013 (PublicTest)."
+table(frame, "accuracy", caption, formats={"accuracy": "{:.1%}", "pictures": "{:,}"})
+figure(
+    plots.recall_bars(measured["confusion"], measured["names"]),
+    "recall",
+    "Recall: the share of each expression's pictures that got its name; 95 % intervals."
+    " Where intervals overlap, one cannot say which expression is harder.",
+    "Seven bars with intervals; happiness and surprise are the longest.",
+)
+recall = {name: v for name, v in measured["recall"].items() if v is not None}
+record("happiness_recall_frac", recall["happiness"])
+record("fear_recall_frac", recall["fear"])
+
+# %% [markdown]
+# It is right in {{clean_frac:.0%}} of new pictures, two of three. It finds {{happiness_recall_frac:.0%}} of the happy faces and
+# {{fear_recall_frac:.0%}} of the fearful ones. An {{portrait_top_frac:.0%}} on the first page does not mean that it is right nine times in
+# ten. And more basic than any accuracy:
 #
 # - **An expression is not an emotion.** People smile when they are sad and frown when they think; a face alone does not tell
-#   [@barrett]. The network was taught the labels that strangers gave to single pictures.
-# - **The labels disagree.** Ask ten people about one of these pictures, and often you get more than one answer [@ferplus].
-# - **Whom it works for is not known.** Nobody wrote down who is in the training pictures [@fer2013].
+#   [@barrett]. The network has learnt which label strangers gave to a picture, not what she felt.
+# - **The labels disagree.** Ask ten people about one of these pictures, and you often get more than one answer [@ferplus].
+# - **We don't know for whom it works.** Nobody wrote down who is in the training pictures.
 #
-# So use it to learn how such networks work, and never to judge anybody.
+# So use it to learn how such networks work, and never to judge anybody. [Notebook 31](31_what_expressions_are_not.ipynb) says why, at
+# length.
 #
-# ## 7 · Where to go from here
+# ## 5 · How to read this book
+#
+# **Profiles.** The first cell of code of each notebook holds what you may want to change, among it `PROFILE`:
+#
+# | profile | for | takes | what it shows |
+# |---|---|---|---|
+# | `smoke` | automatic tests | seconds | that every cell runs, nothing about accuracy |
+# | `teach` | you, on a laptop | minutes | how a method behaves, on a small scale |
+# | `paper` | a computer with a graphics card | hours | what the full recipe reaches |
+#
+# What you read here without running anything was made under `teach`. Where minutes on a laptop are too short, a notebook adds a *long run*
+# on real faces that was made before.
+#
+# **Questions** stand before surprises. Write your guess down before you read on: a guess that turns out wrong teaches more than a result
+# merely read. **Figures** with sliders come as a strip of contrasting states first; the sliders live where the notebook runs. **Exercises**
+# have a cell that checks your answer, and folded hints and solutions.
+#
+# **Three voices.** A paper, the code that its authors publish, and a program written afterwards often differ. So the facts of each paper
+# stand in its *ledger*, with a column for each voice and a verdict. Two rows about the paper of the network above, ResEmoteNet
+# [@resemotenet]:
+
+# %%
+ledger_table("resemotenet", "seeds", "A5")
+
+# %% [markdown]
+# The first fact is *unstated*: the paper leaves it open, and whoever rebuilds the program must guess. The second is *impossible* under the
+# reading that the row names: the paper prints losses that are smaller than the errors beside them allow, if they are what one would take
+# them for. You will derive that yourself, in one line, in [notebook 10](10_resemotenet.ipynb), and [see there](10_resemotenet.ipynb) what speaks
+# for the authors. (Other verdicts: *agrees*; *conflicts*, where two sources say different things; *unverified*, where nothing public can
+# settle it.) The authors are colleagues. What was printed, what the file says, and what we ran: that is all a ledger holds.
+#
+# ## 6 · Is everything here?
+#
+# The next cell looks for everything that the notebooks need. What is missing gets a line and its fix. Type the fix into a terminal
+# (*File ▸ New ▸ Terminal*), choose *Kernel ▸ Restart Kernel*, and run the cells again.
+
+# %%
+environment = check_environment()  # in a cell of its own it prints every line
+faults = [line for line in environment.checks if not line.ok]
+print(*faults, sep="\n", end="\n" * bool(faults))
+total = len(environment.checks)
+print(f"{total - len(faults)} of {total} checks passed")
+
+# %% tags=["hide-input"]
+record("environment_failures_n", len(faults))
+paths = dict.fromkeys(("fer2013", "ferplus"), FER2013_PATH)
+lines = []
+for name in data.list_datasets():
+    few = dict(n_train=S.n_faces, n_test=S.n_faces // 4) if name == "synthetic" else {}
+    try:
+        loaded = data.load(name, paths.get(name), **few)
+        lines.append((name, f"{len(loaded):,} pictures"))
+    except (FileNotFoundError, ValueError):
+        lines.append((name, "not here"))
+frame = pd.DataFrame(lines, columns=["data set", "on this computer"])
+caption = "Data sets that the notebooks can use. Only `synthetic` has to be here."
+table(frame, "data", caption)
+
+# %% [markdown]
+# `synthetic` is drawn by the library while you wait: muscles of a made-up face are moved as textbooks say that an expression moves them.
+# Nobody is shown, and we know the truth about each picture. The others show real people and come with terms that you accept yourself.
+# So **no notebook downloads anything**; `python -m ferkit data get` fetches what may be fetched, when you ask for it.
+# [data/README.md](../data/README.md) says where to get each set. When you have FER2013, put its path into `FER2013_PATH` above, or into the
+# environment variable `FERKIT_FER2013`.
+#
+# ## Where to go from here
 #
 # | you want to | go to |
 # |---|---|
 # | see what the pictures are, who labelled them, and which are in the data twice | [01 · Faces, labels, splits](01_faces_labels_splits.ipynb) |
 # | understand a network and its training from the first line | [02 · A CNN and its training loop, by hand](02_training_loop_by_hand.ipynb) |
 # | take a paper apart, equation by equation | [10 · ResEmoteNet, annotated](10_resemotenet.ipynb) |
+# | upload your own face | [21 · Where does it look?](21_where_does_it_look.ipynb) |
 # | train something yourself, small or large | [40 · Run one experiment](40_run_one_experiment.ipynb) |
 #
-# New to all this: 01, 02, 10, in this order. Here for the paper: 10 at once.
+# If all this is new to you, take 01, 02, 03 and 10, in this order.
 #
 # ## Exercises
 #
-# **1.** How many claims of the paper ResEmoteNet has the ledger marked `impossible`? Print them with
-# `ledger_table("resemotenet", status="impossible")` and count.
+# ### Exercise 1 · by hand
+#
+# {tab:accuracy} gives an accuracy and a number of pictures. How many of all test pictures did the network get right?
 
 # %%
 answer_1 = None
 
-# %%
-expected = len(papers.load("resemotenet").select(status="impossible"))
-check("number of impossible claims", answer_1, expected, hint="One row of the table is one claim.")
-
-# %% tags=["solution"]
-answer_1 = len(ledger_table("resemotenet", status="impossible").rows)
-check("number of impossible claims", answer_1, expected)
-print(f"{answer_1} claims")
+# %% tags=["hide-input"]
+right = int(np.trace(np.array(measured["confusion"])))
+check("pictures it got right", answer_1, right, tolerance=3)
 
 # %% [markdown]
-# **2.** By how much does the probability of the first expression change when the picture in `crops` is mirrored? Give the difference,
-# mirrored minus not mirrored. `crops` has the shape (1, 3, height, width), and `crops[..., ::-1]` turns its last axis around.
+# <details><summary>Hint</summary>
+#
+# A share of a number is their product. Rounding of the accuracy allows a few pictures more or less.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# answer_1 = round(measured["accuracy"] * measured["n"])
+# ```
+#
+# An accuracy is always a whole number of pictures divided by another. That sounds trivial, and it is how one finds out that some printed
+# accuracies cannot come from one run on the test set they name ([notebook 10](10_resemotenet.ipynb)).
+#
+# </details>
+#
+# ### Exercise 2 · change the code
+#
+# A mirror shows the same expression. By how much does the probability of happiness change when `crop` is mirrored? Give mirrored minus not
+# mirrored.
 
 # %%
 answer_2 = None
 
-# %%
-k = real.labels.index(first)
-expected = float(predict_probabilities(real, crops[..., ::-1])[0, k] - p[k])
-hint = "predict_probabilities(real, ...)[0, k] of each; then mirrored minus not mirrored."
-check("change by mirroring", answer_2, expected, tolerance=1e-4, hint=hint)
-
-# %% tags=["solution"]
-answer_2 = float(predict_probabilities(real, crops[..., ::-1])[0, k] - predict_probabilities(real, crops)[0, k])
-check("change by mirroring", answer_2, expected, tolerance=1e-4)
-record("mirror_change_frac", answer_2)
+# %% tags=["hide-input"]
+mirror = np.ascontiguousarray(crop[:, ::-1])
+difference = float(answer(mirror)[k] - probabilities[k])
+record("mirror_change_frac", difference)
+check("change by mirroring", answer_2, difference, tolerance=1e-3)
 
 # %% [markdown]
-# ## Recap
+# <details><summary>Hint</summary>
 #
-# 1. check your environment and repair what it lacks
-# 2. choose a profile: seconds, minutes, or the full recipe
-# 3. tell the three voices apart: the paper says, the released code does, we do
-# 4. predict the expression on a photograph, and say what a heat map can tell and what it cannot
+# `crop` has the axes height, width, colour, and `crop[:, ::-1]` turns the second one around. `answer(...)` gives seven probabilities in the order
+# of `network.labels`.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# mirrored = np.ascontiguousarray(crop[:, ::-1])
+# happiness = network.labels.index("happiness")
+# answer_2 = float(answer(mirrored)[happiness] - answer(crop)[happiness])
+# ```
+#
+# The change is small but not zero: the network saw mirrored faces in training, which makes it nearly indifferent to the mirror, and no more.
+#
+# </details>
+#
+# ### Exercise 3 · paper and code
+#
+# How many rows of ResEmoteNet's ledger are marked *impossible*? Show them with `ledger_table("resemotenet", status="impossible")`.
+
+# %%
+answer_3 = None
+
+# %% tags=["hide-input"]
+rows_3 = papers.load("resemotenet").select(status="impossible")
+check("impossible rows", answer_3, len(rows_3))
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# One row of the table is one claim.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# answer_3 = len(ledger_table("resemotenet", status="impossible").rows)
+# ```
+#
+# All of them are about the losses of one table. Each row says what speaks for the authors: the table does not define its loss, and two
+# readings would make it possible.
+#
+# </details>
+#
+# ## What you found
+#
+# - A network says *happiness*, {{portrait_top_frac:.0%}}, of a portrait. It saw {{input_side_px}} × {{input_side_px}} grey numbers.
+# - With a wider cut-out of the same face it falls to {{wider_60_frac:.0%}}, and with a smeared border around an equally small face to
+#   {{smeared_happiness_frac:.0%}}. Coarseness alone changes nothing.
+# - Grad-CAM at two layers of this network gives two maps whose correlation is {{map_correlation_frac:.2f}}.
+# - On {{test_n:,}} test pictures it is right in {{accuracy_frac:.1%}} of cases, and in {{clean_frac:.1%}} of those that are not also in its
+#   training set.
 
 # %%
 footer()
