@@ -27,11 +27,10 @@ import numpy as np
 import pandas as pd
 import torchvision.transforms.v2.functional as TF
 
-from ferkit import data, explain, faces, models, papers, plots, runs
+from ferkit import data, explain, faces, models, papers, plots, predict, runs
 from ferkit.data.transforms import as_batch, prepare
 from ferkit.doctor.environment import check_environment
 from ferkit.notebook import check, figure, footer, ledger_table, profile, record, table
-from ferkit.predict import predict_probabilities
 from ferkit.widgets import explore
 
 S = profile(PROFILE, chapter=0, smoke=dict(n_faces=140), teach=dict(n_faces=700))
@@ -45,7 +44,7 @@ network = models.create_model("resemotenet", weights="fer2013-teach").eval()
 
 def answer(cut):
     """Seven probabilities for a cut-out (H, W, 3)."""
-    return predict_probabilities(network, cut.transpose(2, 0, 1)[None])[0]
+    return predict.predict_probabilities(network, cut.transpose(2, 0, 1)[None])[0]
 
 
 probabilities = answer(crop)
@@ -120,11 +119,10 @@ explore(
     wider,
     margin=(-0.1, 1.0, 0.1),
     mirrored=False,
-    strip=[{"margin": 0.0}, {"margin": 0.3}, {"margin": 0.6}, {"margin": 1.0}],
+    strip=[{"margin": 0.0}, {"margin": 1.0}],
     name="wider",
-    caption="The same face, cut out as in training, and with 30, 60, 100 % of the side"
-    " more on each side.",
-    alt="Four cut-outs of the portrait with their bars of probabilities.",
+    caption="The same face, cut out as in training, and with 100 % more on each side.",
+    alt="Two cut-outs of the portrait with their bars of probabilities.",
 )
 
 # %% tags=["hide-input"]
@@ -136,8 +134,8 @@ for margin, cut in zip((30, 60, 100), cuts[1:], strict=True):
 record("widest_fear_frac", answer(cuts[-1])[network.labels.index("fear")])
 
 # %% [markdown]
-# **Answer.** It does. Happiness first rises from {{portrait_top_frac:.0%}} to {{wider_30_frac:.0%}}, then falls to {{wider_60_frac:.0%}}, and in
-# the widest cut-out the network says *fear* ({{widest_fear_frac:.0%}}; happiness {{wider_100_frac:.0%}}). Move the slider: where does it turn?
+# **Answer.** It does. In the wide cut-out the network says *fear* ({{widest_fear_frac:.0%}}), and happiness has fallen from
+# {{portrait_top_frac:.0%}} to {{wider_100_frac:.0%}}. Move the slider: does it fall all the way? (No: it rises to {{wider_30_frac:.0%}} first.)
 #
 # Three things changed at once. The face became *smaller* in the frame. It became *coarser*, because the same number of grey values has to
 # hold more. And there is *more around it*.
@@ -168,8 +166,8 @@ rows = {
 # %% tags=["hide-input"]
 named = {title: np.stack([answer(cut) for cut in row]) for title, row in rows.items()}
 titles = [
-    f"{title}, +{m:.0%}\n{network.labels[p.argmax()]} {p.max():.0%}"
-    for title, row in named.items()
+    f"+{m:.0%}\n{network.labels[p.argmax()]} {p.max():.0%}"
+    for row in named.values()
     for m, p in zip(MARGINS, row, strict=True)
 ]
 record("coarse_happiness_frac", named["only coarser"][2, k])
@@ -187,8 +185,8 @@ figure(
 # %% [markdown]
 # **Answer.** Not the coarseness: in the middle row the answer stays at {{coarse_happiness_frac:.0%}}. Now compare the top and the bottom
 # row at +60 %. The face is equally small and equally coarse in both, and only the border differs: {{wider_60_frac:.0%}} happiness with the rest of
-# the photograph, {{smeared_happiness_frac:.0%}} with a smeared border, where the network says *sadness* ({{smeared_top_frac:.0%}}). **What lies around the
-# face decides what the network says of the face.**
+# the photograph, {{smeared_happiness_frac:.0%}} with a smeared border, where the network says *sadness* ({{smeared_top_frac:.0%}}). **What lies around a
+# face can decide what the network says of the face.**
 #
 # The network was trained on faces cut out in one way, and part of what it knows is that way. One portrait is a hint, not a measurement; but
 # whoever uses such a network has to know how its training pictures were cut.
@@ -283,8 +281,8 @@ record("fear_recall_frac", recall["fear"])
 # What you read here without running anything was made under `teach`. Where minutes on a laptop are too short, a notebook adds a *long run*
 # on real faces that was made before.
 #
-# **Questions** stand before surprises. Write your guess down before you read on: a guess that turns out wrong teaches more than a result
-# merely read. **Figures** with sliders come as a strip of contrasting states first; the sliders live where the notebook runs. **Exercises**
+# **Guess first.** Questions stand before surprises. Write your guess down before you read on: a guess that turns out wrong teaches more than a
+# result merely read. **Figures** with sliders come as a strip of contrasting states first; the sliders live where the notebook runs. **Exercises**
 # have a cell that checks your answer, and folded hints and solutions.
 #
 # **Three voices.** A paper, the code that its authors publish, and a program written afterwards often differ. So the facts of each paper
@@ -297,7 +295,7 @@ ledger_table("resemotenet", "seeds", "A5")
 # %% [markdown]
 # The first fact is *unstated*: the paper leaves it open, and whoever rebuilds the program must guess. The second is *impossible* under the
 # reading that the row names: the paper prints losses that are smaller than the errors beside them allow, if they are what one would take
-# them for. You will derive that yourself, in one line, in [notebook 10](10_resemotenet.ipynb), and [see there](10_resemotenet.ipynb) what speaks
+# them for. You will derive that yourself, in one line, in [notebook 10](10_resemotenet.ipynb). The row also says what speaks
 # for the authors. (Other verdicts: *agrees*; *conflicts*, where two sources say different things; *unverified*, where nothing public can
 # settle it.) The authors are colleagues. What was printed, what the file says, and what we ran: that is all a ledger holds.
 #
