@@ -16,18 +16,30 @@ def face_grid(
     *,
     columns: int = 8,
     size: float | None = None,
+    rows: Sequence[str] = (),
 ) -> Figure:
     """Draw pictures in rows: (N, H, W), (N, C, H, W) or a list of (H, W), (C, H, W) or (H, W, 3), uint8.
 
-    `size`: inches each; by default what fits the page, at most 1.6.
+    Args:
+        images: N pictures.
+        titles: N texts to stand above them.
+        columns: pictures in a row.
+        size: inches each; by default what fits the page, at most 1.6.
+        rows: names of the rows, to stand at their left.
+
     """
     if len(images) == 0 or (titles is not None and len(titles) != len(images)):
         raise ValueError(f"expected pictures and one title for each, found {len(images)} and {len(titles or [])}")
     columns = min(columns, len(images))
-    rows = math.ceil(len(images) / columns)
-    size = size or min(1.6, PAGE_INCHES / columns)
+    n_rows = math.ceil(len(images) / columns)
+    check(len(rows) in (0, n_rows), f"a name for each of {n_rows} rows", len(rows))
+    left = 0.2 * max((name.count("\n") + 1 for name in rows), default=0)
+    size = size or min(1.6, (PAGE_INCHES - left) / columns)
     lines = max((t.count("\n") + 1 for t in titles), default=0) if titles is not None else 0
-    figure, axes = new_figure(rows, columns, (size * columns, (size + 0.17 * lines) * rows))
+    figure, axes = new_figure(n_rows, columns, (size * columns + left, (size + 0.17 * lines) * n_rows))
+    for ax, name in zip(axes[:, 0], rows, strict=False):
+        at: Any = dict(xycoords="axes fraction", textcoords="offset points", rotation=90, fontsize=9)
+        ax.annotate(name, (0, 0.5), xytext=(-5, 0), ha="right", va="center", **at)
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < len(images):

@@ -58,6 +58,7 @@ def stages() -> list:
 
 FIGURES: dict[str, Callable[[], plots.Figure]] = {
     "face_grid": lambda: plots.face_grid(GREY, [f"{n}\n100%" for n in (*NAMES, "a", "b", "c")]),
+    "face_grid rows": lambda: plots.face_grid(RGB[:2], ["a\nb"] * 2, columns=1, rows=["cut out\nwider", "coarser"]),
     "face_grid one": lambda: plots.face_grid([RGB[0].transpose(1, 2, 0)]),
     "probability_bars": lambda: plots.probability_bars(np.eye(7)[2], NAMES, image=RGB[0], truth="fear"),
     "confusion": lambda: plots.confusion(MATRIX, NAMES, title="validation"),
