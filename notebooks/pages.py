@@ -61,7 +61,7 @@ def _ledger_row(ledger: papers.Ledger, row: papers.Row) -> str:
         f"**{plain(row.what)}** · `{ledger.label(row.id)}` · {STATUS[row.status][0]}",
         f"| the paper says | the released code does | we do |\n|---|---|---|\n| {' | '.join(voices)} |",
         f"Why: {plain(row.why)}" if row.why else "",
-        f"For the authors: {plain(row.for_authors)}" if row.for_authors else "",
+        f"In the authors' favour: {plain(row.for_authors)}" if row.for_authors else "",
         f"Asserted by `{row.test}`." if row.test else "",
     ]
     return "\n\n".join(part for part in parts if part)

@@ -53,7 +53,7 @@ class LedgerTable:
                 note = f"<br><small>{html.escape(place)}</small>" if place else ""
                 columns.append(html.escape(value) + note)
             notes = [html.escape(row.why)] if row.why else []
-            notes += [f"<i>For the authors:</i> {html.escape(row.for_authors)}"] if row.for_authors else []
+            notes += [f"<i>In the authors' favour:</i> {html.escape(row.for_authors)}"] if row.for_authors else []
             columns.append(
                 f'<b style="color:{colour}">{sign}</b>' + "".join(f"<br><small>{note}</small>" for note in notes)
             )

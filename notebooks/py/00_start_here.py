@@ -13,7 +13,8 @@
 #
 # This book is about **facial expression recognition**: a program gets a picture of a face and names the expression. It builds such
 # programs with you, from four research papers, and checks what they claim. You need some Python, and no graphics card, no data set
-# and no account. (Click into a cell of code and press **Shift + Enter** to run it; go from top to bottom.)
+# and no account. (Click into a cell of code and press **Shift + Enter** to run it; go from top to bottom. Cells
+# that only draw a figure or note a number are folded away; a click unfolds them.)
 #
 # Here is one such program at work. The portrait shows the astronaut Eileen Collins; NASA took it, and it is in the public domain.
 
@@ -30,6 +31,7 @@ import torchvision.transforms.v2.functional as TF
 from ferkit import data, explain, faces, models, papers, plots, predict, runs
 from ferkit.data.transforms import as_batch, prepare
 from ferkit.doctor.environment import check_environment
+from ferkit.evaluation import wilson
 from ferkit.notebook import check, figure, footer, ledger_table, profile, record, table
 from ferkit.widgets import explore
 
@@ -57,7 +59,7 @@ record("portrait_top_frac", probabilities.max())
 figure(
     plots.probability_bars(probabilities, network.labels, image=crop),
     "answer",
-    "What the network says of this face. The seven numbers sum to 100 %.",
+    "What the network says of this face. The seven numbers sum to 1.",
     "The portrait, and bars for seven expressions; happiness has nearly 90 %.",
 )
 
@@ -69,7 +71,7 @@ figure(
 # ## 1 · What the network gets
 #
 # First a small network [@mtcnn] finds the face and five points in it: two eyes, the nose, two corners of the mouth. Then a square is cut
-# out, turned and scaled so that these points lie where they lay in the training pictures.
+# out, turned and scaled so that the points lie where they lie in every picture that the network is given.
 
 # %% tags=["hide-input"]
 side = network.input_size
@@ -94,7 +96,7 @@ shown = plots.face_grid(list(three.values()), list(three), columns=3, size=2.5)
 xs, ys = np.array([left, right]) - x, np.array([upper, lower]) - y
 corners = xs[[0, 1, 1, 0, 0]], ys[[0, 0, 1, 1, 0]]
 shown.axes[0].plot(*corners, color="white", linewidth=1.5)
-shown.axes[0].plot(*(found[0].landmarks - (x, y)).T, "o", color="white", markersize=4)
+shown.axes[0].plot(*(found[0].landmarks - (x, y)).T, "o", color="white", markersize=2.5)
 figure(
     shown,
     "input",
@@ -104,7 +106,7 @@ figure(
 )
 
 # %% [markdown]
-# What arrives is {{input_side_px}} × {{input_side_px}} grey numbers. Everything the network says, it says about these.
+# What arrives are {{input_side_px}} × {{input_side_px}} grey values. The network knows nothing else of her.
 #
 # ## 2 · Change its mind
 #
@@ -126,7 +128,7 @@ explore(
     mirrored=False,
     strip=[{"margin": 0.0}, {"margin": 1.0}],
     name="wider",
-    caption="The same face, cut out as in training, and with 100 % more on each side.",
+    caption="The same face: as above, and with 100 % more on each side (margin = 1).",
     alt="Two cut-outs of the portrait with their bars of probabilities.",
 )
 
@@ -175,11 +177,11 @@ rows = {
 
 # %% tags=["hide-input"]
 named = {title: np.stack([answer(cut) for cut in row]) for title, row in rows.items()}
-titles = [
-    f"+{m:.0%}: {network.labels[p.argmax()]}\nhappiness {p[k]:.0%}"
-    for row in named.values()
-    for m, p in zip(MARGINS, row, strict=True)
-]
+titles = []
+for row in named.values():
+    for m, p in zip(MARGINS, row, strict=True):
+        other = "" if p.argmax() == k else f": {network.labels[p.argmax()]}"
+        titles.append(f"+{m:.0%}{other}\nhappiness {p[k]:.0%}")
 photo, coarse, grey, smeared = named.values()
 record("wider_60_frac", photo[2, k])
 record("coarse_60_frac", coarse[2, k])
@@ -199,20 +201,21 @@ figure(
 
 # %% [markdown]
 # **Answer.** *Not the coarseness:* a face that is only coarser keeps {{coarse_60_frac:.0%}} at +60 %, and {{coarse_100_frac:.0%}} at +100 %.
-# *The size counts:* whatever the border, happiness falls from +60 to +100 % (grey: from {{grey_60_frac:.0%}} to {{grey_100_frac:.0%}}). *And so
-# does the border:* at +60 % the face is equally small in three rows, with {{wider_60_frac:.0%}} happiness inside the photograph,
-# {{grey_60_frac:.0%}} on grey, and {{smeared_60_frac:.0%}} with smeared edges. **What lies around a face can decide what the network says of the
-# face.**
+# *The border counts:* at +60 % the face is equally coarse and equally small in three rows, with {{wider_60_frac:.0%}} happiness inside the
+# photograph, {{grey_60_frac:.0%}} on grey, and {{smeared_60_frac:.0%}} with smeared edges. *The size seems to count, too:* with each of these
+# borders, happiness falls from +60 to +100 % (on grey to {{grey_100_frac:.0%}}); but a smaller face always has more border. **What lies around a
+# face can decide what the network says of the face.**
 #
-# The network was trained on faces cut out in one way, and part of what it knows is that way. One portrait is a hint, not a measurement; but
-# whoever uses such a network has to know how its training pictures were cut.
+# This is one portrait, a hint and not a measurement. But the network has learnt from faces that fill the picture, and whoever uses such a
+# network should know how its training pictures were cut.
 #
 # ## 3 · Where did it look?
 #
-# A network is a chain of layers. Each layer turns the picture into a stack of maps: coarse pictures of where it found what. *Grad-CAM* [@gradcam] picks one layer, and weighs
-# each of its maps by how much the answer's score would rise if that map rose. The weighted maps are added, and what is positive is
-# drawn. Bright places speak for the answer. But which layer should one pick? The demo of this network's authors takes the third
-# convolution. We add the map a little later, after the network's gate.
+# A network is a chain of layers. Each layer turns the picture into a stack of maps, coarse pictures of where it found what. *Grad-CAM*
+# [@gradcam] takes one layer and asks of each of its maps: if it were a little stronger, by how much would the answer's score rise? With these
+# factors as weights, the maps are added, and what is positive is drawn. Bright places speak for the answer. But which layer should one take?
+# The demo of this network's authors takes the third convolution (`conv3`). We add the map of the block that follows (`se`,
+# explained in [chapter 10](10_resemotenet.ipynb)).
 #
 # > **Question.** One network, one picture, one answer. Will two layers show the same places?
 
@@ -220,7 +223,7 @@ figure(
 stack = crop.transpose(2, 0, 1)[None]  # (1, 3, 96, 96)
 heats = {
     "third convolution": explain.cam(network, stack, layer="conv3"),
-    "after the gate": explain.cam(network, stack, layer="se"),
+    "the next block": explain.cam(network, stack, layer="se"),
 }
 likeness = np.corrcoef(*(heat.ravel() for heat in heats.values()))[0, 1]
 print(f"correlation of the two maps: {likeness:.2f}")
@@ -235,17 +238,17 @@ figure(
 )
 
 # %% [markdown]
-# **Answer.** Only in part: both mark the right corner of the mouth, and the second adds both eyes. The correlation of the maps is
-# {{map_correlation_frac:.2f}}, where 1 would be the same map and 0 no relation. Whoever shows one of them has chosen what we see.
-# [Notebook 21](21_where_does_it_look.ipynb) shows how to find out whether such a map deserves trust: on drawn faces, where we know what
-# makes the expression.
+# **Answer.** Only in part. Both mark the corner of the mouth on the right; beyond that they differ, and the second is brightest at the brow on the
+# left. The correlation of the two maps is {{map_correlation_frac:.2f}}, where 1 would be the same map and 0 no relation. So if you see one such
+# map, ask which other ones could have been shown. [Chapter 21](21_where_does_it_look.ipynb) tests whether a map deserves trust, on
+# drawn faces, where we know what makes the expression.
 #
 # ## 4 · How far to trust it
 #
 # One picture proves nothing. FER2013 [@fer2013] is a set of 35,887 small photographs, found by web search and labelled by people. Our network
 # was trained on one part of it and tested on another. What follows is the stored result of that run; FER2013 itself need not be on your
 # computer. Some test pictures are also in the training part, pixel for pixel, so there are two results. Each has a **95 % interval**:
-# had other test pictures of the same kind been drawn, the accuracy would usually lie in it.
+# intervals that are made in this way contain the accuracy on *all* such pictures, not just these, 19 times in 20.
 
 # %% tags=["hide-input"]
 measured = runs.read_record("resemotenet-teach-fer2013")["test"]
@@ -254,7 +257,7 @@ kinds = {"all test pictures": measured, "those not in training": clean}
 frame = pd.DataFrame({"tested on": list(kinds)})
 frame["pictures"] = [m["n"] for m in kinds.values()]
 frame["accuracy"] = [m["accuracy"] for m in kinds.values()]
-ends = [m["intervals"]["accuracy"] for m in kinds.values()]
+ends = [wilson(round(m["accuracy"] * m["n"]), m["n"]) for m in kinds.values()]
 frame["95 % interval"] = [f"{low:.1%} to {high:.1%}" for low, high in ends]
 record("test_n", measured["n"])
 record("accuracy_frac", measured["accuracy"])
@@ -276,16 +279,17 @@ record("calibration_frac", measured["ece"])
 
 # %% [markdown]
 # It is right in {{clean_frac:.0%}} of the pictures that it has not seen, nearly two of three. Of all test pictures, it finds
-# {{happiness_recall_frac:.0%}} of the happy faces and {{fear_recall_frac:.0%}} of the fearful ones. Its probabilities are fairly honest there: they
-# differ from the share of right answers by {{calibration_frac:.1%}} on average ([notebook 20](20_one_protocol_many_models.ipynb) says how that is
-# measured). For portraits by NASA nobody has measured it. And more basic than any accuracy:
+# {{happiness_recall_frac:.0%}} of the happy faces and {{fear_recall_frac:.0%}} of the fearful ones. And what does "89 %" mean? Among the test
+# pictures, the probabilities that the network gives differ from its share of right answers by 3 percentage points on average (its calibration
+# error is {{calibration_frac:.3f}}; [chapter 20](20_one_protocol_many_models.ipynb) measures it). For portraits by NASA nobody knows. And more basic
+# than any accuracy:
 #
 # - **An expression is not an emotion.** People smile when they are sad and frown when they think; a face alone does not tell
 #   [@barrett]. The network has learnt which label strangers gave to a picture, not what she felt.
 # - **The labels disagree.** Ask ten people about one of these pictures, and you often get more than one answer [@ferplus].
 # - **We don't know for whom it works.** Nobody wrote down who is in the training pictures.
 #
-# So use it to learn how such networks work, and never to judge anybody. [Notebook 31](31_what_expressions_are_not.ipynb) says why, at
+# So use it to learn how such networks work, and never to judge anybody. [Chapter 31](31_what_expressions_are_not.ipynb) says why, at
 # length.
 #
 # ## 5 · How to read this book
@@ -301,12 +305,12 @@ record("calibration_frac", measured["ece"])
 # What you read here without running anything was made under `teach`. Where minutes on a laptop are too short, a notebook adds a *long run*
 # on real faces that was made before.
 #
-# **Guess first.** Questions stand before surprises. Write your guess down before you read on: a guess that turns out wrong teaches more than a
-# result merely read. **Figures** with sliders come as a strip of contrasting states first; the sliders live where the notebook runs. **Exercises**
-# have a cell that checks your answer, and folded hints and solutions.
+# **Guess first.** Before a surprise we ask a question. Write your guess down before you read on: a wrong guess teaches more than a right answer that
+# was only read. **Sliders** work where the notebook runs; above them stand a few of the pictures they can make. **Exercises** have a cell
+# that checks your answer, and folded hints and solutions.
 #
-# **Four papers.** ResEmoteNet [@resemotenet] is the network of this chapter ({{paper_frac:.2%}} on FER2013, says its paper; ours is a quarter as
-# wide). The Residual Masking Network [@resmasking] re-weights places, LFNSB [@lfnsb] is small and fast, and *diversified feature
+# **Four papers.** ResEmoteNet [@resemotenet] is the network of this chapter. (Its paper reports {{paper_frac:.2%}} on FER2013. Ours is a quarter
+# as wide, was trained in another way, and was tested on another part: the two numbers can't be compared.) The Residual Masking Network [@resmasking] re-weights places, LFNSB [@lfnsb] is small and fast, and *diversified feature
 # learning* [@diversity] makes the branches of a network disagree. Chapters 10 to 15 take them apart.
 #
 # **Three voices.** A paper, the code that its authors publish, and a program written afterwards often differ. So the facts of each paper
@@ -320,18 +324,22 @@ tables = papers.load("resemotenet").tables
 table_iv = tables["IV"]
 record("paper_frac", tables["III"].cell("ResEmoteNet", "FER2013") / 100)
 record("printed_right_frac", table_iv.cell("C5", "accuracy %") / 100)
+wrong = 1 - table_iv.cell("C5", "accuracy %") / 100
+record("printed_wrong_frac", wrong)
+record("least_loss_frac", wrong * np.log(2))
 record("printed_loss_frac", table_iv.cell("C5", "loss %") / 100)
-record("least_loss_frac", (1 - table_iv.cell("C5", "accuracy %") / 100) * np.log(2))
 
 # %% [markdown]
 # The first fact is *unstated*: the paper leaves it open, and whoever rebuilds the program must guess. In the second, paper and code
 # *conflict*: they say different things, and the row adds what speaks for the authors. Other rows *agree*, or are *unverified* because nothing
 # public can settle them.
 #
-# A few are *impossible*, and this one you can check in your head. The paper prints an accuracy of {{printed_right_frac:.2%}} beside a loss of
-# {{printed_loss_frac:.1%}}. Suppose that the loss is the mean {term:cross entropy} on the same pictures. A wrong answer alone costs at least
-# $\ln 2 = 0.69$, so the wrong answers alone cost at least {{least_loss_frac:.1%}}. Either the loss is something else, or the number is wrong; the
-# row ({row:RE-A5}) says which readings would save it. [Notebook 10](10_resemotenet.ipynb) derives the bound.
+# A few are *impossible* under the reading that the row names, and one of them you can check now. For a variant of the network, on the data set
+# RAF-DB, the paper prints an accuracy of {{printed_right_frac:.2%}} and beside it a loss of {{printed_loss_frac:.1%}}. Suppose that the loss is 100 times
+# the mean {term:cross entropy} on the same pictures. If an answer is wrong, the true label got at most one half, and the picture costs at
+# least $\ln 2 = 0.693$. With {{printed_wrong_frac:.2%}} wrong answers, that makes at least
+# {{least_loss_frac:.1%}}. So the loss must be something else, or one number is wrong;
+# the row ({row:RE-A5}) names two readings that are possible.
 #
 # The authors of these papers are colleagues of everybody who works in this field. A ledger holds what was printed, what the file says, and
 # what we ran, and no guesses about people.
@@ -364,8 +372,8 @@ caption = "Data sets that the notebooks can use. Only `synthetic` has to be here
 table(frame, "data", caption)
 
 # %% [markdown]
-# `synthetic` is drawn by the library while you wait: muscles of a made-up face are moved as textbooks say that an expression moves them.
-# Nobody is shown, and we know the truth about each picture. The others show real people and come with terms that you accept yourself.
+# `synthetic` are faces that the library draws while you wait. For each expression it moves the muscles of a made-up face that textbooks name for
+# it. Nobody is shown, and we know the truth about each picture. The others show real people and come with terms that you accept yourself.
 # So **no notebook downloads anything**; `python -m ferkit data get` fetches what may be fetched, when you ask for it.
 # [data/README.md](../data/README.md) says where to get each set. When you have FER2013, put its path into `FER2013_PATH` above, or into the
 # environment variable `FERKIT_FER2013`.
@@ -409,7 +417,7 @@ check("pictures it got right (3 more or less will do)", answer_1, right, toleran
 # ```
 #
 # An accuracy is always a whole number of pictures divided by another. That sounds trivial, and it is how one finds out that some printed
-# accuracies cannot come from one run on the test set they name ([notebook 10](10_resemotenet.ipynb)).
+# accuracies cannot come from one run on the test set they name ([chapter 10](10_resemotenet.ipynb)).
 #
 # </details>
 #

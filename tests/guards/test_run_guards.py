@@ -201,7 +201,7 @@ def test_ledger_tables_follow_the_ledgers_without_running(tmp_path):
     assert build.complaints(entry, [entry]) == ["01_demo.ipynb shows rows that a ledger has no more: make prose"]
     assert build.refresh_prose(entry, [entry]) and build.complaints(entry, [entry]) == []
     (output,) = demo.cell(nbformat.read(entry.path, as_version=4), "ledger_table").outputs
-    assert output.data["text/html"].count("<i>For the authors:</i>") == 2 and "old row" not in str(output)
+    assert output.data["text/html"].count("<i>In the authors' favour:</i>") == 2 and "old row" not in str(output)
     for other in ("values", 'len(ledger_table("lfnsb", "A1").rows)', 'rows = ledger_table("lfnsb", "A1")'):
         assert build.shown_rows(nbformat.v4.new_code_cell(other)) is None
 

@@ -205,7 +205,7 @@ def test_every_row_of_every_ledger_is_shown_in_three_voices():
             )
             assert f"[{notebook.STATUS[row.status][0]}]" in text
         assert (
-            page.count("<i>For the authors:</i>")
+            page.count("<i>In the authors' favour:</i>")
             == text.count("  for the authors  ")
             == sum(bool(row.for_authors) for row in table.rows)
             > 0
@@ -231,7 +231,7 @@ def test_ledger_table_selects_and_escapes():
         and "1 &amp; 2" in page
         and "&lt;b&gt;" in page
         and "✗ conflicts" in page
-        and "For the authors:</i> c &lt; d" in page
+        and "In the authors' favour:</i> c &lt; d" in page
     )
     ledger = papers.load("resemotenet")
     ids = [row.id for row in ledger.rows[:3]][::-1]
