@@ -5,6 +5,7 @@ notebook the last expression of a cell shows itself; `to_png` gives the same byt
 """
 
 from ferkit.plots import gallery
+from ferkit.plots.basics import filtered, maps_by_row, ordered_curves, price, sliding_window, walk_downhill
 from ferkit.plots.comparison import cost_scatter, forest, groups, reliability_diagram
 from ferkit.plots.data import number_table, vote_rules, votes_below, word_columns
 from ferkit.plots.diagram import Box, Diagram, Frame, Parallel, Series, Skip
@@ -70,6 +71,7 @@ __all__ = [
     "feature_map2d",
     "feature_maps",
     "feature_neighbours",
+    "filtered",
     "footprint",
     "forest",
     "forget",
@@ -80,13 +82,16 @@ __all__ = [
     "in_few_colours",
     "intervals",
     "lines",
+    "maps_by_row",
     "mask_grid",
     "mask_sizes",
     "matrices",
     "number_table",
     "opinion_bars",
+    "ordered_curves",
     "overlay",
     "paths",
+    "price",
     "probability_bars",
     "problems",
     "recall_bars",
@@ -94,11 +99,13 @@ __all__ = [
     "reweighted",
     "schedule_replay",
     "scores_bars",
+    "sliding_window",
     "stacked_costs",
     "stage_bars",
     "style",
     "to_png",
     "vote_rules",
     "votes_below",
+    "walk_downhill",
     "word_columns",
 ]

@@ -155,11 +155,14 @@ def curves(
 
 
 def draw_landmarks(ax: Axes, landmarks: Mapping[str, float]) -> None:
-    """Draw dotted levels across given axes, each with its name at the right edge, outside."""
-    for text, value in landmarks.items():
+    """Draw dotted levels across given axes, each with its name at the right edge, outside; the names of the upper two
+    lean apart.
+    """
+    for i, (text, value) in enumerate(sorted(landmarks.items(), key=lambda item: -item[1])):
         ax.axhline(value, color="#808080", linewidth=0.9, linestyle=":", zorder=0)
-        how: Any = dict(textcoords="offset points", va="center", fontsize=9, color="#404040")
-        ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(4, 0), **how)
+        lean, shift = {0: ("bottom", -2), 1: ("top", 3)}.get(i, ("center", 0))
+        how: Any = dict(textcoords="offset points", va=lean, fontsize=9, color="#404040")
+        ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(4, shift), **how)
 
 
 @styled
