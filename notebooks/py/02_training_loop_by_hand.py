@@ -726,7 +726,7 @@ figure(
 # six. So what is right is learned quickly, and what is wrong has to be learned face by face.
 #
 # So {{last_train_frac:.0%}} agreement with the training labels is *not* good news. Only {{right_labels_frac:.0%}} of these labels are right. What goes
-# beyond was learned by heart, and the training loss showed it when it fell through the floor in epoch {{below_floor_epoch_n}}.
+# beyond, at least, was learned by heart, and the training loss showed it when it fell through the floor in epoch {{below_floor_epoch_n}}.
 #
 # Read {fig:curves} from left to right. In the first epochs both losses are high and fall together: the network is {term:underfitting}, and
 # stopping there would waste what it can still learn. Later the training loss falls and the validation loss rises: this is
@@ -779,8 +779,8 @@ table(
 )
 
 # %% [markdown]
-# **Answer.** Both. Its mistakes grow from {{kept_mistakes_frac:.1%}} to {{last_mistakes_frac:.1%}} of the faces, and it makes them with
-# {{last_said_frac:.0%}} on average instead of {{kept_said_frac:.0%}} ({tab:kept-and-last}). Being surer costs most where the label disagrees: on the
+# **Answer.** Both. Its mistakes grow from {{kept_mistakes_frac:.1%}} to {{last_mistakes_frac:.1%}} of the faces, and the mean
+# probability that it gives to a mistaken answer grows from {{kept_said_frac:.0%}} to {{last_said_frac:.0%}} ({tab:kept-and-last}). Being surer costs most where the label disagrees: on the
 # wrongly labelled validation faces the price rises from {{kept_on_wrong_nats:.2f}} to {{last_on_wrong_nats:.2f}} nats, on the others only from
 # {{kept_on_right_nats:.2f}} to {{last_on_right_nats:.2f}}. That is the steep end of the curve in {fig:price}.
 #
@@ -1002,7 +1002,7 @@ figure(
 # An experiment can. We keep the kernels of the first stage *frozen*, as the random generator drew them, and train the rest. And, for
 # comparison, we keep the kernels of all three stages. Each is done for {{seed_epochs_n}} epochs, of which the best is kept, and from
 # {{seeds_n}} seeds, because another {term:seed} gives other first parameters and
-# another order of the pictures, and alone this changes the result.
+# another order of the pictures, and that alone changes the result.
 #
 # > **Question.** How many points does it cost to leave the first stage random? And all three?
 
@@ -1206,7 +1206,7 @@ check("epochs before early stopping", answer_4, expected_4)
 #
 # </details>
 #
-# ### Exercise 5 · paper and code
+# ### Exercise 5 · a printed table
 #
 # A table prints an accuracy of 80 % and a mean cross entropy of 0.10 nats for the same test pictures. What is the
 # least mean cross entropy that an accuracy of 80 % allows? So, can both numbers be true?
@@ -1235,11 +1235,30 @@ check("least mean cross entropy at 80 %", answer_5, 0.2 * np.log(2), tolerance=1
 #
 # </details>
 #
+# ### Exercise 6 · paper and code
+#
+# The released code of the ledger's first row keeps an epoch if its validation accuracy is "strictly greater" ({row:RE-selection}); the paper does not
+# say it. Which line of `train_by_hand` does the same? What would change with `>=`, and when would it matter?
+#
+# <details><summary>Hint</summary>
+#
+# Think of two epochs with equal validation accuracy, one before and one after the training loss has crossed the floor.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# The line that begins with `if row["val_accuracy"] >`. With `>=`, the later of two equal epochs would be kept. Accuracies on few validation pictures are
+# often equal, and the later network has learned more labels by heart. A paper that states its accuracy without this rule leaves open which network it
+# is about.
+#
+# </details>
+#
 # ## What you found
 #
 # - The linear layer holds {{linear_parameters_frac:.0%}} of the {{parameters_n}} parameters and does {{linear_work_frac:.1%}} of the work.
 # - At the logits the gradient of cross entropy is $p - y$: by hand, by nudging and by autograd $(-0.335, 0.245, 0.090)$ on the example.
-# - With one wrong label in five, no network can push the mean price of new faces below {{floor_nats:.2f}} nats. Ours fell below it on its *training*
+# - With one wrong label in five, no network can pay less than {{floor_nats:.2f}} nats on average for new faces. Ours fell below it on its *training*
 #   faces in epoch {{below_floor_epoch_n}}, and at the end it repeated {{repeats_at_last_frac:.0%}} of the wrong labels.
 # - Its best epoch was {{best_epoch_n}} of {{epochs_n}}. Kept from there, it is right about {{test_accuracy_frac:.1%}} of the test faces, after the last
 #   epoch about {{test_last_frac:.1%}}. No face of disgust is among them: {{rare_right_n}} of {{rare_n}}.
