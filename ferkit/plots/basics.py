@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -17,52 +18,57 @@ _GREY = "#808080"
 
 @styled
 def sliding_window(image: np.ndarray, kernel: np.ndarray, row: int, column: int) -> Figure:
-    """One place of a convolution without padding: picture (H, W), kernel (k, k), and the output up to this place.
+    """Draw one place of a convolution without padding: picture (H, W), kernel (k, k), and the output up to this place.
 
-    `row` and `column` are the window's upper left corner, from 0. What a window gives is the sum of the products, as a deep
-    learning library computes it: the kernel is not turned round.
+    `row` and `column` are the window's upper left corner, from 0. What a window gives is the sum of the products, as a
+    deep learning library computes it: the kernel is not turned round.
     """
     x, k = np.asarray(image, dtype=float), np.asarray(kernel, dtype=float)
     side = len(k)
     rows, columns = x.shape[0] - side + 1, x.shape[1] - side + 1
-    check(0 <= row < rows and 0 <= column < columns, f"a row below {rows} and a column below {columns}", f"{row} and {column}")
-    out = np.array([[(x[i : i + side, j : j + side] * k).sum() for j in range(columns)] for i in range(rows)])
-    last = row * columns + column
-    texts = [[f"{v:g}" if i * columns + j <= last else "" for j, v in enumerate(line)] for i, line in enumerate(out)]
+    fits = 0 <= row < rows and 0 <= column < columns
+    check(fits, f"a row below {rows} and a column below {columns}", f"{row} and {column}")
+    sums = [[(x[i : i + side, j : j + side] * k).sum() for j in range(columns)] for i in range(rows)]
+    out = np.full((rows, columns), np.nan)  # not computed yet
+    done = row * columns + column + 1
+    out.flat[:done] = np.ravel(sums)[:done]
     figure, axes = new_figure(1, 3, (7.6, 1.95), widths=(x.shape[1], side + 0.6, columns + 0.6))
-    for ax, values, words, title, corner in (
-        (axes[0, 0], x, [[f"{v:g}" for v in line] for line in x], "picture", (row, column, side)),
-        (axes[0, 1], k, [[f"{v:g}" for v in line] for line in k], "kernel", None),
-        (axes[0, 2], np.where(np.array(texts) == "", 0, out), texts, f"sum of the {side * side} products: {out[row, column]:g}", (row, column, 1)),
-    ):
-        most = max(1e-9, float(np.abs(values).max()))
-        if ax is axes[0, 0]:
-            ax.imshow(values, cmap="gray", vmin=x.min() - 0.5 * (np.ptp(x) or 1), vmax=x.max())  # the darkest is a dark grey
-        else:
-            ax.imshow(values, cmap="RdBu_r", vmin=-2.2 * most, vmax=2.2 * most)
-        for (i, j), value in np.ndenumerate(values):
-            dark = ax is axes[0, 0] and value < x.min() + 0.3 * np.ptp(x)
-            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#B0B0B0", linewidth=0.8))
-            ax.text(j, i, words[i][j], ha="center", va="center", fontsize=10, color="white" if dark else "black")
-        if corner:
-            i, j, n = corner
-            ax.add_patch(Rectangle((j - 0.5, i - 0.5), n, n, fill=False, edgecolor=COLOURS[1], linewidth=2.5, clip_on=False))
-        ax.set(xticks=[], yticks=[], anchor="NW")
-        ax.set_title(title)
-        ax.spines[:].set_visible(False)
+    darkest = x.min() - 0.5 * (np.ptp(x) or 1)  # so that it is shown as a dark grey
+    _numbers(axes[0, 0], x, "picture", cmap="gray", limits=(darkest, x.max()))
+    _numbers(axes[0, 1], k, "kernel")
+    _numbers(axes[0, 2], out, f"sum of the {side * side} products: {out[row, column]:g}")
+    for ax, n in ((axes[0, 0], side), (axes[0, 2], 1)):
+        frame: Any = dict(fill=False, edgecolor=COLOURS[1], linewidth=2.5, clip_on=False)
+        ax.add_patch(Rectangle((column - 0.5, row - 0.5), n, n, **frame))
     return figure
+
+
+def _numbers(
+    ax: Axes, values: np.ndarray, title: str, *, cmap: str = "RdBu_r", limits: tuple[float, float] | None = None
+) -> None:
+    """Numbers in their cells, nan as an empty one; without `limits` white is zero."""
+    most = 2.2 * max(1e-9, float(np.nanmax(np.abs(values))))
+    low, high = limits or (-most, most)
+    ax.imshow(np.nan_to_num(values), cmap=cmap, vmin=low, vmax=high)
+    for (i, j), value in np.ndenumerate(values):
+        ink = "white" if limits and value < (low + high) / 2 else "black"
+        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor="#B0B0B0", linewidth=0.8))
+        ax.text(j, i, "" if np.isnan(value) else f"{value:g}", ha="center", va="center", fontsize=10, color=ink)
+    ax.set(xticks=[], yticks=[], anchor="NW")
+    ax.set_title(title)
+    ax.spines[:].set_visible(False)
 
 
 @styled
 def filtered(image: np.ndarray, maps: Mapping[str, np.ndarray], *, title: str = "") -> Figure:
-    """A picture (H, W), and beside it maps (h, w) by name: red above zero, blue below, white at zero, each on its own scale."""
+    """Draw a picture (H, W), and beside it maps (h, w) by name: red above zero, blue below, each on its own scale."""
     check(bool(maps), "at least one map", "none")
     n = 1 + len(maps)
     figure, axes = new_figure(1, n, (7.9, 7.9 / n + 0.35))
     show(axes[0, 0], image)
     axes[0, 0].set_title(title)
     for ax, (name, values) in zip(axes[0, 1:], maps.items(), strict=True):
-        limit = float(np.abs(values).max()) * 0.8 or 1.0  # the few strongest places are cut, so that the others can be seen
+        limit = float(np.abs(values).max()) * 0.8 or 1.0  # a few strong places are cut, so that others can be seen
         ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
         ax.set_title(name)
         ax.axis("off")
@@ -71,10 +77,10 @@ def filtered(image: np.ndarray, maps: Mapping[str, np.ndarray], *, title: str = 
 
 @styled
 def price(probabilities: Mapping[str, float], true: str) -> Figure:
-    """What an answer costs: bars of probabilities by class, and its cross entropy on the curve -ln p with its landmarks.
+    """Draw what an answer costs: its cross entropy on the curve -ln p, with the landmarks ln 2 and ln K.
 
     Args:
-        probabilities: of every class, summing to 1; two of them and the rest are named in the bars.
+        probabilities: of every class, summing to 1.
         true: the class that is true.
 
     """
@@ -88,7 +94,8 @@ def price(probabilities: Mapping[str, float], true: str) -> Figure:
     ax.plot(grid, -np.log(grid), color=COLOURS[0])
     for value, text in ((math.log(2), "ln 2: least if wrong"), (math.log(k), f"ln {k}: knows nothing")):
         ax.axhline(value, color=_GREY, linewidth=0.9, linestyle=":")
-        ax.annotate(text, (1, value), xytext=(0, 2), textcoords="offset points", ha="right", fontsize=9, color="#404040")
+        how: Any = dict(textcoords="offset points", ha="right", fontsize=9, color="#404040")
+        ax.annotate(text, (1, value), xytext=(0, 2), **how)
     ax.plot(p, cost, "o", color=COLOURS[1], markersize=9, zorder=3, clip_on=False)
     top = max(probabilities, key=lambda name: probabilities[name])
     said = "all classes alike" if max(probabilities.values()) < 1.01 / k else f"says {top}, {probabilities[top]:.0%}"
@@ -99,7 +106,7 @@ def price(probabilities: Mapping[str, float], true: str) -> Figure:
 
 @styled
 def walk_downhill(path: Sequence[float]) -> Figure:
-    """The way (n + 1,) of n steps of gradient descent over the valley w² / 2, from the black dot on."""
+    """Draw the way (n + 1,) of n steps of gradient descent over the valley w² / 2, from the black dot on."""
     w = np.asarray(path, dtype=float)
     figure, axes = new_figure(1, 1, (3.85, 2.3))
     ax = axes[0, 0]
@@ -114,7 +121,7 @@ def walk_downhill(path: Sequence[float]) -> Figure:
 
 @styled
 def maps_by_row(image: Any, rows: Mapping[str, np.ndarray], *, titles: Sequence[str] | None = None) -> Figure:
-    """A picture, and to its right one row of maps (C, h, w) for each name; each map has its own scale, black to white.
+    """Draw a picture, and to its right one row of maps (C, h, w) for each name; each map has its own scale.
 
     `titles` (C,) stand below the last row.
     """
@@ -142,7 +149,7 @@ def ordered_curves(
     xlabel: str = "epoch",
     ylabel: str = "",
 ) -> Figure:
-    """Curves (n,) over x (n,) whose names are steps of one quantity, from dark for the first to light for the last.
+    """Draw curves (n,) over x (n,) whose names are steps of one quantity, from dark (the first) to light.
 
     `landmarks` are levels by name, `ylim` cuts what lies outside, `legend` says what the names are.
     """

@@ -34,6 +34,7 @@ ROWS = [
     }
     for i in range(1, 9)
 ]
+LANDMARKS = {"loss": {"knows nothing": 1.95, "frequencies": 1.87, "floor": 0.86}, "accuracy": {"all": 0.8}}
 MASKS = {
     f"mask{k}: {what}": np.full((2, 16 >> k, 16 >> k), k / 9) * RNG.random((2, 1, 1))
     for k in (1, 2, 3)
@@ -67,13 +68,22 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
     ),
     "class_counts flat": lambda: plots.class_counts({"fear": 436, "anger": 0}),
     "curves": lambda: plots.curves(ROWS, best=3),
-    "curves landmarks": lambda: plots.curves(ROWS, best=3, landmarks={"loss": {"knows nothing": 1.95, "frequencies": 1.87, "floor": 0.86}, "accuracy": {"all": 0.8}}),
-    "ordered_curves": lambda: plots.ordered_curves([1, 2, 3], {f"{r:g}": [2 + r, 1.9, 1] for r in (0.001, 0.01, 0.1)}, landmarks={"floor": 0.86}, legend="learning rate"),
+    "curves landmarks": lambda: plots.curves(ROWS, best=3, landmarks=LANDMARKS),
+    "ordered_curves": lambda: plots.ordered_curves(
+        [1, 2, 3],
+        {f"{r:g}": [2 + r, 1.9, 1] for r in (0.001, 0.01, 0.1)},
+        landmarks=LANDMARKS["loss"],
+        legend="learning rate",
+    ),
     "sliding_window": lambda: plots.sliding_window(np.eye(4, 6) * 9, np.ones((3, 3)), 1, 3),
-    "filtered": lambda: plots.filtered(GREY[0], {"upright edges": GREY[0] - 100.0, "level edges": GREY[1] - 100.0, "darker than around": GREY[2] - 100.0}, title="surprise"),
+    "filtered": lambda: plots.filtered(
+        GREY[0], {f"{name} edges": GREY[1] - 100.0 for name in ("upright", "level", "all")}, title="surprise"
+    ),
     "price": lambda: plots.price(dict(zip(NAMES, (0.1, 0.2, 0.1, 0.3, 0.1, 0.1, 0.1), strict=True)), "happiness"),
     "walk_downhill": lambda: plots.walk_downhill([-2, 2.1, -2.205]),
-    "maps_by_row": lambda: plots.maps_by_row(GREY[0], {"untrained": GREY[:8], "trained": HEAT[:1].repeat(8, 0)}, titles=["r = 0.95"] * 8),
+    "maps_by_row": lambda: plots.maps_by_row(
+        GREY[0], {"untrained": GREY[:8], "trained": HEAT[:1].repeat(8, 0)}, titles=["r = 0.95"] * 8
+    ),
     "compare_curves": lambda: plots.compare_curves({"C1": ROWS, "C2": ROWS[:3]}),
     "curves with landmarks": lambda: plots.curves(
         ROWS, best=1, landmarks={"loss": {"all alike": 1.95}, "accuracy": {"always happiness": 0.25}}
