@@ -167,7 +167,7 @@ explore(
 # > **Question.** A picture has 48 × 48 pixels. Which side comes out of a convolution with kernel 3, padding 1, stride 1? And out of max
 # > pooling with kernel 2, stride 2, behind it?
 
-# %%
+# %% tags=["nbval-check-output"]
 x = torch.zeros(1, 1, 48, 48)  # (pictures, channels, height, width)
 x = nn.Conv2d(1, 8, kernel_size=3, padding=1)(x)
 print("after the convolution", tuple(x.shape))
@@ -217,7 +217,7 @@ figure(
 #
 # Batch normalisation, by hand on a batch of four pictures that have one channel and one pixel each:
 
-# %%
+# %% tags=["nbval-check-output"]
 batch = torch.tensor([1.0, 2.0, 3.0, 6.0])  # mean 3, variance (4 + 1 + 0 + 9) / 4 = 3.5
 by_hand = (batch - 3) / 3.5**0.5
 
@@ -319,7 +319,7 @@ figure(
 # By hand, for three classes with logits 2, 1 and 0, the first of them being the label: $e^2 = 7.39$, $e^1 = 2.72$, $e^0 = 1$, together
 # 11.11, so the label gets $7.39 / 11.11 = 0.665$, and the price is $-\ln 0.665 = 0.408$.
 
-# %%
+# %% tags=["nbval-check-output"]
 logits = torch.tensor([2.0, 1.0, 0.0])
 print("probabilities", [round(p, 3) for p in logits.softmax(0).tolist()])
 print("cross entropy", round(F.cross_entropy(logits, torch.tensor(0)).item(), 3))
@@ -375,7 +375,7 @@ explore(
 #
 # $$-0.8 \ln p \;-\; 0.2 \ln \frac{1 - p}{6} .$$
 
-# %%
+# %% tags=["nbval-check-output"]
 NOISE = 0.2  # the share of wrong labels
 
 
@@ -545,7 +545,7 @@ table(frame, "gradient", caption, formats={f"z{k}": "{:+.3f}" for k in (1, 2, 3)
 #
 # Then we take a step: subtract a small multiple of the gradient, the {term:learning rate} $\eta$.
 
-# %%
+# %% tags=["nbval-check-output"]
 x, label = torch.tensor([1.0, 2.0]), torch.tensor(0)
 W = torch.zeros(2, 2, requires_grad=True)
 before = F.cross_entropy(W @ x, label)
