@@ -67,7 +67,7 @@ figure(
 #
 # Real collections have such labels too, because people disagree about faces
 # ([notebook 01](01_faces_labels_splits.ipynb)). Here we put them in on purpose: of the {{train_n}} labels that our network
-# learns from, one in five is wrong, and nobody tells the network which. After {{epochs_n}} passes over its pictures it will
+# learns from, about one in five is wrong ({{wrong_n}}), and nobody tells the network which. After {{epochs_n}} passes over its pictures it will
 # agree with {{last_train_frac:.0%}} of these labels. Is that good news? When you can answer this, you know what a training
 # loop does, and when to stop it.
 #
