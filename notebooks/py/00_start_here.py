@@ -28,10 +28,11 @@ import numpy as np
 import pandas as pd
 import torchvision.transforms.v2.functional as TF
 
-from ferkit import data, explain, faces, models, papers, plots, predict, runs
+from ferkit import (
+    data, evaluation, explain, faces, models, papers, plots, predict, runs,
+)  # fmt: skip
 from ferkit.data.transforms import as_batch, prepare
 from ferkit.doctor.environment import check_environment
-from ferkit.evaluation import wilson
 from ferkit.notebook import check, figure, footer, ledger_table, profile, record, table
 from ferkit.widgets import explore
 
@@ -257,7 +258,8 @@ kinds = {"all test pictures": measured, "those not in training": clean}
 frame = pd.DataFrame({"tested on": list(kinds)})
 frame["pictures"] = [m["n"] for m in kinds.values()]
 frame["accuracy"] = [m["accuracy"] for m in kinds.values()]
-ends = [wilson(round(m["accuracy"] * m["n"]), m["n"]) for m in kinds.values()]
+rights = {title: round(m["accuracy"] * m["n"]) for title, m in kinds.items()}
+ends = [evaluation.wilson(rights[title], m["n"]) for title, m in kinds.items()]
 frame["95 % interval"] = [f"{low:.1%} to {high:.1%}" for low, high in ends]
 record("test_n", measured["n"])
 record("accuracy_frac", measured["accuracy"])
