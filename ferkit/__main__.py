@@ -1,5 +1,5 @@
-"""The command line: `python -m ferkit run | sweep | kfold | shelve | reproduce | ensemble | cross | doctor | crop |
-data | noise | weights`.
+"""The command line: `python -m ferkit predict | evaluate | export | run | sweep | kfold | shelve | reproduce | ensemble |
+cross | doctor | crop | data | noise | weights`.
 """
 
 import time
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
+
+from ferkit.commands import use
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `--help` needs none
     from ferkit.training import Recipe
@@ -453,6 +455,9 @@ def _pair(text: str, option: str) -> tuple[str, Any]:
     if not separator:
         raise ValueError(f"{option} takes KEY=VALUE, found {text!r}")
     return key, yaml.safe_load(value)
+
+
+app.command()(use.predict)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Plain functions over a crop, uint8 RGB (S, S, 3), as `ferkit.faces.crop_face` cu
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -42,12 +42,22 @@ class Network(NamedTuple):
         model: in evaluation mode.
         tta: the test-time augmentation that its figures were measured with; `ask` uses the same.
         threshold: classes of at least this probability form the conformal set; None if it was never calibrated.
+        about: a sentence on what it was trained on and how often it is right, for `str()`; "" where nobody measured it.
     """
 
     name: str
     model: FerModel
     tta: str | None = None
     threshold: float | None = None
+    about: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.about or 'nobody has measured how often it is right'}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its classes, in the order of its probabilities."""
+        return tuple(self.model.labels)
 
 
 class Opinion(NamedTuple):
@@ -84,15 +94,36 @@ def available_networks() -> dict[str, Network]:
     found = {}
     for model, names in list_weights().items():
         for weights in names:
-            name = f"{model} {weights}"
             try:
-                network = graded(create_model(model, weights=weights)).eval()
+                network = published(model, weights)
             except ValueError as error:
-                warnings.warn(f"{name} is left out: {error}", stacklevel=2)
+                warnings.warn(f"{model} {weights} is left out: {error}", stacklevel=2)
                 continue
-            conformal = record_of(model, weights).get("conformal", {})
-            found[name] = Network(name, network, conformal.get("tta"), conformal.get("threshold"))
+            found[network.name] = network
     return found
+
+
+def published(model: str, weights: str) -> Network:
+    """Return a network whose weights come with the workbook, or lie in a file, with what its record says of it.
+
+    Raises what `create_model` raises.
+    """
+    network = graded(create_model(model, weights=weights)).eval()
+    record = record_of(model, weights)
+    conformal = record.get("conformal", {})
+    return Network(f"{model} {weights}", network, conformal.get("tta"), conformal.get("threshold"), worth(record))
+
+
+def worth(record: Mapping[str, Any]) -> str:
+    """Return a sentence on what a run was trained on and how often it was right, from its record, if any."""
+    if not record:
+        return ""
+    data, test, split = record["data"], record["test"], record["protocol"]["test_split"]
+    low, high = (100 * bound for bound in test["intervals"]["accuracy"])
+    return (
+        f"trained on {data['splits'].get('train', 0):,} pictures of {data['name']}; "
+        f"right on {100 * test['accuracy']:.1f} % of the {test['n']:,} pictures of its {split} (95 % interval {low:.1f} to {high:.1f})"
+    )
 
 
 def as_network(network: Network | nn.Module, name: str = "") -> Network:
@@ -115,18 +146,28 @@ def ask(network: Network | nn.Module, crop: np.ndarray) -> Opinion:
     Raises ValueError for something that is no uint8 RGB picture (H, W, 3).
     """
     network = as_network(network)
-    model = network.model
-    p = predict_probabilities(model, as_channels(crop), tta=network.tta)[0]
-    if len(p) != len(model.labels):
-        raise ValueError(
-            f"{network.name} gives {len(p)} probabilities for {len(model.labels)} labels: {', '.join(model.labels)}"
-        )
-    doubt = float(-(p * np.log(np.maximum(p, 1e-30))).sum() / np.log(len(p)))
-    likely: tuple[str, ...] = ()
-    if network.threshold is not None:
-        inside = conformal_sets(p[None], network.threshold)[0]
-        likely = tuple(model.labels[k] for k in np.argsort(-p, kind="stable") if inside[k])
-    return Opinion(network.name, tuple(model.labels), p, doubt, likely)
+    p = predict_probabilities(network.model, as_channels(crop), tta=network.tta)  # (1, K)
+    return opinions_of(network.name, network.labels, p, network.threshold)[0]
+
+
+def opinions_of(
+    name: str, labels: Sequence[str], probabilities: np.ndarray, threshold: float | None = None
+) -> list[Opinion]:
+    """Return probabilities (N, K) of N faces as opinions: with doubt and, given a threshold, the conformal set.
+
+    Raises ValueError where the probabilities are not one for each of the K labels.
+    """
+    if probabilities.shape[1] != len(labels):
+        found = probabilities.shape[1]
+        raise ValueError(f"{name} gives {found} probabilities for {len(labels)} labels: {', '.join(labels)}")
+    doubts = -(probabilities * np.log(np.maximum(probabilities, 1e-30))).sum(1) / np.log(len(labels))  # (N,)
+    none = np.zeros(probabilities.shape, bool)
+    inside = none if threshold is None else conformal_sets(probabilities, threshold)  # (N, K)
+    said = []
+    for p, doubt, within in zip(probabilities, doubts, inside, strict=True):
+        likely = tuple(labels[k] for k in np.argsort(-p, kind="stable") if within[k])
+        said.append(Opinion(name, tuple(labels), p, float(doubt), likely))
+    return said
 
 
 def in_words(opinions: Sequence[Opinion]) -> str:

@@ -11,7 +11,7 @@ from notebooks.build import ROOT
 
 ORDER = (
     "files labels papers faces data synthetic models losses evaluation predict training runs explain plots doctor "
-    "notebook widgets __main__"
+    "use notebook widgets commands __main__"
 ).split()
 FERKIT = ROOT / "ferkit"
 
