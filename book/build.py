@@ -200,6 +200,7 @@ def page_texts(entries: list[Entry]) -> dict[str, str]:
     found = {
         "index.md": (BOOK / "index.md").read_text(encoding="utf-8").replace("<!-- cards -->", cards(entries)),
         "glossary.md": (BOOK / "glossary.md").read_text(encoding="utf-8"),
+        "exported.md": (BOOK / "exported.md").read_text(encoding="utf-8"),
         "bibliography.md": "# Bibliography\n\n```{bibliography}\n:all:\n```\n",
         "data.md": relinked((ROOT / "data" / "README.md").read_text(encoding="utf-8"), "."),
         "ledger.md": "# The papers' claims\n\n"

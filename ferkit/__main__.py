@@ -457,7 +457,8 @@ def _pair(text: str, option: str) -> tuple[str, Any]:
     return key, yaml.safe_load(value)
 
 
-app.command()(use.predict)
+for command in (use.predict, use.evaluate, use.export):
+    app.command()(command)
 
 
 if __name__ == "__main__":

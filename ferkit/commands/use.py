@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 BEST = "resemotenet/fer2013-teach"
 NETWORK_HELP = (
@@ -55,3 +56,109 @@ def predict(
         more = [f"and {counts.problems - len(problems):,} more"] if counts.problems > len(problems) else []
         typer.echo("\n  ".join([f"{counts.problems:,} without an answer:", *problems, *more]), err=True)
         raise typer.Exit(1)
+
+
+Known = Annotated[
+    list[str], typer.Argument(metavar="NETWORK...", help=NETWORK_HELP.removesuffix("; may be given again"))
+]
+DataName = Annotated[
+    str, typer.Option(help="fer2013, ferplus, rafdb, affectnet7, expw, folder ..., as `data` lists them")
+]
+DataPath = Annotated[Path | None, typer.Option(help="where it lies")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="an option of the loader: crop=face")
+]
+
+
+def evaluate(
+    network: Known,
+    data: DataName = "folder",
+    data_path: DataPath = None,
+    set_: Set = None,
+    split: Annotated[
+        str | None, typer.Option(help="pictures to ask about; default: test, or else what there is")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="write the record")] = None,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE.png", help="draw who is taken for whom")] = None,
+) -> None:
+    """Measure trained networks on labelled pictures, and compare them in pairs.
+
+    Example: `python -m ferkit evaluate lfnsb/fer2013-teach resmasking/fer2013-teach --data-path my_faces`.
+    """
+    from ferkit import data as datasets
+    from ferkit.files import replacing, write_json
+    from ferkit.use.measure import in_lines, measure
+    from ferkit.use.networks import load
+
+    try:
+        faces = datasets.load(data, data_path, **pairs(set_))
+        record = measure([load(name) for name in network], faces, split=split)
+        if json is not None:
+            write_json(json, record)
+        for number, scores in enumerate(record["networks"] if figure is not None else []):
+            from ferkit.plots import confusion, to_png
+
+            assert figure is not None
+            file = figure if number == 0 else figure.with_stem(f"{figure.stem}-{number + 1}")
+            with replacing(file) as temporary:
+                temporary.write_bytes(to_png(confusion(scores["confusion"], scores["names"], title=scores["name"])))
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+    typer.echo("\n".join(in_lines(record)))
+
+
+def export(
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help=NETWORK_HELP.split("; a+b")[0])],
+    to: Annotated[str, typer.Option(help="onnx, torch or safetensors")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="the file; default: named after the network")
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="a small ONNX file, too; needs data to tune and to measure it")
+    ] = False,
+    data: DataName = "folder",
+    data_path: DataPath = None,
+    set_: Set = None,
+    split: Annotated[str | None, typer.Option(help="pictures that say what int8 costs; not those of train")] = None,
+) -> None:
+    """Write a network as one file that needs no ferkit: pictures in, probabilities out, labels inside.
+
+    Example: `python -m ferkit export resemotenet/fer2013-teach --int8 --data fer2013 --data-path fer2013.csv`.
+    """
+    from ferkit import data as datasets
+    from ferkit.use import export as exporting
+    from ferkit.use.networks import load
+
+    try:
+        if int8 and to != "onnx":
+            raise ValueError(f"--int8 writes ONNX, found --to {to}")
+        faces = datasets.load(data, data_path, **pairs(set_)) if int8 else None
+        chosen = load(network)
+        file = out or Path(network.replace("/", "-").removesuffix(".safetensors") + exporting.KINDS.get(to, ""))
+        done = exporting.export(chosen, file, to=to)
+        said = f"{done.file}: {done.file.stat().st_size / 1e6:.1f} MB"
+        if done.difference is not None:
+            said += f"; says what the network says to {done.difference:.1g}, and to {done.resized:.1g} at other sizes"
+        typer.echo(said)
+        if faces is not None:
+            cost = exporting.write_int8(chosen, done.file, faces, split=split)  # type: ignore[arg-type]
+            low, high = (100 * bound for bound in cost["difference"]["interval"])
+            size = Path(cost["file"]).stat().st_size / 1e6
+            typer.echo(
+                f"{cost['file']}: {size:.1f} MB; accuracy {100 * cost['int8']:.1f} % instead "
+                f"of {100 * cost['float32']:.1f} %, {100 * cost['difference']['accuracy']:+.2f} points "
+                f"({low:+.2f} to {high:+.2f}, n = {cost['n']:,})"
+            )
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"ferkit: {error}") from None
+
+
+def pairs(texts: list[str] | None) -> dict[str, Any]:
+    """Return options KEY=VALUE as a mapping, the values read as YAML."""
+    found = {}
+    for text in texts or []:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise ValueError(f"--set takes KEY=VALUE, found {text!r}")
+        found[key] = yaml.safe_load(value)
+    return found

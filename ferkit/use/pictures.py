@@ -217,8 +217,8 @@ def predict_folder(
     Returns:
         Columns `file`, `face` (a number, from the largest), the box as `left`, `top`, `right`, `bottom` in pixels,
         `network`, `answer`, `doubt` (0 sure, 1 all classes alike), `likely` (the conformal set, "a|b"; empty for a
-        network that was never calibrated), `problem`, and `p_<class>` for every class. A picture that cannot be read, or has no
-        face, has one row that says so under `problem`.
+        network that was never calibrated), `problem`, and `p_<class>` for every class. A picture that cannot be read,
+        or has no face, has one row that says so under `problem`.
 
     Raises:
         FileNotFoundError: nothing lies at a path.
