@@ -1,5 +1,5 @@
-"""The command line: `python -m ferkit predict | evaluate | export | run | sweep | kfold | shelve | reproduce | ensemble |
-cross | doctor | crop | data | noise | weights`.
+"""The command line: `python -m ferkit predict | evaluate | export | run | sweep | kfold | shelve | reproduce |
+ensemble | cross | doctor | crop | data | noise | weights`.
 """
 
 import time

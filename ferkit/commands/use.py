@@ -17,7 +17,10 @@ Networks = Annotated[list[str], typer.Option("--network", "-n", metavar="NAME", 
 
 def predict(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="pictures, folders, patterns or lists of pictures (csv)")
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="pictures, folders, patterns or lists of pictures (csv); or one video"
+        ),
     ],
     network: Networks = [BEST],  # noqa: B006  (typer wants a list)
     out: Annotated[Path, typer.Option("--out", "-o", help="the answers: .csv, or .jsonl for JSON lines")] = Path(
@@ -30,16 +33,29 @@ def predict(
         str, typer.Option(help="face: find and cut out the faces; none: each picture is a face already")
     ] = "face",
     workers: Annotated[int, typer.Option(min=1, help="threads that read pictures and find faces")] = 2,
+    every: Annotated[int, typer.Option(min=1, help="of a video: look at the first of every so many frames")] = 1,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="of a video: probabilities over time")
+    ] = None,
+    smooth: Annotated[float, typer.Option(min=0, help="of a video: seconds over which the figure averages")] = 0.5,
 ) -> None:
     """Say what networks see in the faces of pictures; exit status 1: some had no face or cannot be read.
 
     Example: `python -m ferkit predict photos/ --html sheet.html`. An interrupted call goes on where it stopped.
+    A video: `python -m ferkit predict clip.mp4 --figure clip.png` follows its faces from frame to frame.
     """
     from ferkit.use.networks import load
     from ferkit.use.pictures import predict_to_file
+    from ferkit.use.sources import VIDEOS
 
     try:
         asked = [load(name) for name in network]
+        if any(path.lower().endswith(VIDEOS) for path in paths):
+            if len(paths) > 1 or html is not None:
+                raise ValueError(
+                    "a video is asked about alone, and has no contact sheet; give its path and nothing else"
+                )
+            return _video(paths[0], asked, out, figure, every=every, smooth=smooth, crop=crop, workers=workers)
         counts, problems = predict_to_file(paths, asked, out, html=html, crop=crop, workers=workers)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"ferkit: {error}") from None
@@ -56,6 +72,29 @@ def predict(
         more = [f"and {counts.problems - len(problems):,} more"] if counts.problems > len(problems) else []
         typer.echo("\n  ".join([f"{counts.problems:,} without an answer:", *problems, *more]), err=True)
         raise typer.Exit(1)
+
+
+def _video(path: str, asked: list[Any], out: Path, figure: Path | None, *, smooth: float, **options: Any) -> None:
+    """Write the table of a video, say how steady the answers are, and draw the face that was seen longest."""
+    from ferkit.files import replacing
+    from ferkit.use.video import draw, flips, predict_video
+
+    table = predict_video(path, asked, **options)
+    with replacing(out) as temporary:
+        table.to_csv(temporary, index=False)
+    frames = table["frame"].nunique()
+    typer.echo(f"{frames:,} frames; answers in {out}")
+    for track in flips(table).itertuples():
+        typer.echo(
+            f"{track.network}, face {track.face}: seen in {track.frames:,} of {frames:,} frames; "
+            f"its answer changes {track.flips} times"
+        )
+    for one in asked:
+        typer.echo(str(one))
+    if figure is not None:
+        with replacing(figure) as temporary:
+            temporary.write_bytes(draw(table, smooth=smooth))
+        typer.echo(str(figure))
 
 
 Known = Annotated[

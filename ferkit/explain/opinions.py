@@ -122,7 +122,8 @@ def worth(record: Mapping[str, Any]) -> str:
     low, high = (100 * bound for bound in test["intervals"]["accuracy"])
     return (
         f"trained on {data['splits'].get('train', 0):,} pictures of {data['name']}; "
-        f"right on {100 * test['accuracy']:.1f} % of the {test['n']:,} pictures of its {split} (95 % interval {low:.1f} to {high:.1f})"
+        f"right on {100 * test['accuracy']:.1f} % of the {test['n']:,} pictures of its {split} "
+        f"(95 % interval {low:.1f} to {high:.1f})"
     )
 
 

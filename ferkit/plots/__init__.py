@@ -39,6 +39,7 @@ from ferkit.plots.results import (
     recall_bars,
 )
 from ferkit.plots.uploads import changes_grid, faces_found, opinion_bars
+from ferkit.plots.video import over_time
 
 __all__ = [
     "COLOURS",
@@ -89,6 +90,7 @@ __all__ = [
     "number_table",
     "opinion_bars",
     "ordered_curves",
+    "over_time",
     "overlay",
     "paths",
     "price",

@@ -12,10 +12,11 @@ import json
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,8 @@ SIZE = 224  # side of a face as it is cut out: enough for every network, and the
 THUMB = 96  # side of a face on the contact sheet
 NO_FACE = "no face found"
 
+T = TypeVar("T")
+Box = tuple[float, float, float, float]
 Asked = str | os.PathLike[str] | Network | Ensemble | nn.Module
 
 
@@ -49,7 +52,7 @@ class Seen(NamedTuple):
     file: Path
     place: int
     faces: list[np.ndarray]
-    boxes: list[tuple[float, float, float, float] | None]
+    boxes: list[Box | None]
     problem: str = ""
 
 
@@ -81,11 +84,16 @@ def look(file: Path, place: int = 0, crop: str = "face") -> Seen:
         return Seen(file, place, [], [], str(error))
     except OSError as error:
         return Seen(file, place, [], [], (error.strerror or str(error)).lower())
+    return Seen(file, place, *cut(picture, crop))
+
+
+def cut(picture: np.ndarray, crop: str) -> tuple[list[np.ndarray], list[Box | None], str]:
+    """Return the faces of a picture, uint8 RGB (H, W, 3), as in `Seen`, their boxes, and what is wrong."""
     if crop == "none":
-        return Seen(file, place, [_whole(picture)], [None])
+        return [_whole(picture)], [None], ""
     found = find_faces(picture)
     faces = [_channels(crop_face(picture, face, size=SIZE)) for face in found]
-    return Seen(file, place, faces, [face.box for face in found], "" if found else NO_FACE)
+    return faces, [face.box for face in found], "" if found else NO_FACE
 
 
 def _whole(picture: np.ndarray) -> np.ndarray:
@@ -100,13 +108,13 @@ def _channels(picture: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(picture.transpose(2, 0, 1))
 
 
-def seen_in_order(files: Iterable[tuple[int, Path]], *, crop: str, workers: int) -> Iterator[Seen]:
-    """Look at pictures in several threads, and give them in their order; twice as many as threads are read ahead."""
+def seen_in_order(items: Iterable[tuple[int, T]], look: Callable[[T, int], Seen], *, workers: int) -> Iterator[Seen]:
+    """Look at items in several threads, and give what is seen in order; two for each thread are read ahead."""
     waiting: deque[Future[Seen]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
-            for place, file in files:
-                waiting.append(pool.submit(look, file, place, crop))
+            for place, item in items:
+                waiting.append(pool.submit(look, item, place))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -117,16 +125,11 @@ def seen_in_order(files: Iterable[tuple[int, Path]], *, crop: str, workers: int)
 
 
 def answered(
-    files: Iterable[tuple[int, Path]],
-    networks: Sequence[Network | Ensemble],
-    *,
-    crop: str,
-    workers: int,
-    batch_size: int,
+    pictures: Iterable[Seen], networks: Sequence[Network | Ensemble], *, batch_size: int
 ) -> Iterator[tuple[Seen, list[list[Opinion]]]]:
     """Yield each picture, in order, with what is said of each of its faces: a list by face, of lists by network."""
     batch: list[Seen] = []
-    for seen in seen_in_order(files, crop=crop, workers=workers):
+    for seen in pictures:
         batch.append(seen)
         if len(batch) >= batch_size or sum(len(one.faces) for one in batch) >= batch_size:
             yield from _asked(batch, networks)
@@ -323,9 +326,8 @@ def _fill(
                 else:
                     yield place, file
 
-        for number, (seen, said) in enumerate(
-            answered(unknown(), networks, crop=crop, workers=workers, batch_size=batch_size), 1
-        ):
+        looked_at = seen_in_order(unknown(), partial(look, crop=crop), workers=workers)
+        for number, (seen, said) in enumerate(answered(looked_at, networks, batch_size=batch_size), 1):
             pictures = [_jpeg(face) for face in seen.faces] if small else []
             journal.add(
                 seen.file,

@@ -275,7 +275,7 @@ def test_a_journal_is_trusted_only_for_what_it_was_made_of(tmp_path):
         Journal(tmp_path / "j", {})
 
 
-def test_no_more_is_held_than_a_batch_and_what_is_read_ahead(weights, monkeypatch):
+def test_no_more_is_held_than_a_batch_and_what_is_read_ahead(weights):
     alive, most, lock, pulled = 0, 0, threading.Lock(), 0
 
     class Face(np.ndarray):
@@ -284,54 +284,48 @@ def test_no_more_is_held_than_a_batch_and_what_is_read_ahead(weights, monkeypatc
             with lock:
                 alive -= 1
 
-    def look(file, place, crop):
+    def look(file, place):
         nonlocal alive, most
         with lock:
             alive += 1
             most = max(most, alive)
         return pictures.Seen(file, place, [np.zeros((3, 32, 32), np.uint8).view(Face)], [None])
 
-    def endless():
+    def many():
         nonlocal pulled
         for place in range(400):
             pulled += 1
             yield place, Path(f"{place}.png")
 
-    monkeypatch.setattr(pictures, "look", look)
-    network, ahead = ferkit.load(weights[0]), []
-    for number, _ in enumerate(pictures.answered(endless(), [network], crop="none", workers=2, batch_size=16)):
+    looked_at, ahead = pictures.seen_in_order(many(), look, workers=2), []
+    for number, _ in enumerate(pictures.answered(looked_at, [ferkit.load(weights[0])], batch_size=16)):
         ahead.append(pulled - number)
     assert len(ahead) == 400 and max(ahead) <= 16 + 2 * 2 + 1
     assert 16 <= most <= 2 * 16 + 2 * 2 + 2  # the batch that is given out, and the one that is gathered
 
 
-def test_pictures_without_faces_do_not_pile_up(weights, monkeypatch):
-    monkeypatch.setattr(
-        pictures, "look", lambda file, place, crop: pictures.Seen(file, place, [], [], pictures.NO_FACE)
-    )
+def faceless(file, place):
+    return pictures.Seen(file, place, [], [], pictures.NO_FACE)
+
+
+def test_pictures_without_faces_do_not_pile_up(weights):
     pulled = iter(range(10**6))
-    given = pictures.answered(
-        ((i, Path(str(i))) for i in pulled), [ferkit.load(weights[0])], crop="face", workers=2, batch_size=8
-    )
+    looked_at = pictures.seen_in_order(((i, Path(str(i))) for i in pulled), faceless, workers=2)
+    given = pictures.answered(looked_at, [ferkit.load(weights[0])], batch_size=8)
     next(given)
-    given.close()
+    looked_at.close()
     assert next(pulled) <= 8 + 2 * 2 + 1
 
 
-def test_two_workers_look_at_the_same_time(weights, monkeypatch):
-    meeting = threading.Barrier(2)
+def test_two_workers_look_at_the_same_time():
+    def look(file, place, seconds=5):
+        meeting.wait(seconds)  # raises unless a second thread comes
+        return faceless(file, place)
 
-    def look(file, place, crop):
-        meeting.wait(5)  # raises unless a second thread comes
-        return pictures.Seen(file, place, [], [], pictures.NO_FACE)
-
-    monkeypatch.setattr(pictures, "look", look)
-    files = [(i, Path(str(i))) for i in range(6)]
-    assert [seen.place for seen in pictures.seen_in_order(iter(files), crop="face", workers=2)] == list(range(6))
-    meeting.reset()
-    monkeypatch.setattr(meeting, "wait", lambda seconds: threading.Barrier.wait(meeting, 0.2))
+    files, meeting = [(i, Path(str(i))) for i in range(6)], threading.Barrier(2)
+    assert [seen.place for seen in pictures.seen_in_order(files, look, workers=2)] == list(range(6))
     with pytest.raises(threading.BrokenBarrierError):
-        list(pictures.seen_in_order(iter(files), crop="face", workers=1))
+        list(pictures.seen_in_order(files, lambda file, place: look(file, place, 0.2), workers=1))
 
 
 def test_faces_of_different_sizes_are_asked_in_one_batch():
