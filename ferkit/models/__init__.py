@@ -12,7 +12,7 @@ from ferkit.models.base import FerModel, count_parameters
 from ferkit.models.registry import create_model, list_models, list_weights, model_options, save_state, save_weights
 from ferkit.models.released import read_released
 from ferkit.models.summary import StageRow, summarise
-from ferkit.models.transfer import Initialised, freeze, initialise, load_released
+from ferkit.models.transfer import Initialised, freeze, initialise, load_released, thaw
 
 load_released_manet = load_released  # its name while it knew MA-Net's files alone
 
@@ -33,4 +33,5 @@ __all__ = [
     "save_state",
     "save_weights",
     "summarise",
+    "thaw",
 ]

@@ -167,6 +167,25 @@ def freeze(model: nn.Module, names: str | Iterable[str]) -> None:
             part.train()
 
 
+def thaw(model: nn.Module, names: str | Iterable[str]) -> None:
+    """Let parts of a network be trained again that `freeze` kept as they are; names as there.
+
+    Raises:
+        ValueError: an unknown name, listing close ones.
+
+    """
+    parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
+    for name in [names] if isinstance(names, str) else list(names):
+        if name in parameters:
+            parameters[name].requires_grad_(True)
+            continue
+        alike = [] if name in modules or not name else [k for k in modules if k.startswith(name)]
+        for part in [modules[k] for k in alike] or [module_by_name(model, name)]:
+            part.requires_grad_(True)
+            vars(part).pop("train", None)
+            part.train(model.training)
+
+
 def _stay_in_evaluation_mode(module: nn.Module, mode: bool = True) -> nn.Module:
     return type(module).train(module, False)
 

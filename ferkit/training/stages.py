@@ -10,7 +10,7 @@ from accelerate.utils import set_seed
 
 from ferkit.data import cap_per_class
 from ferkit.data.faceset import FaceSet
-from ferkit.models import FerModel
+from ferkit.models import FerModel, freeze, thaw
 from ferkit.training.batches import stream
 from ferkit.training.history import History
 from ferkit.training.loop import fit
@@ -40,7 +40,7 @@ def fit_stages(
 
     A stage is a dict of recipe keys to replace. The key `branches` beside them lets the network grow, through its
     method `add_branch()`, to that many branches before the stage begins. With `per_class`, each stage draws its images
-    anew.
+    anew. What a stage's `freeze` names is kept as it is in that stage alone: `{freeze: [conv]}`, then `{freeze: []}`.
 
     Args:
         model: the network at its first stage; afterwards it holds the best weights of the last one.
@@ -55,13 +55,17 @@ def fit_stages(
         ValueError: a stage asks for fewer branches than there are, or for branches of a network that has none.
 
     """
-    together = History()
+    together, frozen = History(), recipe.freeze
     for number in range(1, len(recipe.stages) + 1):
         stage, branches = stage_recipe(recipe, number)
         seed = stream(recipe.seed, number) % 2**32
         set_seed(seed)  # what a stage draws depends on nothing that happened before it
         if branches is not None:
             _grow(model, branches)
+        if stage.freeze != frozen:
+            thaw(model, frozen)
+            freeze(model, stage.freeze)
+            frozen = stage.freeze
         chosen = cap_per_class(train, stage.per_class, seed) if stage.per_class else train
         here = None if folder is None else folder / "stages" / f"{number:02d}"
         history = fit(

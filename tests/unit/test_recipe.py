@@ -12,7 +12,8 @@ import yaml
 from ferkit.data import list_datasets
 from ferkit.data.transforms import augmentation
 from ferkit.labels import order
-from ferkit.models import FerModel, create_model, list_models
+from ferkit.models import FerModel, create_model, list_models, list_weights
+from ferkit.models.registry import read_weights_header, weights_file
 from ferkit.papers import load as ledger
 from ferkit.predict import tta_views
 from ferkit.runs.experiment import build_model
@@ -58,6 +59,9 @@ def everything_exists(recipe: Recipe) -> None:
         make_task(model, recipe, dict.fromkeys(order("fer2013"), 10))
     if recipe.init == "imagenet":
         assert recipe.width == 1 and hasattr(model, "load_imagenet")
+    elif recipe.init in list_weights().get(recipe.model, []):
+        header = read_weights_header(weights_file(recipe.model, recipe.init))
+        assert (recipe.width, recipe.image_size) == (header["width"], header["input_size"])
     elif recipe.init is not None:  # the best weights of a run of another recipe
         runs, *series, run, best = recipe.init.split("/")
         assert (runs, best) == ("runs", "best.safetensors")

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ferkit.models import create_model
+from ferkit.runs import build_model
 from ferkit.training import fit
 from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
@@ -49,6 +51,23 @@ def state(model):
 
 def without_seconds(history):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history.rows]
+
+
+def test_a_stage_freezes_what_it_names_and_the_next_one_thaws_it(tmp_path):
+    recipe = Recipe(
+        name="thaw", model="resemotenet", width=1 / 16, model_options={"head": "linear"}, image_size=28, batch_size=24,
+        lr=0.05, freeze=["conv", "bn", "stage", "se", "res_block"],
+        stages=[{"epochs": 1}, {"epochs": 1, "freeze": [], "lr": 0.01}],
+    )  # fmt: skip
+    model = build_model(recipe, NAMES)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    fit_stages(model, TRAIN, VALIDATION, recipe, folder=tmp_path, progress=False)
+    after = load_file(tmp_path / "stages" / "01" / "best.safetensors")
+    moved = {k for k, v in after.items() if not torch.equal(v, before[k])}
+    assert moved == {"fc.weight", "fc.bias"}
+    last = model.state_dict()
+    assert not torch.equal(last["conv1.weight"], before["conv1.weight"])
+    assert not torch.equal(last["bn1.running_mean"], before["bn1.running_mean"])
 
 
 def test_the_network_grows_and_the_histories_join(tmp_path):

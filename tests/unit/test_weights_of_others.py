@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from ferkit.models import create_model, freeze, initialise, load_released, read_released, save_weights
+from ferkit.models import create_model, freeze, initialise, load_released, read_released, save_weights, thaw
 from ferkit.models.tensors import read_tensors
 from ferkit.runs.experiment import build_model
 from ferkit.training import Recipe
@@ -383,6 +383,22 @@ def test_frozen_parts_keep_parameters_statistics_and_mode():
     assert (
         not moved & frozen and {"conv2.weight", "bn2.running_mean", "res_block1.bn2.running_var", "fc4.weight"} <= moved
     )
+
+
+def test_thawed_parts_are_trained_again():
+    model = build("resemotenet")
+    freeze(model, ["conv", "bn1", "fc4.bias"])
+    thaw(model, ["conv", "fc4.bias"])
+    model.train()
+    assert all(p.requires_grad == (not k.startswith("bn1.")) for k, p in model.named_parameters())
+    assert model.conv1.training and not model.bn1.training
+    model.eval()
+    thaw(model, "bn1")
+    assert not model.bn1.training and model.bn1.weight.requires_grad
+    model.train()
+    assert model.bn1.training
+    with pytest.raises(ValueError, match="has no submodule 'conv9'"):
+        thaw(model, "conv9")
 
 
 def test_frozen_lists_copies_and_unknown_names():
