@@ -2,9 +2,11 @@
 ensemble | cross | doctor | crop | data | noise | weights`.
 """
 
+import shlex
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import yaml
@@ -57,6 +59,8 @@ def run(
         done = run_recipe(chosen, out=out, resume=resume)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
+    except KeyboardInterrupt:
+        _say_how_to_go_on()
     if done.result:  # only the main process has one
         test = done.result["test"]
         low, high = test["intervals"]["accuracy"]
@@ -94,6 +98,8 @@ def sweep(
             _series(chosen.overlay({"sweep": values}) if values else chosen, out, resume, until)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
+    except KeyboardInterrupt:
+        _say_how_to_go_on()
 
 
 @app.command()
@@ -120,6 +126,8 @@ def kfold(
         _series(chosen.overlay({"folds": folds or chosen.folds or 10, "test_fold": None}), out, resume)
     except (ValueError, OSError, FloatingPointError) as error:
         raise SystemExit(f"ferkit: {error}") from None
+    except KeyboardInterrupt:
+        _say_how_to_go_on()
 
 
 @app.command()
@@ -448,6 +456,13 @@ def _series(recipe: "Recipe", out: Path, resume: bool, until: float | None = Non
             f"{recipe.name}: the time is over, {done.summary['finished']} of {done.summary['planned']} runs are "
             "finished; the same command goes on from there"
         )
+
+
+def _say_how_to_go_on() -> NoReturn:
+    """End an interrupted training with the command that goes on from its last checkpoint."""
+    words = [word for word in sys.argv[1:] if word != "--no-resume"]  # which would begin anew
+    typer.echo(f"\nferkit: interrupted; to go on from there: python -m ferkit {shlex.join(words)}", err=True)
+    raise typer.Exit(130) from None
 
 
 def _pair(text: str, option: str) -> tuple[str, Any]:

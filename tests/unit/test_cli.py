@@ -142,3 +142,17 @@ def test_help_is_quick_and_names_the_commands():
     assert subprocess.run([sys.executable, "-c", check], env=os.environ, check=False).returncode == 0, (
         "help would take seconds"
     )
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "kfold"])
+def test_an_interrupted_training_says_how_to_go_on(command, recipe_file, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ferkit.runs.experiment.run", interrupted)
+    monkeypatch.setattr("ferkit.runs.series.run_all", interrupted)
+    typed = [command, "my recipes/small.yaml", "--no-resume", "--set", "lr=0.1"]
+    monkeypatch.setattr(sys, "argv", ["ferkit", *typed])
+    done = ferkit(command, recipe_file, "--out", tmp_path, "--no-resume")
+    assert done.exit_code == 130
+    assert f"to go on from there: python -m ferkit {command} 'my recipes/small.yaml' --set lr=0.1\n" in done.output
