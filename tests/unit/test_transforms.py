@@ -34,9 +34,11 @@ def test_prepare_is_what_pil_does(images, size, colour):
     assert found.shape == (3, channels, size, size) and found.dtype == torch.float32
     expected = np.stack([by_pil(picture, size, colour) for picture in images])
     difference = np.abs(found.numpy() - expected) * 255
-    # In grey levels. Resizing may round differently; luma is cut to whole levels here and rounded by PIL: half a level.
+    # In grey levels. PIL rounds after each of the two passes of resizing, and so do torch's kernels for AVX2; torch's
+    # plain kernel rounds once. The rounding between the passes is half a level at most and a quarter on average, and
+    # turns the last digit as often. Luma is cut to whole levels here and rounded by PIL: half a level more.
     cut = colour != "rgb" and images.ndim == 4
-    assert difference.max() <= 2.01 and difference.mean() < (0.6 if cut else 0.1)
+    assert difference.max() <= 2.01 and difference.mean() < (0.75 if cut else 0.25)
 
 
 def test_the_tolerance_notices_resizing_without_antialiasing():
