@@ -18,7 +18,7 @@ from tests.support import demo
 from tests.support.lab import browser_or_skip
 
 PICTURES = build.ROOT / "build" / "browser"
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

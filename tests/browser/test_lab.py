@@ -10,7 +10,7 @@ from tests.support import demo
 from tests.support.lab import Lab
 
 PICTURES = build.ROOT / "build" / "browser"
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
 ENVIRONMENT = {"FERKIT_PROFILE": "smoke", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 

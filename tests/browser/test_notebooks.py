@@ -8,7 +8,7 @@ from notebooks import build
 from tests.browser.test_lab import ENVIRONMENT, PICTURES
 from tests.support.lab import Lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 NUMBERS = ("10", "11", "12", "13")  # the others are in test_notebooks_diversity.py, so that two workers share them
 WITH_CONTROLS = [e for e in build.read_manifest() if e.number in NUMBERS]
 

@@ -5,7 +5,7 @@ import pytest
 from notebooks import build
 from tests.browser.test_notebooks import move_everything
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 WITH_CONTROLS = [e for e in build.read_manifest() if e.number in ("14", "15", "22")]
 
 

@@ -11,7 +11,7 @@ from notebooks import build
 from tests.browser.test_lab import ENVIRONMENT, PICTURES
 from tests.support.lab import Lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_a_face_is_uploaded_and_looked_at(tmp_path):

@@ -10,6 +10,7 @@ from notebooks import build
 from tests.support import checks, demo
 from tests.support.smoke import run_lax, run_smoke
 
+pytestmark = pytest.mark.slow
 ENTRIES = demo.entries()
 ENTRY = ENTRIES[0]
 

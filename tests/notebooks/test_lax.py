@@ -10,6 +10,7 @@ from notebooks import build
 from notebooks.build import tags
 from tests.support.smoke import run_lax
 
+pytestmark = pytest.mark.slow
 ENTRIES = build.read_manifest()
 COMPARED = [
     entry

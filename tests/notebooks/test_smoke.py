@@ -8,7 +8,8 @@ from notebooks import build
 from tests.support.smoke import run_smoke
 
 ENTRIES = build.read_manifest()
-pytestmark = pytest.mark.timeout(600)  # of the clock; what a notebook may cost is checked in seconds of the processor
+# of the clock; what a notebook may cost is checked in seconds of the processor
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.slug)

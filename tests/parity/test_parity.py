@@ -23,7 +23,9 @@ def test_every_fixture_has_an_adapter_and_the_reverse():
     assert {p.stem for p in HERE.glob("*.json")} == set(NETWORKS)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "resmasking" else ()) for name in NETWORKS]
+)
 def test_parity(name):
     fixture = json.loads((HERE / f"{name}.json").read_text())
     model, outputs = NETWORKS[name]()

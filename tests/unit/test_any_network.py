@@ -36,6 +36,7 @@ USES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
 def test_wrapped_and_in_other_precisions(model, use):
     expected = USES[use](model, FACES)

@@ -307,6 +307,7 @@ def test_committed_records_are_those_of_committed_recipes(name):
         assert len({len(curve) for curve in run["curves"].values()}) == 1
 
 
+@pytest.mark.slow
 def test_the_cheap_record_holds(tmp_path):
     done = ferkit("reproduce", "drawn-faces", "--only", "seed=0", "--out", tmp_path)
     assert done.exit_code == 0 and "seed=0: accuracy" in done.output and ", inside the interval" in done.output, (

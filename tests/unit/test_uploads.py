@@ -90,6 +90,7 @@ class Server:
 
 
 @linux
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_hostile_uploads(tmp_path):
     times = int(os.environ.get("FERKIT_CASES", "0"))
