@@ -101,6 +101,7 @@ def test_a_block_with_two_units_exchanged_is_noticed():
 # ---------------------------------------------------------------------------------------------------------- the network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 96, 128])
 def test_the_network_at_other_sizes(network, size):
     fixture = fixture_of(f"rmn_{size}")

@@ -5,6 +5,7 @@ import copy
 import inspect
 from pathlib import Path
 
+import pytest
 import torch
 from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
@@ -52,6 +53,7 @@ def compare_whole_networks(folder: Path) -> None:
     (folder / str(rank)).touch()
 
 
+@pytest.mark.slow
 def test_every_kind_of_batch_normalisation_over_two_processes(tmp_path):
     assert run_children(compare_whole_networks, tmp_path, processes=2) == [0, 0]
     assert {p.name for p in tmp_path.iterdir()} == {"0", "1"}

@@ -116,6 +116,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return folders
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_two_processes_are_one(runs, scenario):
     one, two = (columns(runs[n] / scenario) for n in (1, 2))
@@ -152,6 +153,7 @@ def count_shares() -> None:
     module._mass = lambda _task, targets: len(targets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mistake", "scenario"),
     [
@@ -192,6 +194,7 @@ def train_with_dropout(folder: Path, stop: bool) -> None:
     (folder / f"draw{os.environ.get('RANK', 0)}").write_text(repr(torch.rand(4).tolist()))
 
 
+@pytest.mark.slow
 def test_two_interrupted_processes_go_on_bit_for_bit(tmp_path):
     """Each process has random numbers of its own, and gets them back."""
     whole, broken = tmp_path / "whole" / "run", tmp_path / "broken" / "run"

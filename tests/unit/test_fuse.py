@@ -183,6 +183,7 @@ def test_stages_stay_readable():
         assert torch.allclose(a[name], b[name], atol=1e-4), name
 
 
+@pytest.mark.slow
 def test_torch_export_of_the_fused_network():
     model = small(input_size=64)
     fused, images = fuse(model), pictures(model, 3)

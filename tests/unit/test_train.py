@@ -257,6 +257,7 @@ def test_plateau_schedule_lowers_the_rate(monkeypatch):
     assert history.column("lr") == pytest.approx([0.01] * 5 + [0.001])
 
 
+@pytest.mark.slow
 def test_residual_masking_recipe_lowers_on_the_third_bad_epoch_and_stops_after_nine(monkeypatch):
     """trainers/tta_trainer.py@9141618 of the Residual Masking Network: 1e-4, 1e-5, 1e-6 and no lower;
     "more than 8 steps" is nine.
