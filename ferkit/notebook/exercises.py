@@ -32,7 +32,7 @@ def check(what: str, answer: Any, expected: Any, *, tolerance: float = 0.0, hint
             value, too large or too small. So the solutions of a notebook are tested whenever they run.
     """
     if answer is None or answer is ...:
-        print(f"… {what}: no answer yet. Replace the None above and run both cells again.")
+        print(f"… {what}: no answer yet. Replace the None above and run the cells again from there.")
         return
     if fault := _fault(_plain(answer), _plain(expected), tolerance):
         raise WrongAnswer(f"✗ {what}: got {answer!r}. {fault}{' ' + hint if hint else ''}")

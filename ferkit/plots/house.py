@@ -171,6 +171,8 @@ def barh(
     if limit is None:
         ax.set_xticks([])
         ax.spines["bottom"].set_visible(False)
+    else:
+        ax.spines["bottom"].set_bounds(0, limit)  # the room behind it is for the texts
 
 
 def picture(image: Any) -> np.ndarray:

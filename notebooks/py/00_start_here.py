@@ -13,8 +13,9 @@
 #
 # This book is about **facial expression recognition**: a program gets a picture of a face and names the expression. It builds such
 # programs with you, from four research papers, and checks what they claim. You need some Python, and no graphics card, no data set
-# and no account. (Click into a cell of code and press **Shift + Enter** to run it; go from top to bottom. Cells
-# that only draw a figure or note a number are folded away; a click unfolds them.)
+# and no account. Click into a cell of code and press **Shift + Enter** to run it; go from top to bottom. Cells that
+# import, draw a figure or note a number are folded away; a click unfolds them. Before a surprise we ask a *question*: write your guess
+# down before you read on. Some figures come with sliders, which work where the notebook runs.
 #
 # Here is one such program at work. The portrait shows the astronaut Eileen Collins; NASA took it, and it is in the public domain.
 
@@ -72,7 +73,8 @@ figure(
 # ## 1 · What the network gets
 #
 # First a small network [@mtcnn] finds the face and five points in it: two eyes, the nose, two corners of the mouth. Then a square is cut
-# out, turned and scaled so that the points lie where they lie in every picture that the network is given.
+# out, turned and scaled so that the points come to lie in fixed places. (The pictures that it was trained on, those of FER2013, came cut out
+# already, with faces that fill most of the picture.)
 
 # %% tags=["hide-input"]
 side = network.input_size
@@ -134,16 +136,17 @@ explore(
 )
 
 # %% tags=["hide-input"]
-MARGINS = (0.0, 0.3, 0.6, 1.0)
 k = network.labels.index(top)
-cuts = [faces.crop_face(picture, found[0], margin=m, size=96) for m in MARGINS]
-record("wider_30_frac", answer(cuts[1])[k])
-record("wider_100_frac", answer(cuts[-1])[k])
-record("widest_fear_frac", answer(cuts[-1])[network.labels.index("fear")])
+cut_30, cut_100 = (
+    faces.crop_face(picture, found[0], margin=m, size=96) for m in (0.3, 1.0)
+)
+record("wider_30_frac", answer(cut_30)[k])
+record("wider_100_frac", answer(cut_100)[k])
+record("widest_fear_frac", answer(cut_100)[network.labels.index("fear")])
 
 # %% [markdown]
 # **Answer.** It does. In the wide cut-out the network says *fear* ({{widest_fear_frac:.0%}}), and happiness has fallen from
-# {{portrait_top_frac:.0%}} to {{wider_100_frac:.0%}}. Move the slider: does it fall all the way? (No: it rises to {{wider_30_frac:.0%}} first.)
+# {{portrait_top_frac:.0%}} to {{wider_100_frac:.0%}}. On the way it even rises: with 30 % more on each side to {{wider_30_frac:.0%}}. Move the slider to see where it turns.
 #
 # Three things changed at once. The face became *coarser*, because it is drawn with fewer of the 64 × 64 values. It became *smaller* in
 # the frame. And there is *something else around it*.
@@ -169,8 +172,11 @@ def altered(margin, border):
     return cut[0].numpy().transpose(1, 2, 0)  # (64, 64, 3)
 
 
+MARGINS = (0.0, 0.3, 0.6, 1.0)  # more on each side, as a part of the side
 rows = {
-    "cut out\nwider": cuts,
+    "cut out\nwider": [
+        faces.crop_face(picture, found[0], margin=m, size=96) for m in MARGINS
+    ],
     "only\ncoarser": [altered(m, "none") for m in MARGINS],
     "smaller,\ngrey": [altered(m, "grey") for m in MARGINS],
     "smaller,\nsmeared": [altered(m, "smeared") for m in MARGINS],
@@ -195,13 +201,13 @@ inputs = [network_input(cut) for row in rows.values() for cut in row]
 figure(
     plots.face_grid(inputs, titles, columns=4, rows=list(rows)),
     "rows",
-    "One thing at a time, with the network's answer above each picture. In a column,"
-    " all faces are equally coarse; in rows 1, 3 and 4 also equally small.",
+    "In a column, all faces are equally coarse; in rows 1, 3 and 4 also equally small."
+    " Where the network's answer is not happiness, it is named.",
     "Four rows of four grey pictures of one face; the network's answer above each.",
 )
 
 # %% [markdown]
-# **Answer.** *Not the coarseness:* a face that is only coarser keeps {{coarse_60_frac:.0%}} at +60 %, and {{coarse_100_frac:.0%}} at +100 %.
+# **Answer.** *Not the coarseness alone:* a face that is only coarser keeps {{coarse_60_frac:.0%}} at +60 %, and {{coarse_100_frac:.0%}} at +100 %.
 # *The border counts:* at +60 % the face is equally coarse and equally small in three rows, with {{wider_60_frac:.0%}} happiness inside the
 # photograph, {{grey_60_frac:.0%}} on grey, and {{smeared_60_frac:.0%}} with smeared edges. *The size seems to count, too:* with each of these
 # borders, happiness falls from +60 to +100 % (on grey to {{grey_100_frac:.0%}}); but a smaller face always has more border. **What lies around a
@@ -213,8 +219,9 @@ figure(
 # ## 3 · Where did it look?
 #
 # A network is a chain of layers. Each layer turns the picture into a stack of maps, coarse pictures of where it found what. *Grad-CAM*
-# [@gradcam] takes one layer and asks of each of its maps: if it were a little stronger, by how much would the answer's score rise? With these
-# factors as weights, the maps are added, and what is positive is drawn. Bright places speak for the answer. But which layer should one take?
+# [@gradcam] takes one layer and asks of each of its maps $A_c$: if it were a little stronger, by how much would the answer's score rise? Call this
+# number $w_c$. Then it draws $\mathrm{ReLU}\big(\sum_c w_c A_c\big)$, the sum of the maps with these weights, as far as it is positive. Bright places
+# speak for the answer. But which layer should one take?
 # The demo of this network's authors takes the third convolution (`conv3`). We add the map of the block that follows (`se`,
 # explained in [chapter 10](10_resemotenet.ipynb)).
 #
@@ -240,7 +247,7 @@ figure(
 
 # %% [markdown]
 # **Answer.** Only in part. Both mark the corner of the mouth on the right; beyond that they differ, and the second is brightest at the brow on the
-# left. The correlation of the two maps is {{map_correlation_frac:.2f}}, where 1 would be the same map and 0 no relation. So if you see one such
+# left. The correlation of the two maps is {{map_correlation_frac:.2f}}, where 1 would be the same pattern and 0 no linear relation. So if you see one such
 # map, ask which other ones could have been shown. [Chapter 21](21_where_does_it_look.ipynb) tests whether a map deserves trust, on
 # drawn faces, where we know what makes the expression.
 #
@@ -261,12 +268,16 @@ frame["accuracy"] = [m["accuracy"] for m in kinds.values()]
 rights = {title: round(m["accuracy"] * m["n"]) for title, m in kinds.items()}
 ends = [evaluation.wilson(rights[title], m["n"]) for title, m in kinds.items()]
 frame["95 % interval"] = [f"{low:.1%} to {high:.1%}" for low, high in ends]
+frame["calibration error"] = [measured["ece"], np.nan]
+first, second = rights.values()
+record("copies_right_n", first - second)
 record("test_n", measured["n"])
 record("accuracy_frac", measured["accuracy"])
 record("clean_frac", clean["accuracy"])
 record("copies_n", measured["n"] - clean["n"])
 caption = "The network of this chapter on the test part of FER2013 (PublicTest)."
-table(frame, "accuracy", caption, formats={"accuracy": "{:.1%}", "pictures": "{:,}"})
+formats = {"accuracy": "{:.1%}", "pictures": "{:,}", "calibration error": "{:.3f}"}
+table(frame, "accuracy", caption, formats=formats)
 figure(
     plots.recall_bars(measured["confusion"], measured["names"]),
     "recall",
@@ -280,11 +291,12 @@ record("fear_recall_frac", recall["fear"])
 record("calibration_frac", measured["ece"])
 
 # %% [markdown]
-# It is right in {{clean_frac:.0%}} of the pictures that it has not seen, nearly two of three. Of all test pictures, it finds
-# {{happiness_recall_frac:.0%}} of the happy faces and {{fear_recall_frac:.0%}} of the fearful ones. And what does "89 %" mean? Among the test
-# pictures, the probabilities that the network gives differ from its share of right answers by 3 percentage points on average (its calibration
-# error is {{calibration_frac:.3f}}; [chapter 20](20_one_protocol_many_models.ipynb) measures it). For portraits by NASA nobody knows. And more basic
-# than any accuracy:
+# Of the {{copies_n}} test pictures that were also in training, it gets {{copies_right_n}} right: it has seen them with their labels. Of the others it
+# gets {{clean_frac:.0%}} right, nearly two of three, and this is the number to believe. Of all test pictures, it finds
+# {{happiness_recall_frac:.0%}} of the happy faces and {{fear_recall_frac:.0%}} of the fearful ones. And what does "89 %" mean? On the test pictures,
+# when the network says 89 %, it is right about that often: on average, probability and share of right answers are
+# 3 percentage points apart (the calibration error of {tab:accuracy}; [chapter 20](20_one_protocol_many_models.ipynb) measures it). For portraits by
+# NASA nobody knows. And more basic than any accuracy:
 #
 # - **An expression is not an emotion.** People smile when they are sad and frown when they think; a face alone does not tell
 #   [@barrett]. The network has learnt which label strangers gave to a picture, not what she felt.
@@ -307,9 +319,8 @@ record("calibration_frac", measured["ece"])
 # What you read here without running anything was made under `teach`. Where minutes on a laptop are too short, a notebook adds a *long run*
 # on real faces that was made before.
 #
-# **Guess first.** Before a surprise we ask a question. Write your guess down before you read on: a wrong guess teaches more than a right answer that
-# was only read. **Sliders** work where the notebook runs; above them stand a few of the pictures they can make. **Exercises** have a cell
-# that checks your answer, and folded hints and solutions.
+# **Questions, sliders, exercises.** A wrong guess teaches more than a right answer that was only read. Above each set of sliders stand a few of the
+# pictures that it can make. Exercises have a cell that checks your answer, and folded hints and solutions.
 #
 # **Four papers.** ResEmoteNet [@resemotenet] is the network of this chapter. (Its paper reports {{paper_frac:.2%}} on FER2013. Ours is a quarter
 # as wide, was trained in another way, and was tested on another part: the two numbers can't be compared.) The Residual Masking Network [@resmasking] re-weights places, LFNSB [@lfnsb] is small and fast, and *diversified feature
@@ -336,8 +347,8 @@ record("printed_loss_frac", table_iv.cell("C5", "loss %") / 100)
 # *conflict*: they say different things, and the row adds what speaks for the authors. Other rows *agree*, or are *unverified* because nothing
 # public can settle them.
 #
-# A few are *impossible* under the reading that the row names, and one of them you can check now. For a variant of the network, on the data set
-# RAF-DB, the paper prints an accuracy of {{printed_right_frac:.2%}} and beside it a loss of {{printed_loss_frac:.1%}}. Suppose that the loss is 100 times
+# A few are *impossible*: arithmetic excludes them, under a reading that is stated. One of them you can check now. For its network without the first
+# residual block, on the data set RAF-DB, the paper prints an accuracy of {{printed_right_frac:.2%}} and beside it a loss of {{printed_loss_frac:.1%}}. Suppose that the loss is 100 times
 # the mean {term:cross entropy} on the same pictures. If an answer is wrong, the true label got at most one half, and the picture costs at
 # least $\ln 2 = 0.693$. With {{printed_wrong_frac:.2%}} wrong answers, that makes at least
 # {{least_loss_frac:.1%}}. So the loss must be something else, or one number is wrong;
@@ -374,8 +385,8 @@ caption = "Data sets that the notebooks can use. Only `synthetic` has to be here
 table(frame, "data", caption)
 
 # %% [markdown]
-# `synthetic` are faces that the library draws while you wait. For each expression it moves the muscles of a made-up face that textbooks name for
-# it. Nobody is shown, and we know the truth about each picture. The others show real people and come with terms that you accept yourself.
+# `synthetic` are faces that the library draws while you wait. It moves the muscles of a made-up face in the way that
+# textbooks describe for each expression. Nobody is shown, and we know the truth about each picture. The others show real people and come with terms that you accept yourself.
 # So **no notebook downloads anything**; `python -m ferkit data get` fetches what may be fetched, when you ask for it.
 # [data/README.md](../data/README.md) says where to get each set. When you have FER2013, put its path into `FER2013_PATH` above, or into the
 # environment variable `FERKIT_FER2013`.
@@ -490,7 +501,7 @@ check("impossible rows", answer_3, len(rows_3))
 #
 # - A network says *happiness*, {{portrait_top_frac:.0%}}, of a portrait. It saw {{input_side_px}} × {{input_side_px}} grey numbers.
 # - In a cut-out with 100 % more on each side it falls to {{wider_100_frac:.0%}}. Coarseness alone leaves {{coarse_100_frac:.0%}}; at one and the same
-#   size (+60 %), the border decides between {{wider_60_frac:.0%}} and {{smeared_60_frac:.0%}}.
+#   size (+60 %), happiness is {{wider_60_frac:.0%}} or {{smeared_60_frac:.0%}}, depending on the border.
 # - Grad-CAM at two layers of this network gives two maps whose correlation is {{map_correlation_frac:.2f}}.
 # - On {{test_n:,}} test pictures it is right in {{accuracy_frac:.1%}} of cases, and in {{clean_frac:.1%}} of those that are not also in its
 #   training set.
