@@ -6,8 +6,8 @@ notebook the last expression of a cell shows itself; `to_png` gives the same byt
 
 from ferkit.plots import gallery
 from ferkit.plots.basics import filtered, maps_by_row, ordered_curves, price, sliding_window, walk_downhill
-from ferkit.plots.comparison import cost_scatter, forest, groups, reliability_diagram
-from ferkit.plots.data import number_table, vote_rules, votes_below, word_columns
+from ferkit.plots.comparison import cost_scatter, dumbbells, forest, groups, reliability_diagram
+from ferkit.plots.data import number_table, shares, votes_and_labels, word_columns
 from ferkit.plots.diagram import Box, Diagram, Frame, Parallel, Series, Skip
 from ferkit.plots.diversity import lines, paths
 from ferkit.plots.explanations import curve_with_band, feature_map2d, feature_neighbours, mask_grid, scores_bars
@@ -66,6 +66,7 @@ __all__ = [
     "cross_matrix",
     "curve_with_band",
     "curves",
+    "dumbbells",
     "error_gallery",
     "face_grid",
     "faces_found",
@@ -101,13 +102,13 @@ __all__ = [
     "reweighted",
     "schedule_replay",
     "scores_bars",
+    "shares",
     "sliding_window",
     "stacked_costs",
     "stage_bars",
     "style",
     "to_png",
-    "vote_rules",
-    "votes_below",
+    "votes_and_labels",
     "walk_downhill",
     "word_columns",
 ]

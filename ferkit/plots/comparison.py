@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import PercentFormatter
 
 from ferkit.evaluation.calibration import Reliability
 from ferkit.plots.house import COLOURS, Figure, check, new_figure, styled
@@ -136,4 +137,41 @@ def groups(
     ax.set_yticks(range(len(values)), list(values))
     ax.set(ylim=(len(values) - 0.5, -0.5), xlabel=xlabel)
     ax.grid(axis="x")
+    return figure
+
+
+@styled
+def dumbbells(
+    rows: Mapping[str, Mapping[str, Sequence[float]]], *, xlabel: str, limits: tuple[float, float] = (0, 1)
+) -> Figure:
+    """Two kinds of learner judged on the same pictures: {row: {kind: values}}, a row of dots joined by their means.
+
+    Args:
+        rows: at most two kinds, the same in every row; several values of a kind are several runs.
+        xlabel: what the values are; they are fractions, and the means are written in percent.
+        limits: of the axis.
+
+    """
+    kinds = list(next(iter(rows.values())))
+    check(len(kinds) == 2 and all(list(row) == kinds for row in rows.values()), "two kinds, in every row", kinds)
+    figure, axes = new_figure(1, 1, (7.4, 1.0 + 0.55 * len(rows)))
+    ax = axes[0, 0]
+    for y, row in enumerate(rows.values()):
+        means = [float(np.mean(row[kind])) for kind in kinds]
+        ax.plot(means, [y, y], color="#B0B0B0", linewidth=2, zorder=1)
+        for i, kind in enumerate(kinds):
+            values = list(row[kind])
+            ax.plot(values, [y] * len(values), "os"[i], color=COLOURS[i], alpha=0.45, markersize=4, zorder=2)
+            ax.plot(means[i], y, "os"[i], color=COLOURS[i], markersize=8, zorder=3, label=None if y else kind)
+            side = 1 if means[i] > means[1 - i] or (means[i] == means[1 - i] and i) else -1
+            how: Any = dict(textcoords="offset points", va="center", fontsize=9, color=COLOURS[i])
+            edge = max(values) if side > 0 else min(values)
+            ax.annotate(
+                f"{means[i]:.0%}", (edge, y), xytext=(8 * side, 0), ha="left" if side > 0 else "right", **how
+            )
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xlim=limits, xlabel=xlabel)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(axis="x")
+    figure.legend(loc="outside upper left", ncols=2, fontsize=9)
     return figure

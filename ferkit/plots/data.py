@@ -1,12 +1,11 @@
 """Figures of labels: matrices of numbers, label orders, and raters' votes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from ferkit.plots.house import COLOURS, EMOTION_COLOURS, Figure, check, new_figure, show, styled
+from ferkit.plots.house import COLOURS, EMOTION_COLOURS, PAGE_INCHES, Figure, check, new_figure, styled
 
 _DARK_INK = ("neutral", "happiness", "surprise")  # emotions whose colour is too light for white letters
 
@@ -61,43 +60,56 @@ def word_columns(
 
 
 @styled
-def votes_below(
-    images: Sequence[Any] | np.ndarray, votes: np.ndarray, names: Sequence[str], *, titles: Sequence[str]
+def votes_and_labels(
+    panels: Mapping[str, Mapping[str, int]], *, labels: Sequence[str], raters: int = 10, columns: int = 3
 ) -> Figure:
-    """Draw pictures in a row (as in `face_grid`), and below each the votes for it as bars; `votes` is (N, K)
-    for K `names`.
+    """Votes for pictures that are not shown: {title: {word: votes}}, a panel each, all over the same words.
+
+    `labels`: the word that each picture's data set gives it; its row is marked.
     """
-    v = np.asarray(votes)
-    check(
-        v.shape == (len(images), len(names)) and len(titles) == len(v) > 0,
-        f"{len(names)} votes and a title for each picture",
-        v.shape,
-    )
-    figure, axes = new_figure(2, len(v), (1.6 * len(v) + 0.4, 3.3), heights=(1, 1.1))
-    for j, (image, row, title) in enumerate(zip(images, v, titles, strict=True)):
-        show(axes[0, j], image)
-        axes[0, j].set_title(title, fontsize=9, loc="center")
-        _bars(axes[1, j], row, names, limit=int(v.sum(1).max()), labelled=j == 0)
-        axes[1, j].set_xlabel("votes")
+    check(len(panels) == len(labels) > 0, "a label for each panel", f"{len(panels)} and {len(labels)}")
+    words = list(next(iter(panels.values())))
+    rows = -(-len(panels) // columns)
+    inches = (PAGE_INCHES, (0.5 + 0.21 * len(words)) * rows)
+    figure, axes = new_figure(rows, columns, inches, sharex=True, sharey=True)
+    for i, (title, votes) in enumerate(panels.items()):
+        ax = axes.flat[i]
+        check(list(votes) == words, f"votes for {', '.join(words)}", list(votes))
+        check(labels[i] in words, f"a label among {', '.join(words)}", labels[i])
+        ax.axhspan(words.index(labels[i]) - 0.5, words.index(labels[i]) + 0.5, color="#F2E2B8", zorder=0)
+        bars = ax.barh(words, list(votes.values()), color=[EMOTION_COLOURS.get(word, COLOURS[5]) for word in words])
+        ax.bar_label(bars, [str(n) if n else "" for n in votes.values()], padding=4)
+        ax.text(raters, words.index(labels[i]), "label", ha="right", va="center", fontsize=9, fontweight="bold")
+        ax.set(title=title, xlim=(0, raters + 0.4), ylim=(len(words) - 0.4, -0.6))
+        ax.tick_params(labelleft=True)
+    for ax in axes.flat[len(panels) :]:
+        ax.axis("off")
+    for ax in axes[-1]:
+        ax.set_xlabel("votes")
     return figure
 
 
 @styled
-def vote_rules(panels: Mapping[str, Mapping[str, float]], *, limits: Sequence[float]) -> Figure:
-    """Draw what becomes of one picture's votes: {title: {word: value}}, a panel each, its axis up to its limit; no bar:
-    "left out".
+def shares(rows: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Wholes and their parts: {row: {part: share}}, a bar from 0 to 100 % each, every part with its name and share.
+
+    The shares of a row sum to 1; a part narrower than a tenth has no room for its name.
     """
-    check(len(panels) == len(limits) > 0, "a limit for each panel", f"{len(panels)} and {len(limits)}")
-    figure, axes = new_figure(1, len(panels), (2.25 * len(panels), 2.2))
-    for i, (ax, (title, values), limit) in enumerate(zip(axes[0], panels.items(), limits, strict=True)):
-        _bars(ax, list(values.values()), list(values), limit=limit, labelled=i == 0)
-        ax.set_title(title)
-        if not any(values.values()):
-            ax.text(0.5, 0.5, "left out", transform=ax.transAxes, ha="center")
+    for row, parts in rows.items():
+        check(abs(sum(parts.values()) - 1) < 1e-6, f"shares of {row!r} that sum to 1", sum(parts.values()))
+        check(min(parts.values()) >= 0.1, f"parts of {row!r} of a tenth at least", dict(parts))
+    figure, axes = new_figure(1, 1, (PAGE_INCHES, 0.55 + 0.72 * len(rows)))
+    ax = axes[0, 0]
+    for y, parts in enumerate(rows.values()):
+        start = 0.0
+        for i, (part, share) in enumerate(parts.items()):
+            ax.barh(y, share, left=start, height=0.8, color=("#2D5AC3", "#9DB5EA", "#DADADA", "#EFEFEF")[i])
+            ink = "white" if i == 0 else "black"
+            text = f"{share:.0%}\n{part}"
+            ax.text(start + share / 2, y, text, ha="center", va="center", fontsize=9, color=ink)
+            start += share
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
     return figure
-
-
-def _bars(ax: Any, values: Sequence[float] | np.ndarray, names: Sequence[str], *, limit: float, labelled: bool) -> None:
-    ax.barh(range(len(names)), values, color=[EMOTION_COLOURS.get(name, COLOURS[5]) for name in names])
-    ax.set(xlim=(0, limit), xticks=(0, limit / 2, limit), ylim=(len(names) - 0.4, -0.6))
-    ax.set_yticks(range(len(names)), names if labelled else [""] * len(names))

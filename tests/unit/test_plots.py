@@ -63,6 +63,15 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
     "face_grid one": lambda: plots.face_grid([RGB[0].transpose(1, 2, 0)]),
     "probability_bars": lambda: plots.probability_bars(np.eye(7)[2], NAMES, image=RGB[0], truth="fear"),
     "confusion": lambda: plots.confusion(MATRIX, NAMES, title="validation"),
+    "votes_and_labels": lambda: plots.votes_and_labels(
+        {f"picture {i}": dict(zip(EMOTIONS, range(i, i + 8), strict=True)) for i in range(4)},
+        labels=["fear", "anger", "neutral", "contempt"],
+    ),
+    "shares": lambda: plots.shares({"votes": {"all agree": 0.3, "a majority": 0.5, "none": 0.2}}),
+    "dumbbells": lambda: plots.dumbbells(
+        {"copies": {"unseen": [0.5, 0.52], "seen": [1.0, 1.0]}, "others": {"unseen": [0.4], "seen": [0.39]}},
+        xlabel="accuracy",
+    ),
     "class_counts": lambda: plots.class_counts(
         {"train": dict(zip(NAMES, range(1, 80000, 11111), strict=False)), "test": {"fear": 3}}
     ),

@@ -28,21 +28,33 @@ def test_word_columns_puts_each_word_at_its_position():
         plots.word_columns({})
 
 
-def test_votes_below_draws_each_row_under_its_picture():
-    votes = np.array([[7, 3, 0], [2, 2, 6]])
-    figure = plots.votes_below(np.zeros((2, 8, 8), np.uint8), votes, ["fear", "anger", "unknown"], titles=["a", "b"])
-    assert [ax.get_title() for ax in figure.axes[:2]] == ["a", "b"]
-    assert [[bar.get_width() for bar in ax.patches] for ax in figure.axes[2:]] == votes.tolist()
-    assert figure.axes[2].get_xlim() == (0, 10)
-    with pytest.raises(ValueError, match="3 votes and a title"):
-        plots.votes_below(np.zeros((2, 8, 8), np.uint8), votes[:, :2], ["fear", "anger", "unknown"], titles=["a", "b"])
+def test_votes_and_labels_marks_the_row_of_the_label():
+    panels = {"a": {"fear": 7, "anger": 3, "unknown": 0}, "b": {"fear": 2, "anger": 2, "unknown": 6}}
+    figure = plots.votes_and_labels(panels, labels=["anger", "fear"])
+    drawn = [ax for ax in figure.axes if ax.axison]
+    assert [ax.get_title(loc="left") for ax in drawn] == ["a", "b"]
+    assert [[bar.get_width() for bar in ax.containers[0]] for ax in drawn] == [[7, 3, 0], [2, 2, 6]]
+    marks = [t.get_position()[1] for ax in drawn for t in ax.texts if t.get_text() == "label"]
+    assert marks == [1, 0]
+    for labels, votes in ((["anger"], panels), (["anger", "joy"], panels), (["fear"] * 2, panels | {"b": {"fear": 1}})):
+        with pytest.raises(ValueError, match="expected"):
+            plots.votes_and_labels(votes, labels=labels)
 
 
-def test_vote_rules_says_what_is_left_out():
-    panels = {"votes": {"fear": 5, "anger": 5}, "majority": {"fear": 0, "anger": 0}}
-    figure = plots.vote_rules(panels, limits=(10, 1))
-    left, right = figure.axes
-    assert not left.texts and [t.get_text() for t in right.texts] == ["left out"]
-    assert (left.get_xlim(), right.get_xlim()) == ((0, 10), (0, 1))
-    with pytest.raises(ValueError, match="a limit for each panel"):
-        plots.vote_rules(panels, limits=(10,))
+def test_shares_begin_where_the_part_before_ends():
+    figure = plots.shares({"votes": {"all": 0.25, "some": 0.75}, "labels": {"same": 0.5, "other": 0.5}})
+    bars = [(bar.get_x(), bar.get_width()) for bar in figure.axes[0].patches]
+    assert bars == [(0, 0.25), (0.25, 0.75), (0, 0.5), (0.5, 0.5)]
+    assert [t.get_text() for t in figure.axes[0].texts] == ["25%\nall", "75%\nsome", "50%\nsame", "50%\nother"]
+    for parts in ({"all": 0.5, "some": 0.4}, {"all": 0.95, "some": 0.05}):
+        with pytest.raises(ValueError, match="expected"):
+            plots.shares({"votes": parts})
+
+
+def test_dumbbells_write_the_means_outside_of_the_dots():
+    rows = {"copies": {"unseen": [0.5, 0.6], "seen": [1.0, 0.9]}, "others": {"unseen": [0.4], "seen": [0.3]}}
+    ax = plots.dumbbells(rows, xlabel="accuracy").axes[0]
+    at = {t.get_text(): (t.xy[0], t.get_position()[0]) for t in ax.texts}
+    assert at == {"55%": (0.5, -8), "95%": (1.0, 8), "40%": (0.4, 8), "30%": (0.3, -8)}
+    with pytest.raises(ValueError, match="two kinds, in every row"):
+        plots.dumbbells({"copies": {"seen": [1.0]}}, xlabel="accuracy")
