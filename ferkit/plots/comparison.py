@@ -161,8 +161,8 @@ def dumbbells(
         ax.plot(means, [y, y], color="#B0B0B0", linewidth=2, zorder=1)
         for i, kind in enumerate(kinds):
             values = list(row[kind])
-            ax.plot(values, [y] * len(values), "os"[i], color=COLOURS[i], alpha=0.45, markersize=4, zorder=2)
-            ax.plot(means[i], y, "os"[i], color=COLOURS[i], markersize=8, zorder=3, label=None if y else kind)
+            ax.plot(values, [y] * len(values), "os"[i], color=COLOURS[i], alpha=0.45, markersize=4, clip_on=False)
+            ax.plot(means[i], y, "os"[i], color=COLOURS[i], markersize=8, clip_on=False, label=None if y else kind)
             side = 1 if means[i] > means[1 - i] or (means[i] == means[1 - i] and i) else -1
             how: Any = dict(textcoords="offset points", va="center", fontsize=9, color=COLOURS[i])
             edge = max(values) if side > 0 else min(values)

@@ -8,6 +8,8 @@ from matplotlib.patches import Rectangle
 from ferkit.plots.house import COLOURS, EMOTION_COLOURS, PAGE_INCHES, Figure, check, new_figure, styled
 
 _DARK_INK = ("neutral", "happiness", "surprise")  # emotions whose colour is too light for white letters
+# parts of a whole: ground and ink
+_PARTS = (("#2D5AC3", "white"), ("#9DB5EA", "black"), ("#E0E0E0", "black"), ("#4B2D00", "white"), ("#C34B78", "white"))
 
 
 @styled
@@ -65,7 +67,7 @@ def votes_and_labels(
 ) -> Figure:
     """Votes for pictures that are not shown: {title: {word: votes}}, a panel each, all over the same words.
 
-    `labels`: the word that each picture's data set gives it; its row is marked.
+    `labels`: the word that each picture's data set gives it; its row is shaded, and the word bold.
     """
     check(len(panels) == len(labels) > 0, "a label for each panel", f"{len(panels)} and {len(labels)}")
     words = list(next(iter(panels.values())))
@@ -79,9 +81,9 @@ def votes_and_labels(
         ax.axhspan(words.index(labels[i]) - 0.5, words.index(labels[i]) + 0.5, color="#F2E2B8", zorder=0)
         bars = ax.barh(words, list(votes.values()), color=[EMOTION_COLOURS.get(word, COLOURS[5]) for word in words])
         ax.bar_label(bars, [str(n) if n else "" for n in votes.values()], padding=4)
-        ax.text(raters, words.index(labels[i]), "label", ha="right", va="center", fontsize=9, fontweight="bold")
-        ax.set(title=title, xlim=(0, raters + 0.4), ylim=(len(words) - 0.4, -0.6))
-        ax.tick_params(labelleft=True)
+        ax.set(title=title, xlim=(0, 1.12 * raters), xticks=(0, raters / 2, raters), ylim=(len(words) - 0.4, -0.6))
+        ax.tick_params(labelleft=True, left=False)
+        ax.get_yticklabels()[words.index(labels[i])].set_fontweight("bold")
     for ax in axes.flat[len(panels) :]:
         ax.axis("off")
     for ax in axes[-1]:
@@ -93,20 +95,22 @@ def votes_and_labels(
 def shares(rows: Mapping[str, Mapping[str, float]]) -> Figure:
     """Wholes and their parts: {row: {part: share}}, a bar from 0 to 100 % each, every part with its name and share.
 
-    The shares of a row sum to 1; a part narrower than a tenth has no room for its name.
+    The shares of a row sum to 1; a part narrower than a tenth has no room for its name. There are at most five names of
+    parts, each with a colour of its own in all rows.
     """
+    names = list(dict.fromkeys(part for parts in rows.values() for part in parts))
+    check(0 < len(names) <= len(_PARTS), f"one to {len(_PARTS)} names of parts", len(names))
     for row, parts in rows.items():
         check(abs(sum(parts.values()) - 1) < 1e-6, f"shares of {row!r} that sum to 1", sum(parts.values()))
         check(min(parts.values()) >= 0.1, f"parts of {row!r} of a tenth at least", dict(parts))
-    figure, axes = new_figure(1, 1, (PAGE_INCHES, 0.55 + 0.72 * len(rows)))
+    figure, axes = new_figure(1, 1, (PAGE_INCHES, 0.4 + 0.62 * len(rows)))
     ax = axes[0, 0]
     for y, parts in enumerate(rows.values()):
         start = 0.0
-        for i, (part, share) in enumerate(parts.items()):
-            ax.barh(y, share, left=start, height=0.8, color=("#2D5AC3", "#9DB5EA", "#DADADA", "#EFEFEF")[i])
-            ink = "white" if i == 0 else "black"
-            text = f"{share:.0%}\n{part}"
-            ax.text(start + share / 2, y, text, ha="center", va="center", fontsize=9, color=ink)
+        for part, share in parts.items():
+            ground, ink = _PARTS[names.index(part)]
+            ax.barh(y, share, left=start, height=0.8, color=ground, edgecolor="white")
+            ax.text(start + share / 2, y, f"{share:.0%}\n{part}", ha="center", va="center", fontsize=9, color=ink)
             start += share
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])

@@ -34,8 +34,8 @@ def test_votes_and_labels_marks_the_row_of_the_label():
     drawn = [ax for ax in figure.axes if ax.axison]
     assert [ax.get_title(loc="left") for ax in drawn] == ["a", "b"]
     assert [[bar.get_width() for bar in ax.containers[0]] for ax in drawn] == [[7, 3, 0], [2, 2, 6]]
-    marks = [t.get_position()[1] for ax in drawn for t in ax.texts if t.get_text() == "label"]
-    assert marks == [1, 0]
+    bold = [[t.get_text() for t in ax.get_yticklabels() if t.get_fontweight() == "bold"] for ax in drawn]
+    assert bold == [["anger"], ["fear"]]
     for labels, votes in ((["anger"], panels), (["anger", "joy"], panels), (["fear"] * 2, panels | {"b": {"fear": 1}})):
         with pytest.raises(ValueError, match="expected"):
             plots.votes_and_labels(votes, labels=labels)
@@ -46,7 +46,7 @@ def test_shares_begin_where_the_part_before_ends():
     bars = [(bar.get_x(), bar.get_width()) for bar in figure.axes[0].patches]
     assert bars == [(0, 0.25), (0.25, 0.75), (0, 0.5), (0.5, 0.5)]
     assert [t.get_text() for t in figure.axes[0].texts] == ["25%\nall", "75%\nsome", "50%\nsame", "50%\nother"]
-    for parts in ({"all": 0.5, "some": 0.4}, {"all": 0.95, "some": 0.05}):
+    for parts in ({"all": 0.5, "some": 0.4}, {"all": 0.95, "some": 0.05}, dict.fromkeys("abcdef", 1 / 6)):
         with pytest.raises(ValueError, match="expected"):
             plots.shares({"votes": parts})
 
