@@ -144,7 +144,7 @@ def groups(
 def dumbbells(
     rows: Mapping[str, Mapping[str, Sequence[float]]], *, xlabel: str, limits: tuple[float, float] = (0, 1)
 ) -> Figure:
-    """Two kinds of learner judged on the same pictures: {row: {kind: values}}, a row of dots joined by their means.
+    """Draw two kinds of learner on the same pictures: {row: {kind: values}}, a row of dots joined by their means.
 
     Args:
         rows: at most two kinds, the same in every row; several values of a kind are several runs.

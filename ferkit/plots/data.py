@@ -9,7 +9,7 @@ from ferkit.plots.house import COLOURS, EMOTION_COLOURS, PAGE_INCHES, Figure, ch
 
 _DARK_INK = ("neutral", "happiness", "surprise")  # emotions whose colour is too light for white letters
 # parts of a whole: ground and ink
-_PARTS = (("#2D5AC3", "white"), ("#9DB5EA", "black"), ("#E0E0E0", "black"), ("#4B2D00", "white"), ("#C34B78", "white"))
+_PARTS = (("#2D5AC3", "white"), ("#9DB5EA", "black"), ("#E0E0E0", "black"), ("#2E7D4F", "white"), ("#C34B78", "white"))
 
 
 @styled
@@ -65,7 +65,7 @@ def word_columns(
 def votes_and_labels(
     panels: Mapping[str, Mapping[str, int]], *, labels: Sequence[str], raters: int = 10, columns: int = 3
 ) -> Figure:
-    """Votes for pictures that are not shown: {title: {word: votes}}, a panel each, all over the same words.
+    """Draw votes for pictures that are not shown: {title: {word: votes}}, a panel each, all over the same words.
 
     `labels`: the word that each picture's data set gives it; its row is shaded, and the word bold.
     """
@@ -93,7 +93,7 @@ def votes_and_labels(
 
 @styled
 def shares(rows: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Wholes and their parts: {row: {part: share}}, a bar from 0 to 100 % each, every part with its name and share.
+    """Draw wholes and their parts: {row: {part: share}}, a bar from 0 to 100 % each, parts with name and share.
 
     The shares of a row sum to 1; a part narrower than a tenth has no room for its name. There are at most five names of
     parts, each with a colour of its own in all rows.

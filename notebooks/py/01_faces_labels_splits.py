@@ -28,9 +28,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from ferkit import data, doctor, evaluation, labels, papers, plots, runs, synthetic, widgets
-from ferkit.doctor.published import official_tables
+from ferkit import data, doctor, evaluation, labels, papers, plots, runs, synthetic
 from ferkit.notebook import check, figure, footer, ledger_table, profile, record, table
+from ferkit.widgets import doctor_panel, explore
 
 smoke, teach = dict(n_train=700, n_test=250), dict(n_train=4000, n_test=1000)
 S = profile(PROFILE, chapter=1, smoke=smoke, teach=teach)
@@ -91,12 +91,13 @@ record("two_raters_frac", crowd["crowd"]["two_raters"]["value"])
 agree = {"all ten agree": unanimous, "more than half agree": 1 - none - unanimous}
 same = {"the majority chose the label": 1 - none - other, "another word": other}
 missing = {"no majority": none}
+rows = {"how far they agree": agree | missing, "on which word": same | missing}
 figure(
-    plots.shares({"how far they agree": agree | missing, "on which word": same | missing}),
+    plots.shares(rows),
     "crowd",
-    f"Ten votes for each of the {n:,} pictures of FER2013's public test split. A majority"
-    " is more than half. Another word may also be *contempt* or *unknown*, which FER2013"
-    " does not have.",
+    f"Ten votes for each of the {n:,} pictures of FER2013's public test split. A"
+    " majority is more than half. Another word may also be *contempt* or *unknown*,"
+    " which FER2013 does not have.",
     "Two bars cut in three parts each.",
 )
 
@@ -131,7 +132,8 @@ def in_words(row):
 
 
 by_majority = [EIGHT[k] if k >= 0 else "left out" for k in word]
-record("majority_is_label_n", sum(a == b for a, b in zip(by_majority, given, strict=True)))
+same = [a == b for a, b in zip(by_majority, given, strict=True)]
+record("majority_is_label_n", sum(same))
 frame = pd.DataFrame(
     {
         "picture": range(1, 7),
@@ -243,9 +245,8 @@ def compose(AU4=0.7, AU7=0.5, AU20=0.9, AU26=0.0, AU12=0.0):
     with plots.style():
         picture = plots.Figure(figsize=(3.9, 2.1), layout="constrained")
         left, right = picture.subplots(1, 2, width_ratios=(1, 1.15))
-        left.imshow(
-            synthetic.face_from_action_units(units, seed=3, size=160, colour="rgb").transpose(1, 2, 0)
-        )
+        face = synthetic.face_from_action_units(units, seed=3, size=160, colour="rgb")
+        left.imshow(face.transpose(1, 2, 0))
         left.axis("off")
         values = likeness(units)
         bars = right.barh(SEVEN[1:], values, color=[plots.colour(w) for w in SEVEN[1:]])
@@ -254,14 +255,18 @@ def compose(AU4=0.7, AU7=0.5, AU20=0.9, AU26=0.0, AU12=0.0):
     return picture
 
 
-one = (0.0, 1.0, 0.1)
-widgets.explore(
+explore(
     compose,
-    AU4=one, AU7=one, AU20=one, AU26=one, AU12=one,
-    strip=[dict(AU20=0.9), dict(AU20=0.0), dict(AU20=0.0, AU4=0.0), dict(AU20=0.0, AU4=0.0, AU26=0.9)],
+    **dict.fromkeys(["AU4", "AU7", "AU20", "AU26", "AU12"], (0.0, 1.0, 0.1)),
+    strip=[
+        dict(AU20=0.9),
+        dict(AU20=0.0),
+        dict(AU20=0.0, AU4=0.0),
+        dict(AU20=0.0, AU4=0.0, AU26=0.9),
+    ],
     name="compose",
-    caption="From fear to surprise in three steps: stop stretching the lips (AU20), stop"
-    " lowering the brows (AU4), drop the jaw (AU26).",
+    caption="From fear to surprise in three steps: stop stretching the lips (AU20),"
+    " stop lowering the brows (AU4), drop the jaw (AU26).",
     alt="Four faces with bars: fear leads in the first, surprise in the last.",
 )
 
@@ -322,18 +327,20 @@ def misread(written="papers", read="fer2013"):
     """What each number means, and what it is taken for."""
     both = {"means": labels.order(written), "is taken for": labels.order(read)}
     share = still_right(written, read, train_counts)
-    return plots.word_columns(
-        both, inches=(3.7, 3.1), ylabel="number", title=f"{share:.0%} of the labels are right"
-    )
+    title = f"{share:.0%} of the labels are right"
+    return plots.word_columns(both, inches=(3.7, 3.1), ylabel="number", title=title)
 
 
 record("folders_right_frac", still_right("papers", "fer2013", train_counts))
 record("rafdb_right_frac", still_right("fer2013", "rafdb", train_counts))
-widgets.explore(
+explore(
     misread,
     written=ORDERS,
     read=ORDERS,
-    strip=[dict(written="papers", read="fer2013"), dict(written="fer2013", read="rafdb")],
+    strip=[
+        dict(written="papers", read="fer2013"),
+        dict(written="fer2013", read="rafdb"),
+    ],
     name="misread",
     caption="Numbers that are read in another order than they were written in, on"
     " FER2013's training labels. Count the rows in which both words agree.",
@@ -371,25 +378,27 @@ ledger_table("resemotenet", "A2")
 # %% [markdown]
 # ## 4 · Unequal classes
 #
-# FER2013's classes have very different sizes, and it is no exception. Here are the training images of four data sets of this field
-# (FER2013, RAF-DB [@rafdb], AffectNet [@affectnet], ExpW [@expw]), as their authors' own files count them. (AffectNet has contempt as an eighth class; we leave it out so that
-# all rows have the same seven.)
+# FER2013's classes have very different sizes, and it is no exception. {tab:imbalance} shows the training images of four data sets:
+# FER2013, RAF-DB [@rafdb], AffectNet [@affectnet] and ExpW [@expw] (all of ExpW, which has no official split). AffectNet has contempt
+# as an eighth class; we leave it out, so that all rows have the same seven classes.
 
 # %% tags=["hide-input"]
-sets = {"FER2013": "fer2013", "RAF-DB": "rafdb", "AffectNet": "affectnet", "ExpW": "expw"}
+sets = {"FER2013": "fer2013", "RAF-DB": "rafdb"}
+sets |= {"AffectNet": "affectnet", "ExpW": "expw"}
 rows = []
 for title, key in sets.items():
-    by_split = official_tables(key, {"train", "test"})
-    counts = by_split.get("train") or by_split["all"]  # ExpW has no official split
-    counts = {word: counts[word] for word in SEVEN}
+    published = synthetic.action_units.IMBALANCES[key]
+    counts = {word: published[word] for word in SEVEN}
     most, least = max(counts, key=counts.get), min(counts, key=counts.get)
     total = f"{sum(counts.values()):,}"
     ratio = counts[most] / counts[least]
-    rows.append((title, total, f"{most}: {counts[most]:,}", f"{least}: {counts[least]:,}", ratio))
+    ends = [f"{word}: {counts[word]:,}" for word in (most, least)]
+    rows.append((title, total, *ends, ratio))
     record(f"imbalance_{key}_ratio", ratio)
 names = ["set", "images", "largest class", "smallest class", "ratio"]
 frame = pd.DataFrame(rows, columns=names)
-table(frame, "imbalance", "The largest and the smallest class.", formats={"ratio": "{:.1f}"})
+caption = "The largest and the smallest class of the training images, and their ratio."
+table(frame, "imbalance", caption, formats={"ratio": "{:.1f}"})
 
 # %% [markdown]
 # > **Question.** A classifier says *happiness*, whatever it sees. What is its {term:accuracy} on FER2013's private test split? Is it a
@@ -508,7 +517,8 @@ found = {fault: examine(fault) for fault in ["nothing", *FAULTS]}
 # %% tags=["hide-input"]
 rows = []
 for fault, findings in found.items():
-    said = [f"{f.severity}: {f.sentence.split(';')[0].split(': ')[0]}" for f in findings]
+    heads = [f.sentence.split(";")[0].split(": ")[0] for f in findings]
+    said = [f"{f.severity}: {head}" for f, head in zip(findings, heads, strict=True)]
     rows.append((fault, " · ".join(said) or "nothing wrong found"))
 record("faults_n", len(FAULTS))
 record("faults_found_n", sum(bool(found[fault]) for fault in FAULTS))
@@ -569,7 +579,7 @@ def vectors(images):
 
 
 def remember(train, test):
-    """For each test picture: is the label of the most similar training picture right?"""
+    """For each test picture: has the most similar training picture its label?"""
     similar = vectors(test.images) @ vectors(train.images).T  # (test, train), cosines
     return train.labels[similar.argmax(1)] == test.labels
 
@@ -578,9 +588,8 @@ def remember(train, test):
 # Drawn faces have no copies, so we plant some: a tenth of the test faces, with their right labels, also go into a second training set.
 
 # %%
-faces = data.load(
-    "synthetic", n_train=S.n_train, n_test=S.n_test, size=48, seed=SEED, imbalance="fer2013"
-)
+drawn = dict(n_train=S.n_train, n_test=S.n_test, size=48, imbalance="fer2013")
+faces = data.load("synthetic", seed=SEED, **drawn)
 without, test = faces.select("train"), faces.select("test")
 planted = np.isin(np.arange(len(test)), rng.permutation(len(test))[: len(test) // 10])
 both = np.flatnonzero(faces.split == "train").tolist()
@@ -590,11 +599,17 @@ with_copies = faces.subset(np.array(both))  # training pictures and planted copi
 right_never, right_saw = remember(without, test), remember(with_copies, test)
 
 # %% tags=["hide-input"]
-GROUPS = {"the copies": planted, "the other test pictures": ~planted, "all": planted | ~planted}
+def groups(copies):
+    """The test pictures that are copies, the others, and all."""
+    parts = [copies, ~copies, copies | ~copies]
+    names = ["the copies", "the other test pictures", "all"]
+    return {f"{t}, n = {m.sum():,}": m for t, m in zip(names, parts, strict=True)}
+
+
 kinds = {"never saw the copies": right_never, "has seen them": right_saw}
 rows = {
-    f"{title}, n = {chosen.sum():,}": {kind: [r[chosen].mean()] for kind, r in kinds.items()}
-    for title, chosen in GROUPS.items()
+    title: {kind: [right[chosen].mean()] for kind, right in kinds.items()}
+    for title, chosen in groups(planted).items()
 }
 record("planted_n", planted.sum())
 record("memory_never_frac", right_never[planted].mean())
@@ -631,13 +646,10 @@ on_rest = runs.compare(saw, never, images=~copies)
 
 # %% tags=["hide-input"]
 n_seeds = len(on_copies["seeds"])
-GROUPS = {"the copies": copies, "the other test pictures": ~copies, "all": copies | ~copies}
 kinds = {"never saw the copies": never.right, "have seen them": saw.right}
 rows = {
-    f"{title}, n = {chosen.sum():,}": {
-        kind: right[:n_seeds, chosen].mean(1) for kind, right in kinds.items()
-    }
-    for title, chosen in GROUPS.items()
+    title: {kind: right[:n_seeds, chosen].mean(1) for kind, right in kinds.items()}
+    for title, chosen in groups(copies).items()
 }
 easier = never.right[:n_seeds, copies].mean() - never.right[:n_seeds, ~copies].mean()
 record("seeds_n", n_seeds)
@@ -651,7 +663,7 @@ record("rest_points", 100 * on_rest["accuracy"])
 record("seen_least_points", 100 * min(on_copies["each"]))
 record("seen_most_points", 100 * max(on_copies["each"]))
 figure(
-    plots.dumbbells(rows, xlabel="accuracy on FER2013's public test split", limits=(0.4, 1)),
+    plots.dumbbells(rows, xlabel="accuracy on FER2013, public test", limits=(0.4, 1)),
     "networks",
     "Networks on real faces. Compare the rows before you compare the colours: also"
     " networks that never saw the copies find them easier than the rest.",
@@ -776,7 +788,8 @@ def count_copies(faces):
 
 # %% tags=["hide-input"]
 hint_3 = "A hash for every picture; numpy's isin says which occur among others."
-check("copies on both sides", count_copies(at_random), crossing["at random"], hint=hint_3)
+on_both = crossing["at random"]
+check("copies on both sides", count_copies(at_random), on_both, hint=hint_3)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -841,7 +854,7 @@ table(frame, "sources", "Data sets of this book; `data/README.md` has the addres
 # And this is the doctor, for your own copy (live in JupyterLab):
 
 # %%
-widgets.doctor_panel()
+doctor_panel()
 
 # %% [markdown]
 # ## What you found
