@@ -14,7 +14,7 @@
 # FER2013 [@fer2013] is the data set behind most networks of this book: 35,887 small grey photographs of faces, each with one of
 # seven {term:label|labels}. Three years later, ten people were asked about every one of these pictures again, and all their votes
 # were kept; this is FER+ [@ferplus]. {fig:first-six} shows what they said about the **first six pictures of the file**. We do not
-# print the photographs, because the people in them were never asked. The votes we can print.
+# print the photographs, because the people in them were never asked. We can print the votes.
 
 # %% tags=["parameters"]
 PROFILE = "teach"  # smoke (seconds) or teach (a minute on a laptop)
@@ -112,8 +112,8 @@ figure(
 #
 # ### From ten votes to something to train on
 #
-# What should a network learn from picture 1, with votes 4, 3, 2, 1? FER+ first removes every single vote as a slip. That leaves four
-# for neutral, three for anger, two for disgust: nine votes. Two of its rules are:
+# What should a network learn from picture 1, with votes 4, 3, 2, 1? FER+ first removes every word that got a single vote, as a slip. That
+# leaves four for neutral, three for anger, two for disgust: nine votes. Two of its rules are:
 #
 # - **Majority**: the word with more than half of what is left. Half of nine is 4.5 and neutral has four, so picture 1 is left out.
 # - **Probability**: collect words from the top until three quarters are reached. Neutral and anger together have seven of nine, which
@@ -169,7 +169,7 @@ figure(
 )
 
 # %% [markdown]
-# What moves a face is muscles under the skin. The Facial Action Coding System [@facs] describes a face by **{term:action unit|action
+# Muscles under the skin move a face. The Facial Action Coding System [@facs] describes a face by **{term:action unit|action
 # units}** (AU): each is the visible trace of one muscle or a few, with a strength. It says *inner brow raised, lips parted*. It does not
 # say *afraid*. These are the units with which we drew the six faces:
 
@@ -541,8 +541,8 @@ table(frame, "doctor", "Each row is a fresh copy with one fault.")
 #
 # ## 6 · What is a copy worth?
 #
-# How does one find equal pictures among many thousands? Not by comparing all pairs. One computes a short fingerprint of every
-# picture, a {term:hash}, which is equal for equal pixels, and compares fingerprints:
+# How does one find equal pictures among many thousands? Comparing all pairs would take too long. Instead one computes a short
+# fingerprint of every picture, a {term:hash}, which is equal for equal pixels, and compares fingerprints:
 
 # %% tags=["nbval-check-output"]
 a = np.zeros((48, 48), np.uint8)
