@@ -659,6 +659,8 @@ record("network_rest_frac", never.right[:n_seeds, ~copies].mean())
 record("network_saw_frac", saw.right[:n_seeds, copies].mean())
 record("easier_points", 100 * easier)
 record("seen_points", 100 * on_copies["accuracy"])
+record("whole_points", 100 * on_copies["accuracy"] * copies.mean())
+record("spread_points", 100 * np.ptp(never.right.mean(1)))
 record("rest_points", 100 * on_rest["accuracy"])
 record("seen_least_points", 100 * min(on_copies["each"]))
 record("seen_most_points", 100 * max(on_copies["each"]))
@@ -674,7 +676,8 @@ figure(
 # **Answer.** {{easier_points:.0f}} points: {{network_never_frac:.0%}} on the pictures that are copies, {{network_rest_frac:.0%}} on the rest. So most of the gap is not memory at all: the
 # copies are *easier pictures*. What having seen them adds, on the same pictures and from the same seeds, is {{seen_points:+.1f}} points on average
 # ({{seen_least_points:+.1f}} to {{seen_most_points:+.1f}}, by seed). On the other pictures, where there was nothing to remember, the two kinds of network
-# differ by {{rest_points:+.1f}} points.
+# differ by {{rest_points:+.1f}} points. Because only {{copies_n}} of the {{crowd_pictures_n:,}} test pictures are copies, {{seen_points:.1f}} points on them are
+# {{whole_points:.1f}} points of the whole accuracy: less than the {{spread_points:.1f}} points by which networks from different seeds differ anyway.
 #
 # A learner that only remembers gains nearly everything from a copy; a small network that sees each picture {{epochs_n}} times gains a few points. How much
 # our published network remembers can't be read from its two accuracies, because it lacks this control. In this book we report
