@@ -116,7 +116,7 @@ figure(
 # leaves four for neutral, three for anger, two for disgust: nine votes. Two of its rules are:
 #
 # - **Majority**: the word with more than half of what is left. Half of nine is 4.5 and neutral has four, so picture 1 is left out.
-# - **Probability**: collect words from the top until three quarters are reached. Neutral and anger together have seven of nine, which
+# - **Probability**: collect words from the top until three quarters are reached (three words at most). Neutral and anger together have seven of nine, which
 #   is enough. Training aims at 4/7 neutral and 3/7 anger.
 
 # %%
@@ -142,7 +142,8 @@ frame = pd.DataFrame(
         "FER+: probability": [in_words(row) for row in target],
     }
 )
-table(frame, "rules", "Three ways to label the same six pictures.")
+caption = "Three ways to label the same six pictures; for FER+, four are neutral."
+table(frame, "rules", caption)
 
 # %% [markdown]
 # By majority, two of the six pictures are left out; by probability, none. So two networks "trained on FER+" need not have seen the same pictures. An accuracy
@@ -557,7 +558,7 @@ print("one grey value changed, equal hash:", bool(first == third))
 # split, {{copies_n}} are also among the training pictures, pixel for pixel. Such {term:duplicate|duplicates} are a {term:leak}: an exam question that
 # was among the exercises.
 #
-# We have published weights of a network that was trained on all training pictures, copies included. It is right on
+# We have published weights of a network that was trained with these copies among its training pictures. It is right on
 # {{published_copies_frac:.1%}} of the {{copies_n}} copies, and on {{published_rest_frac:.1%}} of the other test pictures: {{published_gap_points:.0f}} points apart.
 # Is that what a copy is worth?
 #
@@ -667,8 +668,8 @@ record("seen_most_points", 100 * max(on_copies["each"]))
 figure(
     plots.dumbbells(rows, xlabel="accuracy on FER2013, public test", limits=(0.4, 1)),
     "networks",
-    "Networks on real faces. Compare the rows before you compare the colours: also"
-    " networks that never saw the copies find them easier than the rest.",
+    "Networks on real faces; a small dot is one seed. Compare the rows before you"
+    " compare the colours: networks that never saw the copies find them easier, too.",
     "Three rows of two groups of dots; the copies lie far right of the others.",
 )
 
