@@ -275,7 +275,7 @@ record("augment_first_against_twin_pct", against("augment, then split", "split, 
 # %% [markdown]
 # Compare what is true of the two networks with what is claimed of them: the exam differs more than the networks do. The more a network
 # remembers of its training pictures, the larger this leak; ours trains for seconds and remembers little.
-# [Notebook 01](01_faces_labels_splits.ipynb) shows the same leak with a learner that does nothing but remember.
+# [Notebook 01](01_faces_labels_splits.ipynb) shows what copies give to a learner that does nothing but remember.
 #
 # ## 3 · Choosing on the test
 #
