@@ -89,6 +89,90 @@ def residual_masking_block() -> Diagram:
     )  # fmt: skip
 
 
+def cbam() -> Diagram:
+    """CBAM: a gate over channels from their means and maxima, then one over places from the channels' mean and maximum.
+
+    The box "two linear" is one module, used twice.
+    """
+
+    def looks(over: str, *then: Box) -> list[Series]:
+        return [Series(Box(f"{how} over\n{over}", kind="pool"), *then) for how in ("mean", "max")]
+
+    return Diagram(
+        Box("x", kind="data"), "C × h × w",
+        Parallel(
+            Series(
+                Parallel(*looks("places", Box("two linear\nlayers")), join="+"),
+                Box("sigmoid", kind="gate"), "C × 1 × 1",
+            ),
+            Skip(),
+            join="×",
+        ), "C × h × w",
+        Diagram.BREAK,
+        Parallel(
+            Series(
+                Parallel(*looks("channels"), join="stack"), "2 × h × w",
+                Box("conv 7×7\nBN"), Box("sigmoid", kind="gate"), "1 × h × w",
+            ),
+            Skip(),
+            join="×",
+        ), "C × h × w",
+        Box("y", kind="data"),
+    )  # fmt: skip
+
+
+def bam() -> Diagram:
+    """BAM: one number per channel times one per place, under one sigmoid, added to 1."""
+    return Diagram(
+        Box("x", kind="data"),
+        Parallel(
+            Series(
+                Parallel(
+                    Series(Box("mean over\nplaces", kind="pool"), Box("two linear\nlayers"), "C × 1 × 1"),
+                    Series(Box("conv 1×1"), Box("conv 3×3\ndilated, × 2"), Box("conv 1×1"), "1 × h × w"),
+                    join="×",
+                ),
+                Box("sigmoid", kind="gate"), Box("1 +", kind="gate"),
+            ),
+            Skip(),
+            join="×",
+        ),
+        Box("y", kind="data"),
+    )  # fmt: skip
+
+
+def coordinate_attention() -> Diagram:
+    """Coordinate attention: a gate per channel and row and one per channel and column, from means of rows and columns.
+
+    Both kinds of means pass one convolution before they get one each.
+    """
+    arms = [
+        Series(
+            Box(f"{strip} means", kind="pool"), f"C × {shape}",
+            Box("conv 1×1, BN\nh-swish", note="shared"), Box("conv 1×1"), Box("sigmoid", kind="gate"), f"C × {shape}",
+        )
+        for strip, shape in (("row", "h × 1"), ("column", "1 × w"))
+    ]  # fmt: skip
+    return Diagram(Box("x", kind="data"), Parallel(arms[0], Skip(), arms[1], join="×"), Box("y", kind="data"))
+
+
+def spatial_bias() -> Diagram:
+    """Spatial bias on a 2 × 2 grid: a few numbers per quarter of the picture, put beside the map."""
+    return Diagram(
+        Box("x", kind="data"), "C × h × w",
+        Parallel(
+            Series(
+                Box("conv 1×1\nBN, ReLU"), "n + 2",
+                Box("mean over\nquarters", kind="pool"), "n + 2\n2 × 2",
+                Box("conv along\nchannels"), "n\n2 × 2",
+            ),
+            Skip(),
+            join="beside",
+        ),
+        Box("classifier", kind="head"),
+    )  # fmt: skip
+
+
 def esr(*, branches: int = 3) -> Diagram:
     """Return the diagram of ensembles with shared representations: one base, then branches that each answer;
     the vote is their answer.

@@ -8,7 +8,7 @@ from PIL import ImageFont
 
 from ferkit import plots
 from ferkit.explain import capture
-from ferkit.models import create_model
+from ferkit.models import attention, create_model
 from ferkit.plots import Box, Diagram, Frame, Parallel, Series, Skip, diagram, gallery
 
 GALLERY = {
@@ -19,6 +19,10 @@ GALLERY = {
     "esr": gallery.esr,
     "esr of nine": lambda: gallery.esr(branches=9),
     "lfnsb_bottleneck": gallery.lfnsb_bottleneck,
+    "cbam": gallery.cbam,
+    "bam": gallery.bam,
+    "coordinate_attention": gallery.coordinate_attention,
+    "spatial_bias": gallery.spatial_bias,
 }
 
 
@@ -166,3 +170,24 @@ def test_signs_are_escaped_and_what_is_no_diagram_refused():
 def test_no_box_has_the_colour_of_an_emotion():
     used = {colour.upper() for pair in diagram.KINDS.values() for colour in pair} | {diagram.INK, diagram.FRAME}
     assert not used & set(plots.EMOTION_COLOURS.values())
+
+
+def test_the_blocks_of_attention_are_drawn_as_they_are():
+    x = torch.rand(2, 64, 8, 8)
+    for name, block, gates in (
+        ("cbam", attention.CBAM(64), {"channel_gate": "C × 1 × 1", "spatial_gate": "1 × h × w"}),
+        ("bam", attention.BAM(64), {"channel_gate": "C × 1 × 1", "spatial_gate": "1 × h × w"}),
+        ("coordinate_attention", attention.CoordinateAttention(64),
+         {"height_gate": "C × h × 1", "width_gate": "C × 1 × w"}),
+    ):  # fmt: skip
+        shown = words(parsed(GALLERY[name]()))
+        with torch.no_grad(), capture(block.eval(), list(gates)) as seen:
+            block(x)
+        for gate, drawn in gates.items():
+            size = drawn.replace("C", "64").replace("h", "8").replace("w", "8")
+            assert drawn in shown and size == " × ".join(map(str, seen[gate].shape[1:])), (name, gate)
+    assert words(parsed(gallery.cbam())).count("conv 7×7") == 1 and attention.SpatialGate().conv.kernel_size == (7, 7)
+    bias = attention.SpatialBias(64, biases=10)
+    assert bias.reduce.out_channels == 10 + 2 and bias(x).shape[1:] == (10, 2, 2)
+    shown = words(parsed(gallery.spatial_bias()))
+    assert shown.count("n + 2") == 2 and shown.count("2 × 2") == 2 and shown.count("n") == 1
