@@ -9,977 +9,1123 @@
 # %% [markdown]
 # # 03 · Attention is re-weighting
 #
-# *Six blocks with six names, one formula: what each can say, what it cannot, and how to see it on a face.*
+# *One feature map, six blocks that weight it, and four puzzles: which block fails at which puzzle can be said before any training.*
 #
-# Papers on faces add blocks called squeeze-and-excitation, CBAM, BAM, coordinate attention, masks, spatial bias. Each comes with a
-# drawing of its own and the same promise: the network attends to what matters. All but one do the same thing. They multiply a map
-# by numbers computed from that map. The names differ in one respect that is easy to check: **the shape of those numbers**.
-#
-# ## Objectives
-#
-# 1. write an attention block as a factor times a map, and read from the factor's shape what it can say
-# 2. compute the factor of each block by hand on a map of two channels and four places
-# 3. tell channel gates, place gates, row and column gates, masks and spatial bias apart by their pictures
-# 4. say what a block can erase, and what changes between sigmoid and softmax, `m` and `1 + m`
-# 5. predict which shuffles of a map a block ignores, follows or notices
-# 6. test whether a block helps, on a task that needs it, with several seeds
-#
-# **You need** convolutions, channels and a training loop ([notebook 02](02_training_loop_by_hand.ipynb)).
+# A small network looks at a face and has found two things: where the eyes are, and where the mouth is. {fig:hook} shows its two
+# channels, for a smile and for a frown. The best-known attention block, squeeze and excitation [@senet], reads one number per
+# channel, the mean. The means of the two faces agree. **So it must treat the smile and the frown alike, with any weights and after
+# any training.** Which of the blocks that came after it can do better, and what can those not do?
 
 # %% tags=["parameters"]
 PROFILE = "teach"  # smoke (seconds) or teach (minutes on a laptop)
 SEED = 0
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
+import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from ferkit import plots
-from ferkit.synthetic.faces import make_faces
-from ferkit.explain import capture
-from ferkit.evaluation.metrics import mean_interval
-from ferkit.models import count_parameters
-from ferkit.models.attention import BAM, CBAM, ChannelGate, CoordinateAttention, SpatialBias, SqueezeExcite
-from ferkit.models.resmasking import MaskingBlock
-from ferkit.notebook import check, footer, ledger_table, profile, record
+from ferkit import models, plots
+from ferkit.models import attention, layers, resmasking
+from ferkit.notebook import check, figure, footer, ledger_table, profile, record, table
+from ferkit.synthetic import make_faces
 from ferkit.widgets import explore
 
-S = profile(
-    PROFILE,
-    smoke=dict(faces=64, face_steps=8, n_train=800, n_test=400, steps=15, seeds=2),
-    teach=dict(faces=192, face_steps=300, n_train=8000, n_test=1000, steps=300, seeds=3),
+smoke = dict(steps=4, test=200, seeds=2, faces=64, face_steps=4)
+teach = dict(steps=150, test=2000, seeds=3, faces=192, face_steps=200)
+S = profile(PROFILE, chapter=3, smoke=smoke, teach=teach)
+nn, F = torch.nn, torch.nn.functional
+
+
+# %% tags=["hide-input"]
+def face(mouth, eyes=((2, 2), (2, 5))):
+    """A map (1, 2, 8, 8), eyes and mouth: 32 at the places given, 0 elsewhere."""
+    x = torch.zeros(1, 2, 8, 8)
+    for channel, places in enumerate((eyes, mouth)):
+        for row, column in places:
+            x[0, channel, row, column] = 32
+    return x
+
+
+def mouth(left, middle, right):
+    """Six places in three pairs of columns, each pair in a row of its own."""
+    pairs = ((left, 1), (middle, 3), (right, 5))
+    return [(row, column) for row, at in pairs for column in (at, at + 1)]
+
+
+def show_maps(panels, *, width=1.33, cmap="Greys", high=32):
+    """Maps (8, 8) under their titles, all on the scale from 0 to `high`."""
+    high_inches = width + 0.16 + 0.26 * max(title.count("\n") for title, _ in panels)
+    with plots.style():
+        size = (len(panels) * width, high_inches)
+        picture = plots.Figure(figsize=size, layout="constrained")
+        axes = picture.subplots(1, len(panels))
+        for ax, (title, values) in zip(axes, panels, strict=True):
+            grid = dict(edgecolors="#D8D8D8", linewidth=0.4)
+            ax.pcolormesh(values, cmap=cmap, vmin=0, vmax=high, **grid)
+            ax.set(xticks=[], yticks=[], aspect="equal", ylim=(8, 0))
+            ax.set_title(title, fontsize=9, loc="center")
+    return picture
+
+
+# %% tags=["hide-input"]
+smile, frown = face(mouth(5, 6, 5)), face(mouth(6, 5, 6))
+panels = []
+for name, x in (("smile", smile), ("frown", frown)):
+    eyes, lips = x[0]
+    panels += [(name, eyes + lips)]
+    panels += [(f"eyes, mean {eyes.mean():g}", eyes)]
+    panels += [(f"mouth, mean {lips.mean():g}", lips)]
+figure(
+    show_maps(panels),
+    "hook",
+    "Two faces as a network sees them. The mouth turns over, and no mean changes.",
+    "A smile and a frown of 8 by 8 places; eyes have the mean 1 and mouths the mean 3.",
+)
+
+# %% [markdown]
+# Where a detector fires, it says 32, and elsewhere 0: with 64 places this makes the means easy numbers. Two places of the eyes give
+# 2 · 32 / 64 = 1, six places of the mouth give 3. We stay with these faces for most of the chapter. You need convolutions, channels and a
+# training loop ([notebook 02](02_training_loop_by_hand.ipynb)).
+#
+# ## 1 · One formula
+#
+# A map $x$ has $C$ channels of $H \times W$ places. An attention block computes a **factor** $g$ from $x$, and multiplies:
+#
+# $$y_{c,i,j} = g_{c,i,j}\;x_{c,i,j} \qquad g = g(x)$$
+#
+# Factors between 0 and 1 are called {term:gate|gates}. Most blocks compute few numbers and repeat them until they fill the map. *What is
+# repeated can't be told apart*, and this is the first thing to ask of any block: in what shape does its factor come?
+
+# %% tags=["hide-input"]
+pick = torch.Generator().manual_seed(3)
+row, column = torch.rand(3, 4, 1, generator=pick), torch.rand(3, 1, 4, generator=pick)
+examples = {
+    "(C, 1, 1)\none per channel": torch.tensor([0.9, 0.2, 0.5])[:, None, None],
+    "(1, H, W)\none per place": torch.rand(1, 4, 4, generator=pick),
+    "(C, H, 1) · (C, 1, W)\nrow times column": row * column,
+    "(C, H, W)\nall of them": torch.rand(3, 4, 4, generator=pick),
+}
+with plots.style():
+    picture = plots.Figure(figsize=(6.4, 3.7), layout="constrained")
+    axes = picture.subplots(3, 4)
+    for ax, (title, g) in zip(axes.T, examples.items(), strict=True):
+        for c in range(3):
+            shown = ax[c].imshow(g.expand(3, 4, 4)[c], cmap="viridis", vmin=0, vmax=1)
+            ax[c].set(xticks=[], yticks=[])
+        ax[0].set_title(title, fontsize=9, loc="center")
+    for c in range(3):
+        axes[c, 0].set_ylabel(f"channel {c}")
+    picture.colorbar(shown, ax=axes, shrink=0.5, ticks=[0, 0.5, 1], label="factor")
+figure(
+    picture,
+    "shapes",
+    "Four shapes of a factor, for three channels of 4 × 4 places. The first says"
+    " which channel, the second where, the third which rows and columns, the last all.",
+    "Four columns of three small maps each, with equal colours where numbers repeat.",
+)
+
+# %% [markdown]
+# The multiplication is the same for all blocks, so we write it once. Each block below adds its own `factor`.
+
+# %%
+class Block(nn.Module):
+    """y = g(x) x; what g is, a subclass says."""
+
+    def forward(self, x):  # (B, C, H, W), and so is what comes out
+        return x * self.factor(x)
+
+
+# %% [markdown]
+# ## 2 · Over channels: squeeze and excitation
+#
+# {term:squeeze and excitation|SE} makes one number of each channel, its mean $z_c$ (*squeeze*). Two linear layers look at all means together and give one
+# gate per channel (*excite*): $g = \sigma\big(W_2\,\mathrm{ReLU}(W_1 z)\big)$, where $\sigma(v) = 1/(1+e^{-v})$ is the {term:sigmoid}.
+
+# %% tags=["hide-input"]
+figure(
+    plots.gallery.se_block(channels=64, reduction=16),
+    "se",
+    "Squeeze and excitation for 64 channels. Only 64 means go into the factor.",
+    "Above: mean over places, two linear layers, sigmoid; below x; a product.",
 )
 
 
-def canvas(rows, columns, width, height):
-    """A figure in the workbook's style and its panels (rows, columns)."""
-    figure = plots.Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+# %%
+class SE(Block):
+    def __init__(self, channels, hidden):
+        super().__init__()
+        self.W1 = nn.Linear(channels, hidden, bias=False)
+        self.W2 = nn.Linear(hidden, channels, bias=False)
 
-
-def numbers(tensor):
-    """A tensor as nested lists, three digits."""
-    return np.round(tensor.detach().double().numpy(), 3).tolist()
+    def factor(self, x):
+        z = x.mean((2, 3))  # (B, C)
+        g = torch.sigmoid(self.W2(torch.relu(self.W1(z))))
+        return g[:, :, None, None]  # (B, C, 1, 1)
 
 
 # %% [markdown]
-# ## 1 · One formula
+# **By hand.** The smile's means are 1 and 3. With $W_1 = (-1, 1)$ the one hidden unit is $\mathrm{ReLU}(3 - 1) = 2$. With $W_2 = (-1, 1)^T$
+# the gates are $\sigma(-2) = 0.12$ and $\sigma(2) = 0.88$: the mouth passes, and the eyes are nearly shut.
 #
-# A network's **map** $x$ has $C$ channels, each with $H \times W$ places. An attention block computes a **factor** $g$ from $x$ and
-# multiplies:
+# > **Question.** What are the gates of the frown? And could other weights give it other gates than the smile?
+
+# %%
+se = SE(2, hidden=1)
+with torch.no_grad():
+    se.W1.weight.copy_(torch.tensor([[-1.0, 1.0]]))
+    se.W2.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+
+
+def with_random_weights(net, seed):
+    """The net with every parameter drawn anew, ready for inference."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(std=0.5)
+    return net.eval()
+
+
+def apart(kind, a, b):
+    """Largest difference between the factors of two maps, over 20 random blocks."""
+    with torch.no_grad():
+        blocks = [with_random_weights(kind(2, 4), seed) for seed in range(20)]
+        return max((k.factor(a) - k.factor(b)).abs().max().item() for k in blocks)
+
+
+for name, x in (("smile", smile), ("frown", frown)):
+    eyes_gate, mouth_gate = se.factor(x).flatten().tolist()
+    print(f"{name}: gates {eyes_gate:.2f} (eyes) and {mouth_gate:.2f} (mouth)")
+se_apart = apart(SE, smile, frown)
+print(f"largest difference over 20 random SE blocks: {se_apart:.0e}")
+record("se_eyes_frac", eyes_gate)
+record("se_mouth_frac", mouth_gate)
+record("se_apart_frac", se_apart)
+
+# %% [markdown]
+# **Answer.** The same, {{se_eyes_frac:.2f}} and {{se_mouth_frac:.2f}}, and no weights change that: the largest difference over 20 random blocks is
+# {{se_apart_frac:.0f}}. The means are all that enters, and the means agree. *What a block does not read, it can't learn.*
 #
-# $$y_{c,i,j} = g_{c,i,j}\; x_{c,i,j}, \qquad g = g(x)$$
+# What SE can do is to weaken a kind of detector everywhere in the picture. It can't say where: every place of a channel gets the same factor.
 #
-# A factor whose values lie between 0 and 1 is called a **gate**. Most blocks do not compute all $C \cdot H \cdot W$ numbers: they
-# compute fewer and repeat them. What is repeated cannot be told apart.
+# ## 3 · Channels, then places: CBAM
+#
+# {term:CBAM} [@cbam] has two gates, one after the other. The gate over channels is SE with a second look: the same two layers also read
+# the *maximum* of each channel. The gate over places turns the idea around: at each place it takes mean and maximum *over the channels*.
+# That gives two pictures, and a 7 × 7 convolution makes one gate per place of them.
+
+# %% tags=["hide-input"]
+figure(
+    plots.gallery.cbam(),
+    "cbam",
+    "CBAM. Upper row: one factor per channel. Lower row: one factor per place. The"
+    " two boxes with linear layers are one module that is used twice.",
+    "Two gates in series, each with a mean and a maximum as input.",
+)
 
 
 # %%
-def shapes():
-    """A factor for 3 channels of 4 x 4 places, for each of four shapes; equal numbers have equal colours."""
-    pick = torch.Generator().manual_seed(3)
-    row, column = torch.rand(3, 4, 1, generator=pick), torch.rand(3, 1, 4, generator=pick)
-    examples = {
-        "(C, 1, 1)\none number per channel": torch.tensor([0.9, 0.2, 0.5]).reshape(3, 1, 1).expand(3, 4, 4),
-        "(1, H, W)\none per place": torch.rand(1, 4, 4, generator=pick).expand(3, 4, 4),
-        "(C, H, 1) · (C, 1, W)\nrow times column": row * column,
-        "(C, H, W)\none per channel and place": torch.rand(3, 4, 4, generator=pick),
-    }
-    with plots.style():
-        figure, axes = canvas(3, 4, 7.4, 4.2)
-        for ax, (title, g) in zip(axes.T, examples.items(), strict=True):
-            for c in range(3):
-                ax[c].imshow(g[c], cmap="viridis", vmin=0, vmax=1)
-                ax[c].set(xticks=[], yticks=[])
-            ax[0].set_title(title, fontsize=8.5, loc="center")
-        for c in range(3):
-            axes[c, 0].set_ylabel(f"channel {c}")
-    return figure
-
-
-shapes()
-
-# %% [markdown]
-# Dark is near 0, bright near 1. The first shape says *which channel* and cannot say where. The second says *where* and treats all
-# channels alike. The third says for each channel which rows and which columns; it makes blocks and crosses, no diagonals. The last
-# says everything.
-#
-# > **Question.** Below are the blocks of the papers in this workbook, all for a map of 64 channels and 16 × 16 places. By what
-# > factor do you expect their sizes to differ? (The smallest is written out first.)
-
-
-# %% tags=["same-as:ferkit.models.attention.SpatialGate"]
-class SpatialGate(nn.Module):
-    """CBAM's gate over places, as an example of the family; section 3 works it out by hand."""
-
-    def __init__(self) -> None:
+class CBAM(Block):
+    def __init__(self, channels, hidden):
         super().__init__()
+        first, second = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+        self.mlp = nn.Sequential(first, nn.ReLU(), second)
         self.conv = nn.Conv2d(2, 1, 7, padding=3, bias=False)
-        self.bn = nn.BatchNorm2d(1, momentum=0.01)
+        self.bn = nn.BatchNorm2d(1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, 1, H, W)."""
-        pair = torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)  # (B, 2, H, W)
-        return torch.sigmoid(self.bn(self.conv(pair)))  # (B, 1, H, W)
+    def over_channels(self, x):  # (B, C, 1, 1)
+        v = self.mlp(x.mean((2, 3))) + self.mlp(x.amax((2, 3)))
+        return torch.sigmoid(v)[:, :, None, None]
+
+    def over_places(self, x):  # (B, 1, H, W)
+        pair = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
+        return torch.sigmoid(self.bn(self.conv(pair)))
+
+    def factor(self, x):
+        c = self.over_channels(x)
+        return c * self.over_places(x * c)
+
+
+# %% [markdown]
+# **By hand**, the gate over places. Let all weights of the convolution be 0 except the middle one that looks at the mean, and let that be
+# 1/16. Where an eye or the mouth is lit, the mean of the two channels is 16, and the gate is $\sigma(1) = 0.73$. Elsewhere it is
+# $\sigma(0) = 0.50$.
+#
+# > **Question.** Now exchange the two channels: the eye detector fires at the mouth, and the mouth detector at the eyes. Which of the two gates
+# > notices?
 
 
 # %%
-class Times(nn.Module):
-    """x times (plus + what `inner` gives): plus = 0 multiplies by a gate, plus = 1 adds what the gate lets through."""
+class PlacesOnly(CBAM):
+    def factor(self, x):
+        return self.over_places(x)
 
-    def __init__(self, inner, plus=0):
+
+exchanged = smile.flip(1)
+changes = {
+    "gate over places, channels exchanged": (PlacesOnly, exchanged),
+    "whole CBAM, channels exchanged": (CBAM, exchanged),
+    "whole CBAM, smile against frown": (CBAM, frown),
+}
+for what, (kind, other) in changes.items():
+    changes[what] = apart(kind, smile, other)
+    print(f"{what:37} factors differ by up to {changes[what]:.2f}")
+record("places_apart_frac", changes["gate over places, channels exchanged"])
+record("cbam_apart_frac", changes["whole CBAM, channels exchanged"])
+record("cbam_smile_apart_frac", changes["whole CBAM, smile against frown"])
+
+# %% [markdown]
+# **Answer.** The gate over places does not: its factors differ by {{places_apart_frac:.0f}}. Mean and maximum of two numbers do not depend on their
+# order. The whole block does notice, because its gate over channels sees other means ({{cbam_apart_frac:.2f}}). It can also tell the smile
+# from the frown ({{cbam_smile_apart_frac:.2f}}): the convolution sees which lit place lies above which.
+#
+# ## 4 · Both under one sigmoid: BAM
+#
+# BAM [@bam] has the same two views side by side. One branch gives a number $M_c$ per channel, the other a number $M_s$ per place, and both go
+# into *one* sigmoid. Then comes a change that matters more than it looks:
+#
+# $$g = 1 + \sigma(M_c \cdot M_s)$$
+#
+# Because of the 1, the factor lies between 1 and 2. Nothing is erased; the map is still there, and some of it is strengthened. The price: the
+# block can raise one place against another by a factor of 2 at most.
+
+# %% tags=["hide-input"]
+figure(
+    plots.gallery.bam(),
+    "bam",
+    "BAM. Two branches are multiplied before the sigmoid. Behind it, 1 is added.",
+    "Upper branch over channels, lower branch over places; product, sigmoid, plus 1.",
+)
+
+
+# %%
+class BAM(Block):
+    def __init__(self, channels, hidden):
         super().__init__()
-        self.inner, self.plus = inner, plus
+        first, second = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+        self.mlp = nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(), second)
+        parts = [nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU()]
+        for _ in range(2):  # the nine points of each kernel lie 4 places apart
+            far = nn.Conv2d(hidden, hidden, 3, padding=4, dilation=4)
+            parts += [far, nn.BatchNorm2d(hidden), nn.ReLU()]
+        self.places = nn.Sequential(*parts, nn.Conv2d(hidden, 1, 1))
+
+    def factor(self, x):
+        M_c = self.mlp(x.mean((2, 3)))[:, :, None, None]  # (B, C, 1, 1)
+        return 1 + torch.sigmoid(M_c * self.places(x))  # (B, C, H, W)
+
+
+# %% [markdown]
+# > **Question.** The branch over channels is strongly against a channel, $M_c = -3$. The branch over places is strongly against a place,
+# > $M_s = -3$. What does the block do there?
+
+# %%
+M_c = M_s = torch.tensor(-3.0)
+product = 1 + torch.sigmoid(M_c * M_s).item()
+total = 1 + torch.sigmoid(M_c + M_s).item()
+print(f"branches multiplied, as above: factor {product:.4f}")
+print(f"branches added:                factor {total:.4f}")
+record("bam_product_ratio", product)
+record("bam_sum_ratio", total)
+
+# %% [markdown]
+# **Answer.** It strengthens it as much as it can, by {{bam_product_ratio:.3f}}: two votes against multiply to a vote for. The paper of BAM adds the
+# branches, which gives {{bam_sum_ratio:.3f}}. We multiply because the network that the Residual Masking paper compares with does (pytorchcv's
+# `bam_resnet50`). So one sign decides what two votes against mean.
+#
+# ## 5 · Rows and columns: coordinate attention
+#
+# {term:Coordinate attention} [@coordinate] takes the mean of every row and of every column, for each channel. Each mean goes through the same small convolution
+# (with the activation $\text{h-swish}(v) = v \cdot \min(\max(v+3, 0), 6)/6$), and becomes a gate. The factor at a place is the gate of its row times the gate
+# of its column.
+
+# %% tags=["hide-input"]
+figure(
+    plots.gallery.coordinate_attention(),
+    "coordinate",
+    "Coordinate attention. Row means go above, column means below; the first"
+    " convolution is the same for both. Three things are multiplied at the end.",
+    "Two branches with means, convolutions and sigmoids around the map x.",
+)
+
+
+# %%
+class Coordinate(Block):
+    def __init__(self, channels, hidden):
+        super().__init__()
+        conv, bn = nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden)
+        self.shared = nn.Sequential(conv, bn, nn.Hardswish())
+        self.for_rows = nn.Conv2d(hidden, channels, 1)
+        self.for_columns = nn.Conv2d(hidden, channels, 1)
+
+    def factor(self, x):
+        rows = self.shared(x.mean(3, keepdim=True))  # (B, hidden, H, 1)
+        columns = self.shared(x.mean(2, keepdim=True))  # (B, hidden, 1, W)
+        g_rows = torch.sigmoid(self.for_rows(rows))  # (B, C, H, 1)
+        g_columns = torch.sigmoid(self.for_columns(columns))  # (B, C, 1, W)
+        return g_rows * g_columns
+
+
+# %% [markdown]
+# {fig:marginals} shows what it reads of a mouth. In the smile, two pairs of columns are lit in row 5 and one pair in row 6: the row means
+# are 4 · 32 / 8 = 16 and 2 · 32 / 8 = 8.
+
+
+# %% tags=["hide-input"]
+def mouth_means(left=5, middle=6, right=5):
+    """A mouth, and the means of its rows (right) and columns (below)."""
+    x = face(mouth(left, middle, right))[0, 1]
+    with plots.style():
+        picture = plots.Figure(figsize=(3.1, 2.3), layout="constrained")
+        ratios = dict(width_ratios=(2, 1), height_ratios=(2, 1))
+        ((ax, side), (below, corner)) = picture.subplots(2, 2, **ratios)
+        ax.imshow(x, cmap="Greys", vmin=0, vmax=32)
+        side.barh(range(8), x.mean(1), color=plots.COLOURS[0])
+        below.bar(range(8), x.mean(0), color=plots.COLOURS[0])
+        ax.set(xticks=[], yticks=[4, 5, 6], ylabel="row", aspect="auto")
+        side.set(ylim=(7.5, -0.5), xlim=(0, 25), yticks=[], xticks=[0, 8, 16, 24])
+        below.set(xlim=(-0.5, 7.5), ylim=(0, 9), xticks=[], yticks=[0, 4, 8])
+        side.set_xlabel("row mean")
+        below.set_ylabel("column\nmean")
+        corner.axis("off")
+    return picture
+
+
+four = ((5, 6, 5), (6, 5, 6), (4, 5, 6), (6, 5, 4))
+rows = (4, 6, 1)
+explore(
+    mouth_means,
+    **dict(left=rows, middle=rows, right=rows),
+    strip=[dict(left=a, middle=b, right=c) for a, b, c in four],
+    name="marginals",
+    caption="What coordinate attention reads: means of rows and of columns. The first"
+    " two mouths exchange two row means. The last two agree in all means.",
+    alt="Four mouths with bars: smile, frown and two slanted mouths.",
+)
+
+# %% [markdown]
+# > **Question.** For which of these pairs can coordinate attention give different gates: smile and frown, or the smirk to the left and the smirk to the
+# > right?
+
+# %%
+smirk, other_smirk = face(mouth(4, 5, 6)), face(mouth(6, 5, 4))
+block = with_random_weights(Coordinate(2, 4), SEED)
+with torch.no_grad():
+    for name, x in (("smile", smile), ("frown", frown)):
+        g = block.factor(x)[0, 1, :, 3]  # the mouth's channel, along column 3
+        print(f"{name}: row 5 has the factor {g[5]:.3f}, row 6 has {g[6]:.3f}")
+smirk_apart = apart(Coordinate, smirk, other_smirk)
+print(f"largest difference between two smirks, 20 random blocks: {smirk_apart:.0e}")
+record("smirk_apart_frac", smirk_apart)
+record("frown_row5_frac", g[5])
+record("frown_row6_frac", g[6])
+
+# %% [markdown]
+# **Answer.** For the smile and the frown only, and even there the two numbers just change places: {{frown_row5_frac:.3f}} and
+# {{frown_row6_frac:.3f}}. A row's gate is computed from that row alone, by a convolution that looks at no neighbour and knows no row number. So the
+# block sees *that* two rows differ, and not *which is the upper one*. The smirks get the same factor ({{smirk_apart_frac:.0f}} apart): all
+# their means agree. Move the sliders: find a mouth that is no smile and has the smile's row and column means.
+#
+# ## 6 · Every channel and place: a mask
+#
+# The masking block of the Residual Masking Network [@resmasking] computes all $C \cdot H \cdot W$ numbers. It is a small U-Net: it shrinks the map to see far,
+# enlarges it again, and joins it with the fine map. Its units are the {term:residual block|residual blocks} of ResNet-34. As in BAM, the factor is $1 + M$.
+
+# %% tags=["hide-input"]
+figure(
+    plots.gallery.residual_masking_block(),
+    "mask",
+    "The released masking block, at depth 2. The skip brings the fine places back.",
+    "A small U-Net in a frame, a softmax over channels, 1 plus M, and a product.",
+)
+
+
+# %%
+class Mask(Block):
+    def __init__(self, channels, drawn=False):
+        super().__init__()
+        C, unit = channels, layers.BasicBlock
+        self.fine, self.coarse = unit(C, 2 * C), unit(2 * C, 4 * C)
+        up = nn.ConvTranspose2d(4 * C, 2 * C, 2, stride=2)
+        self.up = nn.Sequential(up, nn.BatchNorm2d(2 * C), nn.ReLU())
+        self.join, self.last = unit(4 * C, 2 * C), unit(2 * C, C)
+        self.drawn = nn.Conv2d(C, C, 1) if drawn else None
+
+    def mask(self, x):
+        fine = self.fine(x)  # (B, 2C, H, W)
+        coarse = self.coarse(F.max_pool2d(fine, 2))  # (B, 4C, H/2, W/2)
+        z = self.last(self.join(torch.cat([self.up(coarse), fine], 1)))
+        return torch.sigmoid(self.drawn(z)) if self.drawn else z.softmax(1)
+
+    def factor(self, x):
+        return 1 + self.mask(x)  # (B, C, H, W)
+
+
+# %% [markdown]
+# The last line of `mask` holds a disagreement. The paper's drawing ends with a 1 × 1 convolution and a sigmoid. The released code ends with a {term:softmax} over
+# the channels: at each place, the numbers of all channels sum to 1.
+#
+# > **Question.** Take the softmax, and average the mask over its channels, to get a picture of *where* it looks. What will the picture show?
+#
+# Two channels are enough to see it. Let $z$ be 1 where our smile is lit and 0 elsewhere. At the mouth, $z = (0, 1)$, and the softmax gives
+# $e^0/(e^0+e^1) = 0.27$ to the eye channel and 0.73 to the mouth channel.
+
+# %% tags=["hide-input"]
+z, panels, spread = smile[0] / 32, [], {}
+for name, m in (("softmax", z.softmax(0)), ("sigmoid", z.sigmoid())):
+    for what, values in (("eyes", m[0]), ("mouth", m[1]), ("mean", m.mean(0))):
+        span = sorted({round(v, 2) for v in values.flatten().tolist()})
+        spread[name, what] = float(values.max() - values.min())
+        title = f"{name}, {what}\n" + ", ".join(f"{v:.2f}" for v in span)
+        panels.append((title, values))
+figure(
+    show_maps(panels, cmap="viridis", high=1),
+    "softmax",
+    "Masks of the smile, and under each name the values that occur (dark 0, bright 1)."
+    " The softmax's mean over channels is 0.50 at every place; the sigmoid's is not.",
+    "Six small maps: two channels and their mean, for softmax and sigmoid.",
+)
+record("softmax_mean_spread_frac", spread["softmax", "mean"])
+record("softmax_mouth_spread_frac", spread["softmax", "mouth"])
+record("sigmoid_mean_spread_frac", spread["sigmoid", "mean"])
+
+# %% [markdown]
+# **Answer.** Nothing: the mean is ½ everywhere (it varies by {{softmax_mean_spread_frac:.2f}}), since two numbers that sum to 1 have the mean ½, and $C$ of
+# them the mean $1/C$. Only *the mean* is silent about places. *The mask itself* is not: in the mouth's channel it varies by
+# {{softmax_mouth_spread_frac:.2f}} from place to place. So such a mask can shift weight from one channel to another, at each place as it likes. What comes
+# out can therefore differ between places, but no place as a whole gets a larger share of the mask than another. A sigmoid can do that: its mean varies by {{sigmoid_mean_spread_frac:.2f}}.
+#
+# ## 7 · Beside the map: spatial bias
+#
+# The last of the six is no factor at all. {term:Spatial bias} [@spatialbias] averages the map over the four quarters of the picture and mixes these averages a
+# little. The few numbers that come out go *beside* the map, to be read by the classifier.
+
+# %% tags=["hide-input"]
+figure(
+    plots.gallery.spatial_bias(),
+    "bias",
+    "Spatial bias: n numbers for each quarter of the picture join the map's features.",
+    "x goes through a convolution, means over quarters and a convolution, beside x.",
+)
+
+
+# %%
+class SpatialBias(nn.Module):
+    def __init__(self, channels, n):
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, n + 2, 1, bias=False)
+        self.bn = nn.BatchNorm2d(n + 2)
+        self.along = nn.Conv1d(4, 4, 3)  # its input channels are the four quarters
 
     def forward(self, x):
-        return x * (self.plus + self.inner(x))
+        p = torch.relu(self.bn(self.reduce(x)))  # (B, n + 2, H, W)
+        p = F.adaptive_avg_pool2d(p, 2).flatten(2)  # (B, n + 2, 4): quarters
+        return self.along(p.transpose(1, 2)).transpose(1, 2)  # (B, n, 4)
 
 
-def blocks(channels, hidden, depth=2):
-    """Every block of this notebook for maps of some channels; `hidden` is the inner width of squeeze-and-excitation."""
-    return {
-        "SE": lambda: SqueezeExcite(channels, hidden=hidden),
-        "CBAM: channels": lambda: Times(ChannelGate(channels)),
-        "CBAM: places": lambda: Times(SpatialGate()),
-        "CBAM": lambda: CBAM(channels),
-        "BAM": lambda: BAM(channels),
-        "coordinate": lambda: CoordinateAttention(channels),
-        "mask, sigmoid": lambda: Times(MaskingBlock(channels, depth, mask="sigmoid")),
-        "1 + mask, sigmoid": lambda: Times(MaskingBlock(channels, depth, mask="sigmoid"), plus=1),
-        "1 + mask, softmax": lambda: Times(MaskingBlock(channels, depth), plus=1),
-        "spatial bias": lambda: SpatialBias(channels, biases=channels),
+# %% [markdown]
+# **By hand.** Each quarter has 16 places. Each eye lies in an upper quarter: 32 / 16 = 2. Half of the mouth lies in each lower quarter: 3 · 32 / 16 = 6. So the
+# eyes' channel has the quarters (2, 2, 0, 0), and the mouth's channel has (0, 0, 6, 6). For the smile and the frown these are the same. But a face that stands
+# higher in the picture has other quarters, and this is what no factor above was made for: *where in the picture* something is.
+#
+# Are these six classes really the published blocks? The library's versions are tested against the authors' files. We give each pair the same weights:
+
+# %%
+PAIRED = {
+    "SE": (SE(64, 4), attention.SqueezeExcite(64)),
+    "CBAM": (CBAM(64, 4), attention.CBAM(64)),
+    "BAM": (BAM(64, 4), attention.BAM(64)),
+    "coordinate": (Coordinate(64, 8), attention.CoordinateAttention(64)),
+    "mask": (Mask(64), resmasking.MaskingBlock(64, 2)),
+    "spatial bias": (SpatialBias(64, 64), attention.SpatialBias(64)),
+}
+x = torch.rand(2, 64, 16, 16)
+for name, (mine, library) in PAIRED.items():
+    mine = with_random_weights(mine, SEED)
+    values = iter(mine.state_dict().values())
+    library.eval().load_state_dict({key: next(values) for key in library.state_dict()})
+    with torch.no_grad():
+        y = mine.mask(x) if name == "mask" else mine(x)
+        torch.testing.assert_close(y, library(x).view_as(y), rtol=1e-4, atol=1e-5)
+print(f"{len(PAIRED)} of {len(PAIRED)} agree")
+
+# %% tags=["hide-input"]
+FACTORS = {
+    "SE": ("(C, 1, 1)", "0 to 1", "means of channels"),
+    "CBAM": ("(C, 1, 1) · (1, H, W)", "0 to 1", "means, maxima, neighbours"),
+    "BAM": ("(C, H, W)", "1 to 2", "means, places 4 apart"),
+    "coordinate": ("(C, H, 1) · (C, 1, W)", "0 to 1", "means of rows and columns"),
+    "mask": ("(C, H, W)", "1 to 2", "a neighbourhood, in detail"),
+    "spatial bias": ("none", "none", "means of quarters"),
+}
+frame = pd.DataFrame(FACTORS, index=["factor", "range", "what it reads"]).T
+sizes = {name: models.count_parameters(mine) for name, (mine, _) in PAIRED.items()}
+frame["parameters"] = pd.Series(sizes)
+record("se_parameters_n", sizes["SE"])
+record("mask_parameters_n", sizes["mask"])
+record("mask_to_se_ratio", sizes["mask"] / sizes["SE"])
+caption = "The six blocks, for maps of 64 channels. The mask is by far the largest."
+table(frame.reset_index(names="block"), "blocks", caption)
+
+# %% [markdown]
+# The mask has {{mask_to_se_ratio:,.0f}} times as many parameters as SE. In a comparison "with and without attention" this is no detail: more
+# parameters may help, whatever they are called.
+#
+# ## 8 · Four puzzles
+#
+# Now all six against each other. In each pair of {fig:puzzles} the lit places have moved, and **the channel means agree**.
+
+# %% tags=["hide-input"]
+flat = face(mouth(5, 5, 5))
+opened = face([(row, column) for row in (4, 5, 6) for column in (3, 4)])
+PAIRS = {
+    "flat or open": torch.cat([flat, opened]) / 32,
+    "smile or frown": torch.cat([smile, frown]) / 32,
+    "left or right": torch.cat([smirk, other_smirk]) / 32,
+    "low or high": torch.cat([flat, flat.roll(-2, 2)]) / 32,
+}
+panels = []
+for name, pair in PAIRS.items():
+    panels += zip(name.split(" or "), pair.sum(1), strict=True)
+figure(
+    show_maps(panels, width=1.0, high=1),
+    "puzzles",
+    "Four pairs of faces. Which of the two is it?",
+    "Flat and open mouth, smile and frown, two smirks, a low and a high face.",
+)
+
+# %% [markdown]
+# We ask twice which block can solve which puzzle: by theory, and by training. Both use the same small network: a 1 × 1 convolution to 8 channels, the block, the mean of each channel, a linear
+# layer. Only the block changes.
+
+# %%
+class Network(nn.Module):
+    """Mix channels, apply a block, average over places, classify."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.mix = nn.Sequential(nn.Conv2d(2, 8, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.block = make()
+        width = 8 + 4 * 8 if isinstance(self.block, SpatialBias) else 8
+        self.classify = nn.Sequential(nn.BatchNorm1d(width), nn.Linear(width, 2))
+
+    def features(self, x):  # all that the classifier can see
+        x = self.mix(x)
+        y = self.block(x)
+        if isinstance(self.block, SpatialBias):  # beside the map
+            return torch.cat([x.mean((2, 3)), y.flatten(1)], 1)
+        return y.mean((2, 3))
+
+    def forward(self, x):
+        return self.classify(self.features(x))
+
+
+class NoBlock(Block):
+    def factor(self, x):
+        return torch.ones_like(x)
+
+
+BLOCKS = {
+    "no block": NoBlock,
+    "SE": lambda: SE(8, 8),
+    "CBAM": lambda: CBAM(8, 8),
+    "BAM": lambda: BAM(8, 8),
+    "coordinate": lambda: Coordinate(8, 8),
+    "mask": lambda: Mask(8),
+    "spatial bias": lambda: SpatialBias(8, 8),
+}
+
+# %% [markdown]
+# **By theory.** We draw random weights, without any training, and compare the two faces of a pair. If the features of the two agree in every draw, the classifier sees
+# the same thing twice, and nothing can be learnt. Two cases are possible then: the factor was the *same*, or it *moved along* with the
+# lit places, as the row gates of the frown did.
+#
+# > **Question.** How many of the four puzzles can SE solve? How many can coordinate attention, and spatial bias? Write down your guess before you
+# > scroll.
+
+
+# %%
+def verdict(make, pair, change=lambda net: net):
+    """'told apart', 'moves along' or 'same', over ten random networks."""
+    features = factors = 0.0
+    with torch.no_grad():
+        for seed in range(10):
+            net = change(with_random_weights(Network(make), seed))
+            a, b = net.features(pair)
+            features = max(features, (a - b).abs().max().item())
+            if isinstance(net.block, Block):
+                a, b = net.block.factor(net.mix(pair)).expand(2, 8, 8, 8)
+                factors = max(factors, (a - b).abs().max().item())
+    if features > 1e-5:
+        return "told apart"
+    return "moves along" if factors > 1e-5 else "same"
+
+
+theory = {
+    (name, puzzle): verdict(make, pair)
+    for name, make in BLOCKS.items()
+    for puzzle, pair in PAIRS.items()
+}
+
+# %% [markdown]
+# **By training.** Each network sees fresh maps with noise in every step, so it can't learn any of them by heart.
+
+
+# %%
+def draw(pair, n):
+    """n noisy maps, and which of the two faces each one shows."""
+    label = torch.randint(0, 2, (n,))
+    x = pair[label]
+    return (x + 0.2 * torch.randn_like(x)).relu(), label
+
+
+def trained_accuracy(make, pair, seed):
+    """Accuracy on new maps after training with one seed."""
+    torch.manual_seed(seed)
+    net = Network(make)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.02)
+    for _ in range(S.steps):
+        x, label = draw(pair, 64)
+        F.cross_entropy(net(x), label).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    x, label = draw(pair, S.test)
+    with torch.no_grad():
+        return (net.eval()(x).argmax(1) == label).double().mean().item()
+
+
+seeds = range(SEED, SEED + S.seeds)
+accuracy = {
+    (name, puzzle): [trained_accuracy(make, pair, seed) for seed in seeds]
+    for name, make in BLOCKS.items()
+    for puzzle, pair in PAIRS.items()
+}
+
+# %% tags=["hide-input"]
+shades = {"same": (0.89, 0.89, 0.89), "moves along": (0.66, 0.8, 0.92)}
+shades["told apart"] = (0.98, 0.78, 0.61)
+with plots.style():
+    picture = plots.Figure(figsize=(6.6, 3.7), layout="constrained")
+    ax = picture.subplots()
+    ax.imshow([[shades[theory[b, p]] for p in PAIRS] for b in BLOCKS], aspect="auto")
+    for i, name in enumerate(BLOCKS):
+        for j, puzzle in enumerate(PAIRS):
+            text = f"{theory[name, puzzle]}\n{np.mean(accuracy[name, puzzle]):.0%}"
+            ax.text(j, i, text, ha="center", va="center", fontsize=9)
+    ax.set_xticks(range(len(PAIRS)), list(PAIRS))
+    ax.set_yticks(range(len(BLOCKS)), list(BLOCKS))
+    ax.hlines(np.arange(len(BLOCKS) - 1) + 0.5, -0.5, 3.5, color="white", linewidth=3)
+    ax.vlines(np.arange(len(PAIRS) - 1) + 0.5, -0.5, 6.5, color="white", linewidth=3)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+figure(
+    picture,
+    "grid",
+    "In words what theory says before any training, below it the accuracy after it"
+    f" (mean over {S.seeds} seeds). Guessing gives 50 %. Only where theory says *told"
+    " apart* is there anything to learn.",
+    "Seven blocks and four puzzles, with a word and an accuracy in each cell.",
+)
+
+# %% tags=["hide-input"]
+means = {key: np.mean(values) for key, values in accuracy.items()}
+blind = [means[key] for key, word in theory.items() if word != "told apart"]
+seeing = [means[key] for key, word in theory.items() if word == "told apart"]
+record("blind_n", len(blind))
+record("seeing_n", len(seeing))
+record("blind_low_frac", min(blind))
+record("blind_high_frac", max(blind))
+record("seeing_low_frac", min(seeing))
+record("steps_n", S.steps)
+record("bam_smile_frac", np.mean(accuracy["BAM", "smile or frown"]))
+record("guess_spread_frac", 2 * 0.5 / np.sqrt(S.test * S.seeds))
+
+# %% [markdown]
+# **Answer.** SE solves none, coordinate attention one, spatial bias one. CBAM, BAM and the mask have something to learn in all four. In the {{blind_n}} cells where
+# theory sees no difference, training reaches {{blind_low_frac:.1%}} to {{blind_high_frac:.1%}}. That is guessing: with this many test maps, guessing alone gives
+# 50 % plus or minus {{guess_spread_frac:.1%}} (two standard errors). In the other {{seeing_n}} cells it reaches {{seeing_low_frac:.1%}} or more.
+#
+# Read the rows of {fig:grid}:
+#
+# - **SE** is as blind as no block. All four pairs agree in the means, and the means are all it reads.
+# - **Coordinate attention** finds the open mouth, since six lit places in one row are something else than two in each of three. A smile and a frown
+#   are the same rows in another order.
+# - **Spatial bias** knows the upper half from the lower, and nothing finer. Each mouth has three lit places in either lower quarter.
+# - **CBAM and the mask** contain convolutions that look at neighbours, so they see what lies above what.
+# - **BAM** could solve all four as well, but within {{steps_n}} steps it reaches only {{bam_smile_frac:.0%}} for the smile and the frown. The points of its kernels lie 4
+#   places apart, and the two rows of the mouth are neighbours. To be able to learn something is not yet to learn it.
+#
+# One cell should surprise you. A convolution uses the same weights everywhere. How can CBAM know a low face from a high one? By the rim: beyond it
+# its padding fills in zeros, and on 8 × 8 places the rim is never far. We can take the rim away, and close each map to a ring:
+
+
+# %%
+def ring(net):
+    """Beyond the right rim the convolutions find the left one, and so on."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.padding_mode = "circular"
+    return net
+
+
+closed = {
+    name: verdict(BLOCKS[name], PAIRS["low or high"], ring)
+    for name in ("CBAM", "BAM", "mask", "spatial bias")
+}
+print(closed)
+record("ring_n", sum(word == "moves along" for word in closed.values()))
+
+# %% [markdown]
+# For {{ring_n}} of the four the factor now only moves along with the face, and nothing could be learnt. Spatial bias still knows.
+#
+# ## 9 · What a shape allows, and what a block finds
+#
+# The papers promise more than to tell two maps apart: the block should turn to what matters. We test this on drawn faces, where
+# the truth is known. Six filters that one can name give the map, and what matters is **the mouth**. Each face is cut out at a random place, so that no
+# fixed factor can do it.
+
+# %% tags=["hide-input"]
+NAMES = ("dark over\nbright", "bright over\ndark", "dark left\nof bright")
+NAMES += ("bright left\nof dark", "darker\nspots", "brighter\nspots")
+drawn = make_faces(S.faces, size=64, seed=SEED + 3, difficulty="easy", masks=True)
+pick = torch.Generator().manual_seed(SEED)
+tops, lefts = (torch.randint(low, 7, (S.faces,), generator=pick) for low in (3, 0))
+
+
+def cut(maps):
+    """Windows of 26 x 26 places, at a random place for each face."""
+    at = zip(maps, tops, lefts, strict=True)
+    windows = [m[..., top : top + 26, left : left + 26] for m, top, left in at]
+    return torch.stack(windows)
+
+
+small = F.avg_pool2d(torch.as_tensor(drawn.images)[:, None] / 255, 2)  # (N, 1, 32, 32)
+down = torch.tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]]) / 4
+kernels = torch.stack([down, -down, down.T, -down.T])[:, None]
+edges = F.conv2d(F.pad(small, [1] * 4, mode="replicate"), kernels)
+around = F.avg_pool2d(F.pad(small, [3] * 4, mode="replicate"), 7, stride=1)
+spots = 2 * torch.cat([around - small, small - around], 1)
+maps = cut(3 * torch.cat([edges, spots], 1).relu() + 0.001)  # (N, 6, 26, 26), no zeros
+mouths = cut(F.max_pool2d(torch.as_tensor(drawn.masks["mouth"]).float()[:, None], 2))
+wanted = maps * mouths
+held_out = slice(0, S.faces // 4)  # no block is trained on these
+
+# %% tags=["hide-input"]
+happy = torch.as_tensor(drawn.labels[held_out] == drawn.names.index("happiness"))
+whole = mouths[held_out, 0, -2:].sum((1, 2)) == 0  # the mouth ends above the rim
+one = int(torch.nonzero(happy & whole)[0])
+with plots.style():
+    picture = plots.Figure(figsize=(7.8, 1.55), layout="constrained")
+    shown = [("the face", cut(small)[one, 0]), *zip(NAMES, maps[one], strict=True)]
+    for ax, (title, values) in zip(picture.subplots(1, 7), shown, strict=True):
+        ax.imshow(values, cmap="gray", vmin=0, vmax=float(values.max()))
+        ax.contour(mouths[one, 0], levels=[0.5], colors="#F0B000", linewidths=1)
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(title, fontsize=9, loc="center")
+figure(
+    picture,
+    "detectors",
+    "A drawn face and its map of six channels, with the mouth outlined. The mouth"
+    " lights up in all of them, and so do eyes, brows and the edge of the face.",
+    "A drawn face and six pictures of edges and spots.",
+)
+
+# %% [markdown]
+# **The score.** Let $t$ be what is wanted: the map inside the mouth, and 0 outside. The *agreement* of an output $y$ with $t$ is the squared cosine of the angle between
+# them, $\langle y, t\rangle^2 / (\lVert y\rVert^2\, \lVert t\rVert^2)$. It is 1 if $y$ is $t$ times any number. An example with two places: $x = (1, 1)$ and
+# $t = (1, 0)$ agree by $1 / (2 \cdot 1) = 0.5$. Halve the second place, and $(1, \tfrac12)$ agrees by $1 / 1.25 = 0.8$.
+#
+# **The limit.** What is the best that *any* factor of a given shape could do? For SE the best number per channel is a least-squares fit. For coordinate attention we fit
+# rows and columns in turn until nothing changes. With a number per place, CBAM could keep the mouth and nothing else: 1. And behind the $1 + {}$ of BAM and of the
+# mask, the best is 2 in the mouth and 1 elsewhere. If the mouth holds the share $p$ of the map's energy (the sum of squares), that gives $4p / (1 + 3p)$.
+
+
+# %%
+def agreement(y, t):
+    """Squared cosine of maps (N, C, H, W)."""
+    dot = (y * t).sum((1, 2, 3))
+    return dot**2 / ((y**2).sum((1, 2, 3)) * (t**2).sum((1, 2, 3)))
+
+
+def fit(x, t, over):
+    """The number for x that brings it nearest to t, one for all that is summed over."""
+    energy = (x * x).sum(over, keepdim=True)
+    return (x * t).sum(over, keepdim=True) / energy.clamp(min=1e-9)
+
+
+x, t = maps[held_out], wanted[held_out]
+columns = torch.ones_like(x[:, :, :1])  # (N, C, 1, W)
+for _ in range(50):
+    rows = fit(x * columns, t, 3)  # (N, C, H, 1)
+    columns = fit(x * rows, t, 2)
+share = agreement(x, t)  # for x itself this is p, the mouth's share
+limits = {
+    "SE": agreement(x * fit(x, t, (2, 3)), t),
+    "CBAM": torch.ones_like(share),
+    "BAM": 4 * share / (1 + 3 * share),
+    "coordinate": agreement(x * rows * columns, t),
+    "1 + mask": 4 * share / (1 + 3 * share),
+    "mask alone": torch.ones_like(share),
+}
+
+# %% [markdown]
+# > **Question.** How near can SE come to the mouth at best, and how near coordinate attention: to less than a half, or to more?
+#
+# Then we train each block alone on {{rest_n}} other faces, with one minus the agreement as the loss, and score it on the {{held_out_n}} faces from which the limits
+# come. The mask is the drawn one, with a sigmoid; once as $1 + M$, and once alone.
+
+
+# %%
+class MaskAlone(Mask):
+    def factor(self, x):
+        return self.mask(x)
+
+
+def trained_block(make, seed):
+    """One block, trained to keep the mouth."""
+    torch.manual_seed(seed)
+    block = make()
+    optimizer = torch.optim.AdamW(block.parameters(), lr=0.02)
+    rates = torch.optim.lr_scheduler
+    schedule = rates.OneCycleLR(optimizer, 0.02, total_steps=S.face_steps)
+    for _ in range(S.face_steps):
+        batch = torch.randint(S.faces // 4, S.faces, (16,))
+        (1 - agreement(block(maps[batch]), wanted[batch])).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    return block.eval()
+
+
+makers = {
+    "SE": lambda: SE(6, 6),
+    "CBAM": lambda: CBAM(6, 6),
+    "BAM": lambda: BAM(6, 6),
+    "coordinate": lambda: Coordinate(6, 6),
+    "1 + mask": lambda: Mask(6, drawn=True),
+    "mask alone": lambda: MaskAlone(6, drawn=True),
+}
+trained = {
+    name: [trained_block(make, seed) for seed in (SEED, SEED + 1)]
+    for name, make in makers.items()
+}
+with torch.no_grad():
+    scores = {
+        name: [agreement(block(x), t).mean().item() for block in blocks]
+        for name, blocks in trained.items()
     }
 
+# %% tags=["hide-input"]
+limit = {name: float(values.mean()) for name, values in limits.items()}
+with plots.style():
+    picture = plots.Figure(figsize=(7.0, 2.9), layout="constrained")
+    ax = picture.subplots()
+    for i, name in enumerate(limit):
+        ax.barh(i, limit[name], height=0.66, color="#CBD6EE")
+        ax.barh(i, np.mean(scores[name]), height=0.34, color=plots.COLOURS[0])
+        ax.plot(scores[name], [i] * 2, "o", color=plots.COLOURS[1], markersize=4)
+        text = f"{np.mean(scores[name]):.2f} of {limit[name]:.2f}"
+        ax.text(limit[name] + 0.015, i, text, va="center", fontsize=9)
+    ax.axvline(float(share.mean()), color="#404040", linewidth=1, linestyle=":")
+    ax.set_yticks(range(len(limit)), list(limit))
+    ax.set(xlim=(0, 1.2), ylim=(5.6, -0.6), xlabel="agreement with the mouth")
+    ax.set_xticks(np.arange(0, 1.1, 0.2))
+figure(
+    picture,
+    "limits",
+    "Pale: the most that the shape allows. Dark: what a trained block reaches on the"
+    " same faces (dots: two seeds). Dotted: the map as it is.",
+    "Six bars with limits and scores.",
+)
 
-# %% tags=["nbval-check-output"]
-SHAPE = {
-    "SE": "(C,1,1)", "CBAM: channels": "(C,1,1)", "CBAM: places": "(1,H,W)", "CBAM": "(C,1,1) then (1,H,W)",
-    "BAM": "(C,1,1) and (1,H,W)", "coordinate": "(C,H,1) and (C,1,W)", "spatial bias": "no factor: (n,2,2) beside x",
-}  # fmt: skip
-costs = {}
-with torch.device("meta"):  # counts without computing
-    for name, make in blocks(64, 4).items():
-        block = make().eval()
-        with FlopCounterMode(display=False) as counter:
-            block(torch.zeros(1, 64, 16, 16))
-        costs[name] = (count_parameters(block), counter.get_total_flops() // 2)
-        shape = SHAPE.get(name, "(C,H,W)")
-        print(f"{name:18} {shape:28} {costs[name][0]:9,} parameters {costs[name][1]:12,} multiply-adds")
-record("se_parameters_n", costs["SE"][0])
-record("place_gate_parameters_n", costs["CBAM: places"][0])
-record("mask_to_se_parameters_ratio", costs["1 + mask, softmax"][0] / costs["SE"][0])
-
-# %% [markdown]
-# Multiply-adds are those of convolutions and linear layers. CBAM's gate over places has 98 weights and the two numbers of a batch
-# normalisation, for any number of channels. A mask of depth 2 is a network of its own, some thousand times the size of a squeeze-and-excitation
-# block. In a comparison "with and without attention", that is not a detail: more parameters may help whatever they are called.
-#
-# For the rest of the notebook, one toy map: two channels, four places. Channel 0 lives in the upper row, channel 1 in the lower.
-
-# %% tags=["nbval-check-output"]
-toy = torch.tensor([[[1.0, 3.0], [0.0, 0.0]], [[0.0, 0.0], [4.0, 8.0]]])[None]  # (1, 2, 2, 2)
-print("channel 0", toy[0, 0].tolist(), " mean", toy[0, 0].mean().item(), " maximum", toy[0, 0].max().item())
-print("channel 1", toy[0, 1].tolist(), " mean", toy[0, 1].mean().item(), " maximum", toy[0, 1].max().item())
-
-# %% [markdown]
-# ## 2 · Over channels: squeeze-and-excitation
-#
-# $$z_c = \text{mean of channel } c, \qquad g = \sigma\big(W_2\,\mathrm{ReLU}(W_1 z)\big)$$
-#
-# **Squeeze** [@senet]: each channel becomes one number, its mean. **Excite**: two small linear layers look at all means together. $\sigma$ is
-# the **sigmoid** $1/(1+e^{-v})$; it makes any number a gate.
-#
-# **By hand.** Means are 1 and 3. With $W_1 = (-1, 1)$ and $W_2 = (-1, 1)^T$ the hidden unit is $\mathrm{ReLU}(3 - 1) = 2$, and the
-# gates are $\sigma(-2)$ and $\sigma(2)$: the stronger channel closes the weaker one.
-
-# %% tags=["nbval-check-output"]
-se = SqueezeExcite(2, hidden=1)
+# %% tags=["hide-input"]
+record("rest_n", S.faces - S.faces // 4)
+record("held_out_n", S.faces // 4)
+record("share_frac", share.mean())
+for name in limit:
+    key = name.replace(" ", "_").replace("1_+", "one_plus").lower()
+    record(f"{key}_limit_frac", limit[name])
+    record(f"{key}_score_frac", np.mean(scores[name]))
 with torch.no_grad():
-    se.fc[0].weight.copy_(torch.tensor([[-1.0, 1.0]]))
-    se.fc[2].weight.copy_(torch.tensor([[-1.0], [1.0]]))
-with capture(se, "gate") as seen:
-    se(toy)
-by_hand = torch.sigmoid(torch.tensor([-2.0, 2.0]))
-print("by hand     ", numbers(by_hand))
-print("by the layer", numbers(seen["gate"].flatten()), " shape", tuple(seen["gate"].shape[1:]))
-assert torch.allclose(by_hand, seen["gate"].flatten())
-
-
-# %%
-def gates_of_means(mean_0=1.0, mean_1=3.0, first_weight=1.0, second_weight=1.0):
-    """The two gates of the toy block for chosen means and weights."""
-    hidden = max(0.0, first_weight * (mean_1 - mean_0))
-    gates = torch.sigmoid(second_weight * hidden * torch.tensor([-1.0, 1.0]))
-    return plots.gate_bars(gates, title=f"hidden unit {hidden:.1f}, gates {gates[0]:.2f} and {gates[1]:.2f}")
-
-
-weights = (0.0, 3.0, 0.5)
-explore(gates_of_means, mean_0=(0.0, 6.0, 0.5), mean_1=(0.0, 6.0, 0.5), first_weight=weights, second_weight=weights)
+    alone = [agreement(b.mask(x) * x, t).mean().item() for b in trained["1 + mask"]]
+record("without_one_frac", np.mean(alone))
+record("over_limit_n", sum(max(scores[name]) > limit[name] + 1e-6 for name in limit))
 
 # %% [markdown]
-# Set both means equal: the hidden unit is 0 and the gates are one half, whatever the second weight. Note what the block has *not*
-# seen: where in its channel a value stood. In [notebook 10](10_resemotenet.ipynb) it sits once in the network:
+# **Answer.** SE at most {{se_limit_frac:.2f}}, hardly more than the {{share_frac:.2f}} of the map as it is, because every kind of edge occurs elsewhere too.
+# Coordinate attention could reach {{coordinate_limit_frac:.2f}}: a mouth is nearly a rectangle. It gets {{coordinate_score_frac:.2f}}. The shape would allow it, but the block
+# must find the mouth's rows from means of rows, where eyes and brows count too. CBAM could keep the mouth perfectly and reaches {{cbam_score_frac:.2f}}: one 7 × 7
+# convolution over two pictures does not find it.
+#
+# Two rows are worth comparing. The mask alone reaches {{mask_alone_score_frac:.2f}}, and the mask as $1 + M$ reaches {{one_plus_mask_score_frac:.2f}} of at most
+# {{one_plus_mask_limit_frac:.2f}}. Has it not found the mouth? It has: take its $M$ without the 1, and the agreement is {{without_one_frac:.2f}}. The 1 keeps the rest of
+# the face in the map. The authors want this, so that a mask that is wrong does little harm ({row:RM-masking-formula}).
 
-# %%
-ledger_table("resemotenet", "se-placement", "se-reduction", "se-bias")
-
-# %% [markdown]
-# ## 3 · Over places: CBAM and BAM
-#
-# CBAM [@cbam] has two gates, one after the other. Its **channel gate** is squeeze-and-excitation with a second look: the same two
-# layers read the means *and* the maxima, and the results are added. A single strong place moves a maximum at once and a mean hardly.
-#
-# Its **place gate** does the same with the roles exchanged: at each place it takes the maximum and the mean *over the channels*,
-# which leaves two pictures, and runs a 7 × 7 convolution over them:
-#
-# $$g_{i,j} = \sigma\big(\mathrm{BN}(\mathrm{conv}_{7\times7}[\max_c x, \mathrm{mean}_c x])\big)$$
-#
-# **By hand**, with all weights of the convolution 0 but the middle one for the mean, which is 1: the gate is $\sigma$ of the mean
-# over the two channels. (Batch normalisation, in use and untrained, changes nothing worth seeing.)
-
-# %% tags=["nbval-check-output"]
-channel_gate = ChannelGate(2).eval()  # has four hidden units; we use one
-place_gate = SpatialGate().eval()
+# %% tags=["hide-input"]
 with torch.no_grad():
-    for parameter in (*channel_gate.parameters(), place_gate.conv.weight):
-        parameter.zero_()
-    channel_gate.mlp[0].weight[0] = torch.tensor([-1.0, 1.0])
-    channel_gate.mlp[2].weight[:, 0] = torch.tensor([-1.0, 1.0])
-    place_gate.conv.weight[0, 1, 3, 3] = 1
-
-means, maxima = 3 - 1, 8 - 3  # hidden units: from the means 1 and 3, from the maxima 3 and 8
-by_hand = torch.sigmoid(torch.tensor([-1.0, 1.0]) * (means + maxima))
-by_layer = channel_gate(toy).flatten()
-print("channels: by hand", numbers(by_hand), " by the layer", numbers(by_layer))
-assert torch.allclose(by_hand, by_layer)
-
-by_hand = torch.sigmoid(torch.tensor([[0.5, 1.5], [2.0, 4.0]]))
-by_layer = place_gate(toy)[0, 0]
-print("places:   by hand", numbers(by_hand), " by the layer", numbers(by_layer))
-assert torch.allclose(by_hand, by_layer, atol=1e-4)
+    factors = {
+        name: blocks[0].factor(maps[[one]]).expand(1, 6, 26, 26)[0]
+        for name, blocks in trained.items()
+    }
+with plots.style():
+    picture = plots.Figure(figsize=(7.9, 2.9), layout="constrained")
+    axes = picture.subplots(2, 7)
+    shown = {"wanted": mouths[one].expand(6, 26, 26), **factors}
+    for ax, (name, g) in zip(axes.T, shown.items(), strict=True):
+        colours = ax[0].imshow(g.mean(0), cmap="viridis", vmin=0, vmax=2)
+        ax[0].contour(mouths[one, 0], levels=[0.5], colors="white", linewidths=0.8)
+        out = ((g * maps[one]) ** 2).sum(0).sqrt()
+        ax[1].imshow(out / out.max(), cmap="gray", vmin=0, vmax=1)
+        ax[0].set_title(name, fontsize=9, loc="center")
+        for panel in ax:
+            panel.set(xticks=[], yticks=[])
+    axes[0, 0].set_ylabel("factor", fontsize=9)
+    axes[1, 0].set_ylabel("what comes out", fontsize=9)
+    picture.colorbar(colours, ax=axes[0], ticks=[0, 1, 2], fraction=0.02, pad=0.01)
+figure(
+    picture,
+    "faces",
+    "One face that no block was trained on. Above: the factor, averaged over channels,"
+    " on one scale from 0 to 2. Below: the strength of what comes out (own scales).",
+    "Seven columns: the mouth as wanted, and six blocks with factor and output.",
+)
 
 # %% [markdown]
-# **BAM** [@bam] lays both kinds side by side instead of one after the other, joins them *before* one common sigmoid, and then adds
-# the result to the map:
+# This is how to read such pictures. One flat colour: a gate per channel, the face stays whole. A dark picture with a bright mouth: a gate
+# that erases. Stripes: rows and columns. Bright everywhere, brighter at the mouth: $1 + {}$ something. Remember two traps. The mean over channels hides a softmax over
+# channels completely ({fig:softmax}). And a picture that is stretched to its own darkest and brightest value makes small differences look large.
 #
-# $$y = x \cdot \big(1 + \sigma(M_c \cdot M_s)\big)$$
+# ## 10 · In the papers of this book
 #
-# $M_c$ has a number per channel, $M_s$ one per place, and a product of the two one per channel and place. (The paper adds the two
-# branches under the sigmoid; the network that the Residual Masking paper compares with multiplies them, and so do we.) From the
-# branches, by hand:
+# Each block stands in one of the papers that this book takes apart. Six facts to look up there, in the words of paper and code:
 
 # %%
-torch.manual_seed(SEED)
-bam = BAM(2).eval()
-with capture(bam, ["channel_gate", "spatial_gate"]) as seen, torch.no_grad():
-    y = bam(toy)
-by_hand = toy * (1 + torch.sigmoid(seen["channel_gate"] * seen["spatial_gate"]))
-print("by hand", numbers(by_hand[0]), "\nby the layer", numbers(y[0]))
-assert torch.allclose(by_hand, y)
-
-# %% [markdown]
-# Where the papers of this workbook use them: CBAM in every layer of an ensemble ([@diversity]), BAM and CBAM as rivals in a table.
+ledger_table("resemotenet", "se-reduction")
 
 # %%
 ledger_table("diversity", "cbam")
 
 # %%
-ledger_table("resmasking", "T2.bam", "T2.cbam")
+ledger_table("resmasking", "mask-activation", "channel-mean")
+
+# %%
+ledger_table("lfnsb", "coordinate-attention", "spatial-bias")
 
 # %% [markdown]
-# ## 4 · Over rows and columns: coordinate attention
-#
-# Coordinate attention [@coordinate] takes two kinds of means: of each row, and of each column. Both
-# go through the same 1 × 1 convolution, normalisation and **h-swish** $v \cdot \min(\max(v+3, 0), 6)/6$, and then each through its
-# own convolution and sigmoid. The factor at a place is its row's gate times its column's gate, for each channel.
-#
-# **By hand**, all convolutions set to pass every channel on unchanged. Row means are (2, 0) in channel 0 and (0, 6) in channel 1.
-
-
-# %% tags=["nbval-check-output"]
-def hswish(v):
-    """As in the text."""
-    return v * (v + 3).clamp(0, 6) / 6
-
-
-coordinate = CoordinateAttention(2, hidden=2).eval()
-with torch.no_grad():
-    for conv in (coordinate.conv1, coordinate.conv_height, coordinate.conv_width):
-        conv.weight.copy_(torch.eye(2)[:, :, None, None])
-        conv.bias.zero_()
-row_gates = hswish(torch.tensor([[2.0, 0.0], [0.0, 6.0]])).sigmoid()  # (C, H)
-column_gates = hswish(torch.tensor([[0.5, 1.5], [2.0, 4.0]])).sigmoid()  # (C, W)
-by_hand = toy[0] * row_gates[:, :, None] * column_gates[:, None, :]
-by_layer = coordinate(toy)[0]
-print("row gates", numbers(row_gates), " column gates", numbers(column_gates))
-print("by hand     ", numbers(by_hand))
-print("by the layer", numbers(by_layer))
-assert torch.allclose(by_hand, by_layer, atol=1e-3)
-
-# %%
-ledger_table("lfnsb", "coordinate-attention")
-
-# %% [markdown]
-# ## 5 · Masks: one number per channel and place
-#
-# The masking block of the Residual Masking Network [@resmasking] is a small U-Net: it shrinks the map, enlarges it again, and
-# gives a tensor $z$ of the map's own shape. Two decisions make a mask of it. First, **how $z$ becomes a mask** $m$ in [0, 1]:
-#
-# | | formula | sums to 1 over |
-# |---|---|---|
-# | sigmoid | $1/(1+e^{-z})$ | nothing; each number is alone |
-# | softmax over channels | $e^{z_{c,i,j}} / \sum_{k} e^{z_{k,i,j}}$ | the channels of each place |
-# | softmax over places | $e^{z_{c,i,j}} / \sum_{p,q} e^{z_{c,p,q}}$ | the places of each channel |
-#
-# Second, **how the mask is used**: $m \cdot x$, or $(1 + m) \cdot x$, the residual form.
-#
-# > **Question.** Take the softmax over channels, and average the mask over the channels to get a picture of *where* it looks. What
-# > will the picture show?
-
-
-# %%
-def masks(activation="softmax over channels", strength=1.0):
-    """The toy map as z, times a strength; its mask, and the mask's mean over the channels."""
-    z = strength * toy[0]
-    m = {
-        "sigmoid": z.sigmoid(),
-        "softmax over channels": z.softmax(0),
-        "softmax over places": z.flatten(1).softmax(1).view_as(z),
-    }[activation]
-    with plots.style():
-        figure, axes = canvas(1, 5, 8.8, 2.2)
-        panels = {"z, channel 0": z[0], "z, channel 1": z[1]}
-        panels |= {"mask, channel 0": m[0], "mask, channel 1": m[1], "mean of the mask": m.mean(0)}
-        for ax, (title, values) in zip(axes[0], panels.items(), strict=True):
-            ax.imshow(values, cmap="viridis", vmin=0, vmax=8 * strength if title.startswith("z") else 1)
-            for (i, j), v in np.ndenumerate(values.numpy()):
-                white = dict(facecolor="white", edgecolor="none", pad=1)
-                text = f"{v:.3f}" if title[0] == "m" else f"{v:g}"
-                ax.text(j, i, text, ha="center", va="center", fontsize=7.5, bbox=white)
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
-            ax.set_title(title, loc="center", fontsize=9)
-        figure.suptitle(activation)
-    return figure
-
-
-explore(masks, activation=["softmax over channels", "sigmoid", "softmax over places"], strength=(0.5, 2.0, 0.5))
-
-# %% [markdown]
-# One half at every place: a constant. It must be so, since two numbers that sum to 1 have the mean ½ (and $C$ of them $1/C$). Such a
-# mask shares out weight among the channels of one place and cannot prefer a place. The other two can. The by-hand numbers, and the
-# real block:
-
-# %%
-torch.manual_seed(SEED)
-by_hand, by_layer = np.e / (np.e + 1), toy[0].softmax(0)[0, 0, 0].item()
-print(f"softmax(1, 0), first number: by hand {by_hand:.3f}, by the layer {by_layer:.3f}")
-spread = {}
-for kind in ("channel_softmax", "sigmoid", "spatial_softmax"):
-    block = MaskingBlock(8, 2, mask=kind).eval()
-    for parameter in block.parameters():  # as if trained: the released start gives normalisations the weight 0
-        nn.init.normal_(parameter, std=0.3)
-    with torch.no_grad():
-        m = block(torch.rand(1, 8, 16, 16))
-    spread[kind] = float(m.mean(1).max() - m.mean(1).min())
-    print(f"{kind:16} values {m.min():.4f} to {m.max():.4f}, channel mean differs between places by {spread[kind]:.1e}")
-record("channel_mean_spread_frac", spread["channel_softmax"])
-
-# %% [markdown]
-# The last unit of the block ends in a ReLU, so $z \ge 0$, and a sigmoid of that is ½ at least: even `mask="sigmoid"` halves and does
-# not erase. Three voices on this block:
-
-# %%
-ledger_table("resmasking", "masking-formula", "mask-activation", "channel-mean")
-
-# %% [markdown]
-# ### What can a block erase?
-#
-# With $0 < g < 1$ a block weakens, almost down to nothing, and never strengthens. With $1 + m$ it strengthens, up to twice, and
-# never weakens. So the residual form leaves everything in the map; the *contrast* between two places is a factor of 2 at most. To
-# see what is reachable we blow up random weights and note the smallest and the largest factor, dividing what comes out by what went in.
-
-
-# %%
-def factor(block, x):
-    """What the map was multiplied with; x must have no zeros."""
-    return block(x) / x
-
-
-def shaken(make, scale, seed=0):
-    """A block with random parameters of some size, in use; normalisations keep their weights positive."""
-    torch.manual_seed(seed)
-    block = make().eval()
-    with torch.no_grad():
-        for name, parameter in block.named_parameters():
-            parameter.copy_(torch.randn_like(parameter) * scale)
-            if name.endswith("bn.weight"):
-                parameter.abs_()
-    return block
-
-
-ranges = {}
-for name, make in list(blocks(8, 8).items())[:-1]:
-    with torch.no_grad():
-        tried = torch.stack([factor(shaken(make, 3.0, seed), 0.1 + torch.rand(4, 8, 16, 16)) for seed in range(6)])
-    ranges[name] = (tried.min().item(), tried.max().item())
-    print(f"{name:18} factors from {ranges[name][0]:.3f} to {ranges[name][1]:.3f}")
-record("smallest_residual_factor_ratio", ranges["1 + mask, softmax"][0])
-record("smallest_gate_factor_frac", ranges["SE"][0])
-
-# %% [markdown]
-# ## 6 · Spatial bias: beside the map, not times it
-#
-# The odd one out. Spatial bias [@spatialbias] multiplies nothing. A 1 × 1 convolution mixes the channels, the result is averaged
-# over a coarse grid (here 2 × 2, four quarters of the picture), and a short convolution mixes those averages. The few numbers that come out go *beside* the
-# map or its features, to be read by the classifier. A factor can change what is there; this **adds** something that was not: which
-# quarter of the picture holds what.
-#
-# **By hand**, one grid place: a channel of mean 3 and a 1-D convolution that copies. **By the layer:**
-
-# %% tags=["nbval-check-output"]
-bias = SpatialBias(2, biases=1, grid=1).eval()
-with torch.no_grad():
-    bias.reduce.weight.copy_(torch.tensor([[0.0, 1.0]] * 3)[:, :, None, None])  # three copies of channel 1
-    bias.mix.weight.copy_(torch.tensor([[[0.0, 1.0, 0.0]]]))  # take the middle one
-    bias.mix.bias.zero_()
-print("by hand", 3.0, " by the layer", round(bias(toy).item(), 3), " shape", tuple(bias(toy).shape[1:]))
-assert abs(bias(toy).item() - 3) < 1e-3
-
-# %%
-ledger_table("lfnsb", "spatial-bias", "spatial-bias-size")
-
-# %% [markdown]
-# ## 7 · Side by side on one face
-#
-# Gates of a trained network are hard to read, because nobody knows what is in its channels. So we make the map ourselves: six
-# filters that a reader can name, on a drawn face of 64 pixels, at 26 × 26 places.
-
-# %%
-DETECTORS = ("dark above bright", "bright above dark", "dark left of bright", "bright left of dark")
-DETECTORS += ("darker than around", "brighter than around")
-
-
-def detect(images):
-    """Grey pictures (N, 64, 64) to six maps (N, 6, 32, 32), none negative."""
-    x = F.avg_pool2d(torch.as_tensor(images)[:, None] / 255, 2)
-    down = torch.tensor([[-1.0, -2, -1], [0, 0, 0], [1, 2, 1]]) / 4
-    kernels = torch.stack([down, -down, down.T, -down.T])[:, None]
-    edges = F.conv2d(F.pad(x, [1] * 4, mode="replicate"), kernels)
-    contrast = 2 * (x - F.avg_pool2d(F.pad(x, [3] * 4, mode="replicate"), 7, stride=1))
-    return 3 * torch.cat([edges, -contrast, contrast], 1).relu() + 0.001  # no zeros: we want to divide by it
-
-
-drawn = make_faces(S.faces, size=64, seed=SEED + 3, difficulty="easy", masks=True)
-pick = torch.Generator().manual_seed(SEED)
-corners = list(zip(torch.randint(3, 7, (S.faces,), generator=pick), torch.randint(0, 7, (S.faces,), generator=pick), strict=True))
-
-
-def cut(maps):
-    """Windows of 26 x 26, at a random place for each face, so that no face part has a fixed place."""
-    return torch.stack([m[..., r : r + 26, c : c + 26] for m, (r, c) in zip(maps, corners, strict=True)])
-
-
-features = cut(detect(drawn.images))  # (N, 6, 26, 26)
-regions = {}  # (N, 26, 26) each
-for part in ("mouth", "eyes", "brows"):
-    regions[part] = cut(F.max_pool2d(torch.as_tensor(drawn.masks[part]).float(), 2))
-one = int(np.flatnonzero(drawn.labels == drawn.names.index("happiness"))[0])
-pictures = [np.asarray(cut(torch.as_tensor(drawn.images)[:, ::2, ::2])[one])]
-pictures += [(255 * features[one, c] / features[one].max()).byte().numpy() for c in range(6)]
-plots.face_grid(pictures, ["the window", *(name.replace(" ", "\n", 1) for name in DETECTORS)], columns=7, size=1.3)
-
-# %% [markdown]
-# ### What a shape could say
-#
-# Suppose we want only a part of this map, and may choose the factor *freely*, as long as it has the right shape. How near can we get?
-# As the score take the **agreement** of what comes out, $y$, with what is wanted, $t$: the squared cosine of the angle between
-# them, $\langle y,t\rangle^2 / (\lVert y\rVert^2 \lVert t\rVert^2)$. It is 1 when $y$ is $t$ times a number, so no block is punished for its scale.
-# Passing $x$ on unchanged scores the share of $x$'s energy that is wanted.
-#
-# The best factor of a shape is a least-squares problem: $g = \sum x\,t / \sum x^2$, sums over whatever shares one number; for rows times columns,
-# one after the other until nothing changes.
-#
-# > **Question.** We want the mouth in all channels. What is the best that one number per channel can do: about half, or little?
-
-
-# %%
-def agreement(y, t):
-    """Squared cosine of two maps (..., C, H, W)."""
-    return (y * t).sum((-1, -2, -3)) ** 2 / ((y**2).sum((-1, -2, -3)) * (t**2).sum((-1, -2, -3)) + 1e-12)
-
-
-def best_factor(x, t, shape):
-    """The factor of a shape that brings x (C, H, W) nearest to t; 0 <= t <= x."""
-    if shape == "channel, place":
-        return t / x
-    if shape != "row, column":
-        over = {"nothing": (0, 1, 2), "channel": (1, 2), "place": (0,)}[shape]
-        return ((x * t).sum(over, keepdim=True) / (x * x).sum(over, keepdim=True)).expand_as(x)
-    column = torch.ones_like(x[:, :1])  # (C, 1, W)
-    for _ in range(30):
-        row = (x * t * column).sum(2, keepdim=True) / (x * column).pow(2).sum(2, keepdim=True).clamp(min=1e-9)
-        column = (x * t * row).sum(1, keepdim=True) / (x * row).pow(2).sum(1, keepdim=True).clamp(min=1e-9)
-    return (row * column).clamp(max=1)
-
-
-x = features[one]
-part = {k: m[one].expand_as(x) for k, m in regions.items()}
-middle = int(torch.nonzero(regions["mouth"][one].sum(0)).float().mean().round())  # the column of the mouth's middle
-left, right = (torch.arange(26) < middle).float(), (torch.arange(26) >= middle).float()
-only = torch.eye(6)[:, :, None, None]
-WANTED = {
-    "darker spots, everywhere": x * only[4],
-    "the mouth": x * part["mouth"],
-    "left eye, right half of the mouth": x * (part["eyes"] * left + part["mouth"] * right).clamp(max=1),
-    "brows in channel 1, mouth in channel 4": x * (only[1] * part["brows"] + only[4] * part["mouth"]),
-}
-KINDS = ("nothing", "channel", "place", "row, column", "channel, place")
-print(f"{'agreement with the best factor per':40}" + "".join(f"{kind:>15}" for kind in KINDS))
-limits = {}
-for wanted, t in WANTED.items():
-    limits[wanted] = {kind: agreement(x * best_factor(x, t, kind), t).item() for kind in KINDS}
-    print(f"{wanted:40}" + "".join(f"{limits[wanted][kind]:15.2f}" for kind in KINDS))
-record("mouth_by_channels_frac", limits["the mouth"]["channel"])
-record("mouth_by_rows_frac", limits["the mouth"]["row, column"])
-
-
-# %%
-def best_on_the_face(wanted="left eye, right half of the mouth"):
-    """What is wanted, and the nearest that each shape can come: factor (mean over channels) and what comes out."""
-    t = WANTED[wanted]
-    with plots.style():
-        figure, axes = canvas(2, 5, 8.6, 3.9)
-        for ax, kind in zip(axes.T, ("wanted", *KINDS[1:]), strict=True):
-            g = t / x if kind == "wanted" else best_factor(x, t, kind)
-            ax[0].imshow(g.mean(0), cmap="viridis", vmin=0, vmax=g.mean(0).max())
-            out = ((g * x) ** 2).sum(0).sqrt()
-            ax[1].imshow(out / out.max(), cmap="gray", vmin=0, vmax=0.8)
-            score = "" if kind == "wanted" else f"\nagreement {limits[wanted][kind]:.2f}"
-            ax[0].set_title(f"{kind}{score}", fontsize=8.5, loc="center")
-        axes[0, 0].set_ylabel("factor")
-        axes[1, 0].set_ylabel("what comes out")
-        for ax in axes.flat:
-            ax.set(xticks=[], yticks=[])
-    return figure
-
-
-explore(best_on_the_face, wanted=list(WANTED))
-
-# %% [markdown]
-# Little: with one number per channel the mouth hardly gains, because every kind of edge is found elsewhere too. One per place is perfect for a
-# place, and fails when channels are wanted at different places. Rows times columns is good at one block. Two blocks on a diagonal
-# cost it: the same rows and columns also cross at the two other corners, so it lights ghosts there or dims what was wanted. No training can change any
-# of this; it follows from the shape alone.
-#
-# ### What a block finds
-#
-# The best factor knew the answer. A block must compute it from $x$. **Untrained**, on this face:
-
-# %%
-torch.manual_seed(SEED)
-make = blocks(6, 6)
-multiplying = [name for name in make if name != "spatial bias"]
-for name in multiplying:
-    g = factor(make[name]().eval(), features[one][None]).detach()
-    print(f"{name:18} factors {g.min():.2f} to {g.max():.2f}, mean {g.mean():.2f}")
-
-# %% [markdown]
-# An untrained gate is around ½ (two in a row ¼); an untrained residual block adds nearly the same everywhere, and with a softmax over six
-# channels that is $1/6$. Pictures of attention from such a block show the map and nothing else. So we train each block alone, on many faces, to keep the mouth: the loss is one minus the agreement with the mouth's
-# part. The faces stand at different places in their windows, so the block has to find the mouth.
-
-# %%
-wanted = features * regions["mouth"][:, None]
-held_out = slice(0, S.faces // 6)  # faces that no block is trained on
-rest = torch.arange(S.faces)[S.faces // 6 :]
-one = int(np.flatnonzero(drawn.labels[held_out] == drawn.names.index("happiness"))[0])
-trained = {}
-for name in multiplying:
-    torch.manual_seed(SEED)
-    block = make[name]()
-    optimizer = torch.optim.AdamW(block.parameters(), lr=0.02, weight_decay=0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=S.face_steps)
-    for _ in range(S.face_steps):
-        batch = rest[torch.randint(0, len(rest), (16,))]
-        (1 - agreement(block(features[batch]), wanted[batch])).mean().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-    trained[name] = block.eval()
-
-with torch.no_grad():
-    found = {name: agreement(block(features[held_out]), wanted[held_out]).mean().item() for name, block in trained.items()}
-before = agreement(features[held_out], wanted[held_out]).mean().item()
-print(f"{'the map as it is':18} {before:.2f}")
-for name, score in found.items():
-    print(f"{name:18} {score:.2f}")
-record("mouth_share_before_frac", before)
-record("mouth_found_by_coordinate_frac", found["coordinate"])
-
-
-# %%
-def side_by_side(face=one):
-    """Each trained block on one face it was not trained on: factor over places, factor over channels, what comes out."""
-    x = features[face][None]
-    with plots.style():
-        figure, axes = canvas(3, len(trained) + 1, 10.4, 4.4)
-        columns = {"the map": None, **trained}
-        for i, (ax, (name, block)) in enumerate(zip(axes.T, columns.items(), strict=True)):
-            with torch.no_grad():
-                g = torch.ones_like(x)[0] if block is None else factor(block, x)[0]
-            ax[0].imshow(g.mean(0), cmap="viridis", vmin=0, vmax=g.mean(0).max())
-            ax[0].contour(regions["mouth"][face], levels=[0.5], colors="white", linewidths=0.8)
-            ax[1].bar(range(6), g.mean((1, 2)) / g.mean((1, 2)).max(), color=plots.COLOURS[0])
-            ax[1].set(ylim=(0, 1), xticks=[], yticks=[0, 1] if i == 0 else [])
-            out = ((g * x[0]) ** 2).sum(0).sqrt()
-            ax[2].imshow(out / out.max(), cmap="gray", vmin=0, vmax=0.8)
-            ax[0].set_title(name.replace(": ", ":\n").replace(", ", ",\n"), fontsize=7.5, loc="center")
-            for image in (ax[0], ax[2]):
-                image.set(xticks=[], yticks=[])
-        for k, label in enumerate(("factor by place", "factor by\nchannel", "what comes out")):
-            axes[k, 0].set_ylabel(label, fontsize=8)
-    return figure
-
-
-explore(side_by_side, face=list(dict.fromkeys([one, *range(min(8, S.faces // 6))])))
-
-# %% [markdown]
-# Above, the factor averaged over the channels, with the mouth's outline; in the middle, averaged over the places; below, what comes out.
-# Each from 0 to its own largest value. This is how to tell them apart:
-#
-# - **one flat colour** above and uneven bars: channel gates. All they can do is prefer a kind of edge; the face stays whole.
-# - **a picture** above and even bars: gates over places. CBAM as a whole may have both.
-# - **stripes and blocks**, never a slanted line: coordinate attention, other ones in each channel.
-# - **fine detail**: masks. Behind $1 + m$ nothing is dark: the rest of the face is still there, and likewise with BAM.
-# - **flat, and yet at work**: the residual mask with a softmax over channels. Its mean over the channels is constant (section 5); what it
-#   does shows in the bars and below.
-#
-# Spatial bias has no column, since it has no factor. And compare the scores with the limits of the first table: shapes that *could* keep the
-# mouth perfectly do not, when a small block has to find it among edges.
-#
-# ## 8 · What does a block notice?
-#
-# Change a map and watch the factor. It can **ignore** the change (stay as it is), **follow** it (the factor of the changed map is the
-# changed factor), or **notice** it (neither). This says what a block can know, without any training: nobody can learn to tell apart what
-# the block ignores, and a block that follows every shift cannot know where anything is *in the picture*.
-#
-# > **Question.** Coordinate attention has positions in its name. Shuffle the rows of a map. Does it notice?
-
-# %%
-n, side = 4, 48
-shuffle = torch.Generator().manual_seed(1)
-places, rows = torch.randperm(side * side, generator=shuffle), torch.randperm(side, generator=shuffle)
-upper, lower = (torch.randperm(side // 2, generator=shuffle) for _ in range(2))
-in_half = torch.cat([upper, side // 2 + lower])
-CHANGES = {
-    "shuffle places": lambda x: x.flatten(2)[:, :, places].view_as(x),
-    "shuffle rows": lambda x: x[:, :, rows],
-    "shuffle rows in each half": lambda x: x[:, :, in_half],
-    "mirror": lambda x: x.flip(3),
-    "shift by 4": lambda x: x.roll((4, 4), (2, 3)),
-    "shuffle channels": lambda x: x[:, [2, 0, 3, 1]],
-}
-
-
-def reaction(make, change, x, *, inner=slice(None)):
-    """ignores, follows or notices, over several random blocks; only `inner` rows and columns are compared."""
-
-    def result(block, x):
-        y = block(x)
-        return F.interpolate(y, x.shape[2:]) if isinstance(block, SpatialBias) else y / x
-
-    def equal(a, b):
-        return torch.allclose(a[:, :, inner, inner], b[:, :, inner, inner], atol=1e-4, rtol=1e-3)
-
-    pairs = []
-    with torch.no_grad():
-        for seed in range(5):
-            block = shaken(make, 1.0, seed)
-            pairs.append((result(block, x), result(block, change(x))))
-    if all(equal(new, old) for old, new in pairs):
-        return "ignores"
-    return "follows" if all(equal(new, change(old)) for old, new in pairs) else "notices"
-
-
-sample = (0.5 + torch.rand(1, n, side, side, generator=shuffle)) * torch.tensor([1.0, 0.5, 2.0, 1.5])[:, None, None]
-table = {}
-for name, maker in blocks(n, n).items():
-    table[name] = []
-    for title, change in CHANGES.items():
-        inner = slice(20, 28) if title == "shift by 4" else slice(None)
-        table[name].append(reaction(maker, change, sample, inner=inner))
-record("follows_n", sum(word == "follows" for row in table.values() for word in row))
-with plots.style():
-    figure, axes = canvas(1, 1, 8.2, 3.4)
-    ax = axes[0, 0]
-    shades = {"ignores": (0.91, 0.91, 0.91), "follows": (0.65, 0.80, 0.92), "notices": (0.97, 0.78, 0.64)}
-    ax.imshow([[shades[word] for word in row] for row in table.values()], aspect="auto")
-    for (i, j), word in np.ndenumerate(np.array(list(table.values()))):
-        ax.text(j, i, word, ha="center", va="center", fontsize=8)
-    ax.set_xticks(range(len(CHANGES)), [title.replace(" ", "\n", 1) for title in CHANGES])
-    ax.set_yticks(range(len(table)), list(table))
-    ax.xaxis.tick_top()
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-figure
-
-# %% [markdown]
-# - Shuffled rows: coordinate attention *follows*. Each row's gate is computed from that row's mean alone, by a 1 × 1 convolution that never
-#   looks at a neighbour or a row number. It says which rows *look* important, not where they are. Shuffling single places
-#   changes the means, so that it notices.
-# - A channel gate ignores everything that happens inside the channels.
-# - CBAM's place gate ignores the order of the channels, and follows a shift: one kernel serves all places. So do all convolutions.
-# - Spatial bias ignores what stays inside a quarter of the picture and notices what leaves it: it alone knows, by construction, *where in the picture*.
-#
-# The shift was compared away from the rim. Near it, convolutions meet the zeros of their padding, and through these they do learn something of
-# the place. The next section shows how much.
-#
-# ## 9 · Which one helps? An experiment that can answer
-#
-# Three tasks of two classes on maps of 8 × 8 places. Channels A and B each hold marks, a third a cue.
-#
-# | task | the class is | what decides |
-# |---|---|---|
-# | which | whether there is a mark in A, if the cue is scattered over the map; otherwise whether there is one in B | **which channel** counts |
-# | beside | two marks, each in A or B by a coin: the channel of the one next to the cue | **where**, seen from the cue |
-# | above | the same without a cue: the channel of the one in the upper half | **where** in the picture |
-
-# %%
-SIDE, CHANNELS = 8, 8
-A, B, CUE = 0, 1, 2
-
-
-def draw(task, n, seed):
-    """Maps (n, 3, 8, 8) with a little noise, and classes (n,)."""
-    coins = torch.Generator().manual_seed(seed)
-    x = (0.1 * torch.randn(n, 3, SIDE, SIDE, generator=coins)).relu()
-    each, (first, second, third) = torch.arange(n), torch.randint(0, 2, (3, n), generator=coins)
-
-    def anywhere(top=0, bottom=SIDE, right=SIDE):
-        return torch.randint(top, bottom, (n,), generator=coins), torch.randint(0, right, (n,), generator=coins)
-
-    if task == "which":
-        x[:, CUE] += (torch.rand(n, SIDE, SIDE, generator=coins) < 0.3) * third[:, None, None]
-        for channel, present in ((A, first), (B, second)):
-            x[each, channel, *anywhere()] += present
-        return x, torch.where(third == 1, first, second)
-    if task == "beside":
-        row, column = anywhere(right=SIDE - 1)
-        far = (row + torch.randint(3, 6, (n,), generator=coins)) % SIDE  # three rows away at least, around the rim
-        x[each, CUE, row, column] += 1
-        x[each, first, row, column + 1] += 1
-        x[each, second, far, anywhere()[1]] += 1
-        return x, first
-    x[each, first, *anywhere(bottom=SIDE // 2)] += 1
-    x[each, second, *anywhere(top=SIDE // 2)] += 1
-    return x, first
-
-
-TASKS = ("which", "beside", "above")
-ink = 1 - torch.tensor([[0.78, 0.30, 0.04], [0.16, 0.44, 0.69], [0.45, 0.45, 0.45]])  # A orange, B blue, cue grey
-with plots.style():
-    figure, axes = canvas(1, 6, 9.4, 2.0)
-    for i, ax in enumerate(axes[0]):
-        maps, classes = draw(TASKS[i // 2], 8, SEED + 4)
-        k = int((classes == i % 2).nonzero()[0])
-        ax.imshow((1 - maps[k].clamp(0, 1).permute(1, 2, 0) @ ink).clamp(0, 1))
-        ax.set(xticks=[], yticks=[])
-        ax.set_title(f"{TASKS[i // 2]}, class {'AB'[i % 2] if i > 1 else i % 2}", fontsize=8.5, loc="center")
-figure
-
-# %% [markdown]
-# A is orange, B blue, the cue grey; the pale rest is noise. One network for all: a 1 × 1 convolution to 8 channels, the block, the mean of each channel, a linear layer. Only the block differs; spatial
-# bias goes beside the means. **Without any block** the classifier knows how many marks each channel holds and whether there is a cue, and must add up. It
-# is right when both answers agree, and guesses otherwise: three quarters.
-#
-# > **Question.** Before you run it: which blocks will solve which task? Sections 1 and 8 hold nearly all you need.
-
-
-# %%
-class Tiny(nn.Module):
-    """Mix channels, apply a block, average, classify."""
-
-    def __init__(self, make):
-        super().__init__()
-        self.mix = nn.Sequential(nn.Conv2d(3, CHANNELS, 1), nn.BatchNorm2d(CHANNELS), nn.ReLU())
-        self.block = make()
-        extra = 4 * CHANNELS if isinstance(self.block, SpatialBias) else 0
-        self.fc = nn.Linear(CHANNELS + extra, 2)
-
-    def forward(self, x):
-        x = self.mix(x)
-        y = self.block(x)
-        if isinstance(self.block, SpatialBias):
-            return self.fc(torch.cat([SIDE * x.mean((2, 3)), y.flatten(1)], 1))
-        return self.fc(SIDE * y.mean((2, 3)))
-
-
-def trained_accuracy(make, data, test, seed):
-    """Train one network; its accuracy on new maps."""
-    torch.manual_seed(seed)
-    net, (x, y) = Tiny(make), data
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.04, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.04, total_steps=S.steps)
-    for _ in range(S.steps):
-        batch = torch.randint(0, len(x), (64,))
-        F.cross_entropy(net(x[batch]), y[batch]).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-    net.eval()
-    with torch.no_grad():
-        return (net(test[0]).argmax(1) == test[1]).float().mean().item()
-
-
-everything = blocks(CHANNELS, CHANNELS)
-contestants = {"no block": nn.Identity}
-for name in ("SE", "CBAM: places", "CBAM", "BAM", "coordinate", "1 + mask, sigmoid", "spatial bias"):
-    contestants[name] = everything[name]
-scores = {}
-for task in TASKS:
-    data, test = draw(task, S.n_train, SEED + 1), draw(task, S.n_test, SEED + 2)
-    for name, maker in contestants.items():
-        scores[task, name] = [trained_accuracy(maker, data, test, SEED + seed) for seed in range(S.seeds)]
-
-with plots.style():
-    figure, axes = canvas(1, 3, 9.2, 3.0)
-    for ax, task in zip(axes[0], TASKS, strict=True):
-        for i, name in enumerate(contestants):
-            mean, low, high = mean_interval(scores[task, name])
-            band = dict(color=plots.COLOURS[0], linewidth=6, alpha=0.3, solid_capstyle="butt")
-            ax.plot([max(low, 0), min(high, 1)], [i, i], **band)
-            ax.plot(mean, i, "|", color=plots.COLOURS[0], markersize=11, markeredgewidth=2)
-            ax.plot(scores[task, name], [i] * S.seeds, "o", color=plots.COLOURS[1], markersize=3)
-        ax.axvline(0.75, color="black", linewidth=0.8, linestyle=":")
-        ax.set(xlim=(0.45, 1.01), ylim=(len(contestants) - 0.5, -0.5), title=task, xlabel="accuracy")
-        ax.set_yticks(range(len(contestants)), list(contestants) if task == "which" else [])
-        ax.grid(axis="x")
-figure
-
-# %%
-print(f"mean and 95 % interval of the mean over {S.seeds} seeds")
-for name, maker in contestants.items():
-    cells = []
-    for task in TASKS:
-        mean, low, high = mean_interval(scores[task, name])
-        cells.append(f"{task} {mean:.3f} ({max(low, 0):.2f} to {min(high, 1):.2f})")
-    print(f"{name:18}{count_parameters(Tiny(maker)):7,} parameters  " + "  ".join(cells))
-record("no_block_which_frac", float(np.mean(scores["which", "no block"])))
-record("coordinate_beside_frac", float(np.mean(scores["beside", "coordinate"])))
-record("bias_above_frac", float(np.mean(scores["above", "spatial bias"])))
-
-# %% [markdown]
-# With three seeds of the teach profile:
-#
-# - **which**: every block with a number per channel solves it. The place gate alone does not, it treats all channels alike. Spatial bias
-#   gains a little: it is a small network beside the map, with a ReLU of its own.
-# - **beside**: squeeze-and-excitation cannot (section 8: it ignores every shuffle of places). CBAM and the mask see the neighbourhood;
-#   coordinate attention needs only the cue's row. And BAM? The nine points of its 3 × 3 kernels lie 4 places apart, so it never compares
-#   a place with its direct neighbour. That is a detail of a setting, not of the idea, and it decides.
-# - **above**: spatial bias, made for it. Coordinate attention, for all its name, does not: it follows every shift of the rows. CBAM's
-#   place gate, BAM and the mask nearly or fully solve it, though they follow shifts too: on 8 × 8 places the zeros of the padding are never
-#   far, and tell them where the rim is. On a larger map they are.
-# - The residual mask cannot erase, and solves all three: a linear layer can subtract what is always there. It has some hundred times the
-#   parameters of the small blocks.
-#
-# No block is best. Each is good at what its shape and its inputs allow, and we could say most of it before the first training step.
-#
-#
-# These maps were made for this test. They show what a block *can* do when the task needs it. Faces are another matter: there the layers around
-# the block can do much of the same work, and whether a block adds something is a question for an ablation with several seeds.
-#
-# ## 10 · What the papers say it brings
-#
-# Each of the four papers credits such a block with a gain. The steps as printed, without and with it, and what can be said of them:
-
-# %%
-ledger_table("resemotenet", "T4.C2")
-
-# %%
-ledger_table("diversity", "T1.esr9-attention", "claim-attention")
-
-# %%
-ledger_table("resmasking", "T2.resnet34", "T2.resmasking")
-
-# %%
-ledger_table("lfnsb", "T5")
-
-# %% [markdown]
-# Single runs, on test sets of some thousand pictures. Whoever reads such a table asks three questions: how many seeds, how wide is the interval,
-# and did the row without the block get as many parameters and as much tuning?
-#
 # ## Exercises
 #
-# **1.** How many parameters has CBAM's place gate on a map of 512 channels?
+# **Exercise 1 (by hand).** The mouth holds one tenth of a map's energy. How much agreement can BAM reach at most?
 
 # %%
 answer_1 = None
 
-# %%
-hint_1 = "It sees two pictures, whatever the number of channels. Count the kernel, and the normalisation's two numbers."
-check("parameters of the place gate", answer_1, count_parameters(SpatialGate()), hint=hint_1)
-
-# %% tags=["solution"]
-answer_1 = 2 * 7 * 7 + 2
-check("parameters of the place gate", answer_1, count_parameters(SpatialGate()), hint=hint_1)
+# %% tags=["hide-input"]
+check("limit of BAM", answer_1, 0.4 / 1.3, tolerance=1e-3, hint="2 inside, 1 outside.")
 
 # %% [markdown]
-# **2.** The mouth holds one tenth of a map's energy (the sum of squares). What is the largest share that a residual mask, $1 + m$ with $m$ in [0, 1], can give it?
+# <details><summary>Hint</summary>
+#
+# The best factor is 2 in the mouth and 1 elsewhere. Energy grows with the square.
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# p = 0.1
+# answer_1 = 4 * p / (1 + 3 * p)
+# ```
+#
+# Twice the strength is four times the energy: 0.4 inside beside 0.9 outside, so the mouth now holds 0.4 / 1.3 = 0.31 of the energy, and for an output that keeps the
+# mouth's own form the agreement is that share. Three such blocks in a row would reach 64 · 0.1 / (6.4 + 0.9) = 0.88.
+#
+# </details>
+#
+# **Exercise 2 (change the code).** Coordinate attention can't tell a smile from a frown, because no row knows its number. Give it one: write a class `Placed` whose
+# `factor` adds the row's number to the row means before the shared convolution. What does `verdict` say now for the smile and the frown?
 
 # %%
-answer_2 = None
+answer_2 = None  # "same", "moves along" or "told apart"
 
-# %%
-energy = torch.tensor([0.1, 0.9])  # mouth, rest
-best = energy * torch.tensor([1.0 + 1.0, 1.0 + 0.0]) ** 2
-expected_2 = (best[0] / best.sum()).item()
-hint_2 = "At best twice the value at the mouth and once elsewhere; energy is the square."
-check("largest share of the mouth", answer_2, expected_2, tolerance=1e-3, hint=hint_2)
 
-# %% tags=["solution"]
-answer_2 = 4 * 0.1 / (4 * 0.1 + 0.9)
-check("largest share of the mouth", answer_2, expected_2, tolerance=1e-3, hint=hint_2)
+# %% tags=["hide-input"]
+class _Placed(Coordinate):
+    def factor(self, x):
+        numbers = torch.arange(x.shape[2])[:, None] / x.shape[2]
+        g = torch.sigmoid(self.for_rows(self.shared(x.mean(3, keepdim=True) + numbers)))
+        columns = self.shared(x.mean(2, keepdim=True))
+        return g * torch.sigmoid(self.for_columns(columns))
+
+
+expected_2 = verdict(lambda: _Placed(8, 8), PAIRS["smile or frown"])
+check("verdict", answer_2, expected_2, hint="Compare it with verdict(Coordinate ...).")
 
 # %% [markdown]
-# **3.** Both rows *and* columns of a map are shuffled, each in its own way. Does coordinate attention ignore, follow or notice it? And CBAM's channel
-# gate? Answer with a list of two words.
+# <details><summary>Hint</summary>
+#
+# `torch.arange(H)[:, None] / H` has the shape (H, 1), and so fits the row means (B, C, H, 1).
+#
+# </details>
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# class Placed(Coordinate):
+#     def factor(self, x):
+#         numbers = torch.arange(x.shape[2])[:, None] / x.shape[2]
+#         rows = self.shared(x.mean(3, keepdim=True) + numbers)
+#         columns = self.shared(x.mean(2, keepdim=True))
+#         return torch.sigmoid(self.for_rows(rows)) * torch.sigmoid(self.for_columns(columns))
+#
+# answer_2 = verdict(lambda: Placed(8, 8), PAIRS["smile or frown"])
+# ```
+#
+# Told apart. Equal rows at different heights now get different gates, so it matters which of the two mouth rows lies above. The smirks stay the same to it for
+# another reason: to tell them, columns and rows would have to be read together.
+#
+# </details>
+#
+# **Exercise 3 (paper and code).** The first masking block of the Residual Masking Network has 64 channels. In the released code, by how many percent does $1 + M$ strengthen
+# a place, on average over the channels? And at most, if the sigmoid of the drawing is used? Answer with a list of two numbers.
 
 # %%
 answer_3 = None
 
-
-# %%
-def shuffle_both(x):
-    """Rows in one order, columns in another."""
-    return x[:, :, rows][:, :, :, rows.flip(0)]
-
-
-makers = blocks(n, n)
-expected_3 = [reaction(makers[name], shuffle_both, sample) for name in ("coordinate", "CBAM: channels")]
-hint_3 = "Each row keeps its mean and each column too; they only change places."
-check("reaction of the two blocks", answer_3, expected_3, hint=hint_3)
-
-# %% tags=["solution"]
-answer_3 = ["follows", "ignores"]
-check("reaction of the two blocks", answer_3, expected_3, hint=hint_3)
+# %% tags=["hide-input"]
+expected_3 = [100 / 64, 100]
+check("percent", answer_3, expected_3, tolerance=0.01, hint="The softmax sums to 1.")
 
 # %% [markdown]
-# ## Recap
+# <details><summary>Hint</summary>
 #
-# You can now
+# The softmax gives 64 numbers that sum to 1. A sigmoid's numbers are each below 1, alone.
 #
-# 1. write an attention block as a factor times a map, and read from the factor's shape what it can say
-# 2. compute the factor of each block by hand on a map of two channels and four places
-# 3. tell channel gates, place gates, row and column gates, masks and spatial bias apart by their pictures
-# 4. say what a block can erase, and what changes between sigmoid and softmax, `m` and `1 + m`
-# 5. predict which shuffles of a map a block ignores, follows or notices
-# 6. test whether a block helps, on a task that needs it, with several seeds
+# </details>
 #
-# Next, [notebook 10](10_resemotenet.ipynb): a published network with one such gate, and what an ablation can say about it.
+# <details><summary>Solution</summary>
+#
+# ```python
+# answer_3 = [100 / 64, 100]
+# ```
+#
+# The softmax shares out one unit among 64 channels, so a place gets 1.56 % more on average, everywhere in the picture. One channel may get up to 100 % more, if all others
+# get nothing. The sigmoid can give up to 100 % to each channel.
+#
+# </details>
+#
+# ## What you found
+#
+# - A smile and a frown with the same channel means get the same gates from squeeze and excitation, {{se_eyes_frac:.2f}} and {{se_mouth_frac:.2f}} with the weights of our
+#   example. After training it guessed, like a network without any block.
+# - Before any training, {{blind_n}} of 28 cells (seven networks, four puzzles) could be called hopeless. Training agreed: at most {{blind_high_frac:.1%}} there, at least
+#   {{seeing_low_frac:.1%}} elsewhere.
+# - Coordinate attention sees that two rows differ, and not which one is above. CBAM, BAM and the mask know above from below only by the zeros beyond the rim.
+# - The mean of a channel softmax is constant, the mask itself is not: in our example it varied by {{softmax_mouth_spread_frac:.2f}} from place to place.
+# - On drawn faces a mask that was free to erase agreed with the mouth by {{mask_alone_score_frac:.2f}}. Behind $1 + M$ no mask can get beyond {{one_plus_mask_limit_frac:.2f}}, even one that
+#   knows the mouth.
+#
+# Next, [notebook 10](10_resemotenet.ipynb): a published network with one such gate, and what happens when it is left out.
 
 # %%
 footer()
