@@ -188,7 +188,7 @@ table(frame, "drawn-as", "What was drawn. Units below 0.2 are left out.")
 # %% [markdown]
 # **Answer.** Fear, happiness, surprise, neutral, sadness, anger ({tab:drawn-as}). If you read faces 1 and 2 as the same smile, look at the corners of
 # the mouth: in face 1 the lips are *stretched* sideways (AU20), in face 2 they are *pulled up* (AU12). None of
-# these expressions is strong: no unit is above half of its full strength. The weaker a face, the more room there is for disagreement.
+# these expressions is strong: no unit is above half of its full strength.
 #
 # For each emotion there is a combination of units that people usually read as its word. We call it the **prototype**; neutral is no
 # unit at all. {fig:prototypes} shows those of our drawings.
@@ -355,7 +355,8 @@ explore(
 # Half is the dangerous case. If nothing is right, everybody looks for the fault at once. If half of the labels are right, the network
 # learns something, its accuracy looks mediocre, and you may blame the network.
 #
-# It can happen in print, too. The paper of notebook 10 prints how many pictures of each class FER2013's test split has:
+# It can happen in print, too. The paper of notebook 10 prints how many pictures of each class FER2013's test split (the contest's private
+# one) has:
 
 # %% tags=["hide-input"]
 table_ii = papers.load("resemotenet").tables["II"].numbers("FER2013 test")
@@ -379,7 +380,7 @@ ledger_table("resemotenet", "A2")
 # %% [markdown]
 # ## 4 · Unequal classes
 #
-# FER2013's classes have very different sizes, and it is no exception. {tab:imbalance} shows the training images of four data sets:
+# The classes of FER2013 have very different sizes, and those of other data sets have, too. {tab:imbalance} shows the training images of four data sets:
 # FER2013, RAF-DB [@rafdb], AffectNet [@affectnet] and ExpW [@expw] (all of ExpW, which has no official split). AffectNet has contempt
 # as an eighth class; we leave it out, so that all rows have the same seven classes.
 
