@@ -319,7 +319,7 @@ record("calibration_frac", measured["ece"])
 # What you read here without running anything was made under `teach`. Where minutes on a laptop are too short, a notebook adds a *long run*
 # on real faces that was made before.
 #
-# **Questions, sliders, exercises.** A wrong guess teaches more than a right answer that was only read. Above each set of sliders stand a few of the
+# **Guesses, sliders, exercises.** A wrong guess teaches more than a right answer that was only read. Above each set of sliders stand a few of the
 # pictures that it can make. Exercises have a cell that checks your answer, and folded hints and solutions.
 #
 # **Four papers.** ResEmoteNet [@resemotenet] is the network of this chapter. (Its paper reports {{paper_frac:.2%}} on FER2013. Ours is a quarter
