@@ -126,7 +126,7 @@ def maps_by_row(image: Any, rows: Mapping[str, np.ndarray], *, titles: Sequence[
     `titles` (C,) stand below the last row.
     """
     (count,) = {len(maps) for maps in rows.values()}
-    figure, axes = new_figure(len(rows), count + 1, (8.0, 0.93 * len(rows) + 0.25))
+    figure, axes = new_figure(len(rows), count + 1, (8.0, 8.4 / (count + 1) * len(rows) + 0.25))
     for i, (line, (name, maps)) in enumerate(zip(axes, rows.items(), strict=True), 1):
         show(line[0], image)
         line[0].set_ylabel(name, fontsize=9)
@@ -159,9 +159,9 @@ def ordered_curves(
     shades = colormaps["viridis"](np.linspace(0, 0.88, len(curves)))
     for i, (name, values) in enumerate(curves.items()):
         ax.plot(x, values, marker="osv^DPX*"[i % 8], markersize=5, color=shades[i], label=name)
-    draw_landmarks(ax, landmarks or {})
     ax.set(ylim=ylim, xlabel=xlabel, ylabel=ylabel)
+    draw_landmarks(ax, landmarks or {})
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y")
-    ax.legend(title=legend, loc="upper right", fontsize=9)
+    ax.legend(title=legend, loc="best", fontsize=9)
     return figure

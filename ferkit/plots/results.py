@@ -125,10 +125,12 @@ def curves(
 
     """
     rows = _rows(history)
-    each = 3.6 if landmarks is None else 4.0
-    figure, axes = new_figure(1, len(metrics), (min(PAGE_INCHES, each * len(metrics)), 2.7))
+    if landmarks is None:
+        figure, axes = new_figure(1, len(metrics), (min(PAGE_INCHES, 3.6 * len(metrics)), 2.7))
+    else:  # below each other, so that the names of the landmarks have room
+        figure, axes = new_figure(len(metrics), 1, (7.2, 2.7 * len(metrics)))
     epochs = [row.get("epoch", i) for i, row in enumerate(rows)]
-    for ax, metric in zip(axes[0], metrics, strict=True):
+    for ax, metric in zip(axes.flat, metrics, strict=True):
         known = [k for k in (f"train_{metric}", f"val_{metric}") if k in rows[0]]
         check(bool(known), f"columns train_{metric} or val_{metric}", ", ".join(rows[0]))
         for name in known:
@@ -150,17 +152,27 @@ def curves(
         if len(rows) == 1:
             ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
         ax.grid(axis="y")
-    axes[0, 0].legend()
+        # the names of landmarks stand outside, so lines and legend may meet inside: a box keeps them apart
+        ax.legend(frameon=True, framealpha=0.95, edgecolor="none")
     return figure
 
 
 def draw_landmarks(ax: Axes, landmarks: Mapping[str, float]) -> None:
-    """Draw dotted levels across given axes, each with its name at the right edge, outside; the names of the upper two
-    lean apart.
+    """Draw dotted levels across given axes, each with its name at the right edge, outside.
+
+    The names of two close levels lean apart. Limits that are set by hand must be set before.
     """
-    for i, (text, value) in enumerate(sorted(landmarks.items(), key=lambda item: -item[1])):
+    levels = sorted(landmarks.items(), key=lambda item: -item[1])
+    for _, value in levels:
         ax.axhline(value, color="#808080", linewidth=0.9, linestyle=":", zorder=0)
-        lean, shift = {0: ("bottom", -2), 1: ("top", 3)}.get(i, ("center", 0))
+    bottom, top = ax.get_ylim()
+    close = 0.1 * (top - bottom)
+    for i, (text, value) in enumerate(levels):
+        lean, shift = "center", 0
+        if i + 1 < len(levels) and value - levels[i + 1][1] < close:
+            lean, shift = "bottom", 0
+        if i and levels[i - 1][1] - value < close:
+            lean, shift = "top", 0
         how: Any = dict(textcoords="offset points", va=lean, fontsize=9, color="#404040")
         ax.annotate(text, (1, value), xycoords=("axes fraction", "data"), xytext=(4, shift), **how)
 

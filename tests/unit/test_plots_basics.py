@@ -70,6 +70,15 @@ def test_curves_draw_landmarks_whose_names_do_not_overlap():
     assert texts(plots.curves(rows, metrics=["loss"]), 0) == []
 
 
+def test_two_close_levels_at_the_bottom_lean_apart_too():
+    rows = [{"epoch": i, "train_loss": 2 / i, "val_loss": 1.0} for i in range(1, 9)]
+    levels = {"knows nothing": 1.95, "floor, training": 0.82, "floor, validation": 0.76}
+    figure = plots.curves(rows, metrics=["loss"], landmarks={"loss": levels})
+    lean = {text.get_text(): text.get_va() for text in figure.axes[0].texts}
+    assert lean == {"knows nothing": "center", "floor, training": "bottom", "floor, validation": "top"}
+    assert plots.problems(figure) == []
+
+
 def test_ordered_curves_go_from_dark_to_light_and_cut_at_the_limits():
     by_rate = {"0.1": [3, 9], "0.2": [2, 1], "0.3": [1, 1]}
     figure = plots.ordered_curves([1, 2], by_rate, ylim=(0, 4), legend="rate", landmarks={"floor": 0.9})
