@@ -139,7 +139,7 @@ class Block(nn.Module):
 # %% [markdown]
 # ## 2 · Over channels: squeeze and excitation
 #
-# {term:squeeze and excitation|SE} makes one number of each channel, its mean $z_c$ (*squeeze*). Two linear layers look at all means together and give one
+# Squeeze and excitation, {term:squeeze and excitation|SE} for short, makes one number of each channel, its mean $z_c$ (*squeeze*). Two linear layers look at all means together and give one
 # gate per channel (*excite*): $g = \sigma\big(W_2\,\mathrm{ReLU}(W_1 z)\big)$, where $\sigma(v) = 1/(1+e^{-v})$ is the {term:sigmoid}.
 
 # %% tags=["hide-input"]
@@ -197,7 +197,7 @@ for name, x in (("smile", smile), ("frown", frown)):
     eyes_gate, mouth_gate = se.factor(x).flatten().tolist()
     print(f"{name}: gates {eyes_gate:.2f} (eyes) and {mouth_gate:.2f} (mouth)")
 se_apart = apart(SE, smile, frown)
-print(f"largest difference over 20 random SE blocks: {se_apart:.0e}")
+print(f"largest difference over 20 random SE blocks: {se_apart:g}")
 record("se_eyes_frac", eyes_gate)
 record("se_mouth_frac", mouth_gate)
 record("se_apart_frac", se_apart)
@@ -210,7 +210,7 @@ record("se_apart_frac", se_apart)
 #
 # ## 3 · Channels, then places: CBAM
 #
-# {term:CBAM} [@cbam] has two gates, one after the other. The gate over channels is SE with a second look: the same two layers also read
+# The convolutional block attention module, {term:CBAM} [@cbam], has two gates, one after the other. The gate over channels is SE with a second look: the same two layers also read
 # the *maximum* of each channel. The gate over places turns the idea around: at each place it takes mean and maximum *over the channels*.
 # That gives two pictures, and a 7 × 7 convolution makes one gate per place of them.
 
@@ -281,7 +281,7 @@ record("cbam_smile_apart_frac", changes["whole CBAM, smile against frown"])
 #
 # ## 4 · Both under one sigmoid: BAM
 #
-# BAM [@bam] has the same two views side by side. One branch gives a number $M_c$ per channel, the other a number $M_s$ per place, and both go
+# The bottleneck attention module, BAM [@bam], has the same two views side by side. One branch gives a number $M_c$ per channel, the other a number $M_s$ per place, and both go
 # into *one* sigmoid. Then comes a change that matters more than it looks:
 #
 # $$g = 1 + \sigma(M_c \cdot M_s)$$
@@ -329,8 +329,8 @@ record("bam_product_ratio", product)
 record("bam_sum_ratio", total)
 
 # %% [markdown]
-# **Answer.** It strengthens it as much as it can, by {{bam_product_ratio:.3f}}: two votes against multiply to a vote for. The paper of BAM adds the
-# branches, which gives {{bam_sum_ratio:.3f}}. We multiply because the network that the Residual Masking paper compares with does (pytorchcv's
+# **Answer.** It strengthens it as much as it can: the factor is {{bam_product_ratio:.4f}}. Two votes against multiply to a vote for. The paper of BAM adds
+# the branches, which gives {{bam_sum_ratio:.4f}}. We multiply because the network that the Residual Masking paper compares with does (pytorchcv's
 # `bam_resnet50`). So one sign decides what two votes against mean.
 #
 # ## 5 · Rows and columns: coordinate attention
@@ -415,7 +415,7 @@ with torch.no_grad():
         g = block.factor(x)[0, 1, :, 3]  # the mouth's channel, along column 3
         print(f"{name}: row 5 has the factor {g[5]:.3f}, row 6 has {g[6]:.3f}")
 smirk_apart = apart(Coordinate, smirk, other_smirk)
-print(f"largest difference between two smirks, 20 random blocks: {smirk_apart:.0e}")
+print(f"largest difference between two smirks, 20 random blocks: {smirk_apart:g}")
 record("smirk_apart_frac", smirk_apart)
 record("frown_row5_frac", g[5])
 record("frown_row6_frac", g[6])
@@ -435,7 +435,8 @@ record("frown_row6_frac", g[6])
 figure(
     plots.gallery.residual_masking_block(),
     "mask",
-    "The released masking block, at depth 2. The skip brings the fine places back.",
+    "The released masking block at depth 2: it pools once, and the skip brings the fine"
+    " places back. A unit is a residual block.",
     "A small U-Net in a frame, a softmax over channels, 1 plus M, and a product.",
 )
 
@@ -528,7 +529,7 @@ class SpatialBias(nn.Module):
 # eyes' channel has the quarters (2, 2, 0, 0), and the mouth's channel has (0, 0, 6, 6). For the smile and the frown these are the same. But a face that stands
 # higher in the picture has other quarters, and this is what no factor above was made for: *where in the picture* something is.
 #
-# Are these six classes really the published blocks? The library's versions are tested against the authors' files. We give each pair the same weights:
+# Are these six classes the same as the library's, with which the other chapters build their networks? We give each pair the same weights:
 
 # %%
 PAIRED = {
@@ -636,9 +637,10 @@ BLOCKS = {
 }
 
 # %% [markdown]
-# **By theory.** We draw random weights, without any training, and compare the two faces of a pair. If the features of the two agree in every draw, the classifier sees
-# the same thing twice, and nothing can be learnt. Two cases are possible then: the factor was the *same*, or it *moved along* with the
-# lit places, as the row gates of the frown did.
+# **By theory.** The formulas above say what each block reads. To check that we understand them, we draw random weights, without any training, and compare the two faces
+# of a pair. If the features of the two agree in every draw, the classifier sees the same thing twice, and there is nothing to learn. Two cases are possible then: the
+# factor was the *same*, or it *moved along* with the lit places, as the row gates of the frown did. (Spatial bias has no factor. For it, *same* means that its
+# numbers agree.)
 #
 # > **Question.** How many of the four puzzles can SE solve? How many can coordinate attention, and spatial bias? Write down your guess before you
 # > scroll.
@@ -668,7 +670,8 @@ theory = {
 }
 
 # %% [markdown]
-# **By training.** Each network sees fresh maps with noise in every step, so it can't learn any of them by heart.
+# **By training.** Each network sees fresh maps with noise in every step, so it can't learn any of them by heart. The noise is of the same kind at every place, so it
+# adds no difference between the two faces.
 
 
 # %%
@@ -827,7 +830,7 @@ figure(
     picture,
     "detectors",
     "A drawn face and its map of six channels, with the mouth outlined. The mouth"
-    " lights up in all of them, and so do eyes, brows and the edge of the face.",
+    " lights up in several of them, and so do eyes, brows and the edge of the face.",
     "A drawn face and six pictures of edges and spots.",
 )
 
@@ -872,7 +875,7 @@ limits = {
 # %% [markdown]
 # > **Question.** How near can SE come to the mouth at best, and how near coordinate attention: to less than a half, or to more?
 #
-# Then we train each block alone on {{rest_n}} other faces, with one minus the agreement as the loss, and score it on the {{held_out_n}} faces from which the limits
+# We also train each block alone on {{rest_n}} other faces, with one minus the agreement as the loss, and score it on the {{held_out_n}} faces from which the limits
 # come. The mask is the drawn one, with a sigmoid; once as $1 + M$, and once alone.
 
 
@@ -954,13 +957,13 @@ record("over_limit_n", sum(max(scores[name]) > limit[name] + 1e-6 for name in li
 
 # %% [markdown]
 # **Answer.** SE at most {{se_limit_frac:.2f}}, hardly more than the {{share_frac:.2f}} of the map as it is, because every kind of edge occurs elsewhere too.
-# Coordinate attention could reach {{coordinate_limit_frac:.2f}}: a mouth is nearly a rectangle. It gets {{coordinate_score_frac:.2f}}. The shape would allow it, but the block
+# Coordinate attention could reach {{coordinate_limit_frac:.2f}}: the mouth's outline is nearly a rectangle. It gets {{coordinate_score_frac:.2f}}. The shape would allow it, but the block
 # must find the mouth's rows from means of rows, where eyes and brows count too. CBAM could keep the mouth perfectly and reaches {{cbam_score_frac:.2f}}: one 7 × 7
-# convolution over two pictures does not find it.
+# convolution over two pictures did not find it here.
 #
 # Two rows are worth comparing. The mask alone reaches {{mask_alone_score_frac:.2f}}, and the mask as $1 + M$ reaches {{one_plus_mask_score_frac:.2f}} of at most
 # {{one_plus_mask_limit_frac:.2f}}. Has it not found the mouth? It has: take its $M$ without the 1, and the agreement is {{without_one_frac:.2f}}. The 1 keeps the rest of
-# the face in the map. The authors want this, so that a mask that is wrong does little harm ({row:RM-masking-formula}).
+# the face in the map. According to the paper this is what the sum is for ({row:RM-masking-formula}).
 
 # %% tags=["hide-input"]
 with torch.no_grad():
@@ -998,7 +1001,8 @@ figure(
 #
 # ## 10 · In the papers of this book
 #
-# Each block stands in one of the papers that this book takes apart. Six facts to look up there, in the words of paper and code:
+# Five of the six blocks are used in a paper that this book takes apart; BAM is one of the networks that the Residual Masking paper compares with. Six rows of the ledgers that you
+# can now read:
 
 # %%
 ledger_table("resemotenet", "se-reduction")
@@ -1120,7 +1124,8 @@ check("percent", answer_3, expected_3, tolerance=0.01, hint="The softmax sums to
 #   example. After training it guessed, like a network without any block.
 # - Before any training, {{blind_n}} of 28 cells (seven networks, four puzzles) could be called hopeless. Training agreed: at most {{blind_high_frac:.1%}} there, at least
 #   {{seeing_low_frac:.1%}} elsewhere.
-# - Coordinate attention sees that two rows differ, and not which one is above. CBAM, BAM and the mask know above from below only by the zeros beyond the rim.
+# - Coordinate attention sees that two rows differ, and not which one is above. CBAM, BAM and the mask know a low face from a high one only by the zeros
+#   beyond the rim: on a ring they can't.
 # - The mean of a channel softmax is constant, the mask itself is not: in our example it varied by {{softmax_mouth_spread_frac:.2f}} from place to place.
 # - On drawn faces a mask that was free to erase agreed with the mouth by {{mask_alone_score_frac:.2f}}. Behind $1 + M$ no mask can get beyond {{one_plus_mask_limit_frac:.2f}}, even one that
 #   knows the mouth.
