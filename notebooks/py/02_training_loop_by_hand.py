@@ -502,7 +502,8 @@ LANDMARKS = {
     "loss": {"knows nothing": np.log(7), "knows frequencies": frequencies}
     | {"floor, training": floor_train, "floor, validation": floor_val},
     "accuracy": {"knows frequencies": always[1]}
-    | {"all true, training": right_shares[0], "all true, validation": right_shares[1]},
+    | {"every class, training": right_shares[0]}
+    | {"every class, validation": right_shares[1]},
 }
 
 # %% tags=["hide-input"]
@@ -529,7 +530,9 @@ table(
 # network starts at {{untrained_nats:.2f}}, near "knows nothing", as it should. Far above it, something would be wrong.
 #
 # By chance not exactly 80 % of the labels are right, but {{right_labels_frac:.1%}} in training and {{val_right_labels_frac:.1%}} in validation. So each split has a
-# floor of its own ({tab:landmarks}): {{floor_here_nats:.2f}} nats for training, {{floor_val_nats:.2f}} for validation. These are the levels that we draw below.
+# floor of its own ({tab:landmarks}): {{floor_here_nats:.2f}} nats for training, {{floor_val_nats:.2f}} for validation. It is what a
+# network pays that knows every true class, gives it the share of right labels as its probability, and shares the rest evenly. These are the levels
+# that we draw below.
 #
 # ## 4 · Which way is better?
 #
@@ -755,9 +758,9 @@ record("lowest_val_nats", lowest)
 figure(
     plots.curves(rows, best=best, landmarks=LANDMARKS),
     "curves",
-    "Each split has its own floor. Training loss is below that of training from epoch"
-    f" {below} on. The lowest validation loss is {lowest:.2f}, above the floor of"
-    f" validation. The best epoch by validation accuracy is {best + 1}.",
+    f"Each split has its own floor. From epoch {below} on, training loss is below the"
+    f" floor of training. The lowest validation loss is {lowest:.2f}, above the floor"
+    f" of validation. The best epoch by validation accuracy is {best + 1}.",
     "Curves of loss and accuracy for training and validation, with dotted landmarks.",
 )
 
@@ -987,11 +990,12 @@ table(
 # ({{frequencies_some_nats:.2f}}). {tab:rates} says why: {{high_zeros_frac:.0%}} of the numbers after stage 3 are 0, against {{good_zeros_frac:.0%}} at a rate of
 # 0.005. The large first steps pushed the network to where its ReLUs give 0. Where a ReLU gives 0, no gradient flows back through it. If it gives 0
 # for every face, nothing before it can learn any more. The biases of the linear layer still learn, and all they can learn is how frequent each class
-# is. At 0.02 {{middle_zeros_frac:.0%}} of the numbers are 0. This network is not quite dead: it ends at {{middle_nats:.2f}}.
+# is. At 0.02 {{middle_zeros_frac:.0%}} of the numbers are 0. This network is not quite dead: it ends
+# at {{middle_nats:.2f}} and still gives different answers to different faces.
 #
 # A rate that is too low is only slow: at 0.0001 the loss ends at {{slow_nats:.2f}}, while 0.005 comes to {{good_nats:.2f}}. In {fig:rates} the slow
 # network and the dead one end almost side by side, but they need opposite remedies. So when a loss lies near the landmark of the frequencies, look at two
-# things first. Does it still fall from epoch to epoch, and do the last maps have as many numbers above 0 as before training? Then the network is slow: wait, or
+# things first. Does it still fall from epoch to epoch, and are the zeros as few as at the rates that learn? Then the network is slow: wait, or
 # try a *larger* rate. Does the loss lie flat, and are nearly all numbers 0? Then the network is dead: start anew with a *smaller* rate. (This was one
 # run per rate. With another seed the border may lie elsewhere, and it depends on the network, the batch size and the schedule.)
 #
@@ -1054,7 +1058,8 @@ figure(
 # teacher. That is possible because the right labels all point in one direction, and the wrong ones in six. The last epoch has
 # {{test_last_frac:.1%}}. On the same faces the kept network is better by {{kept_gain_pct:.1f}} points ({{kept_gain_low_pct:.1f}} to
 # {{kept_gain_high_pct:.1f}}), so in this training the choice was worth making, although it was made on noisy labels. The interval says how much other test
-# faces could change the gain. It does not say what another seed would change, and section 10 shows that seeds matter as well.
+# faces could change the gain. It does not say what another seed would change. In section 10 the
+# accuracies of {{seeds_n}} seeds lie between {{seed_low_frac:.1%}} and {{seed_high_frac:.1%}}, further apart than this gain.
 #
 # (On noisy labels a network looks worse than it is. Exercise 3 works out by how much, for a network with an accuracy of 81 %.)
 #
@@ -1168,8 +1173,8 @@ figure(
 # networks alone lie between {{seed_low_frac:.1%}} and {{seed_high_frac:.1%}}, and nothing but the seed differs between them.
 #
 # So with {{seeds_n}} seeds and {{seed_epochs_n}} epochs we cannot see that training the kernels of the first stage was worth anything: the interval contains 0.
-# (This does not prove that the difference is 0, and BN could still learn.) Leaving all kernels random costs far more. In this small experiment the
-# later kernels, which put edges together, are the ones that had to be learned.
+# (This does not prove that the difference is 0, and BN could still learn.) Leaving all kernels random costs far more. In this small experiment it
+# was the kernels of stages 2 and 3 that had to be learned.
 #
 # (We read the test set again for each of these networks, to *report* the differences. Nothing was chosen by it.)
 #
