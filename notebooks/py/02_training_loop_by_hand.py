@@ -990,7 +990,7 @@ table(
 # ({{frequencies_some_nats:.2f}}). {tab:rates} says why: {{high_zeros_frac:.0%}} of the numbers after stage 3 are 0, against {{good_zeros_frac:.0%}} at a rate of
 # 0.005. The large first steps pushed the network to where its ReLUs give 0. Where a ReLU gives 0, no gradient flows back through it. If it gives 0
 # for every face, nothing before it can learn any more. The biases of the linear layer still learn, and all they can learn is how frequent each class
-# is. At 0.02 {{middle_zeros_frac:.0%}} of the numbers are 0. This network is not quite dead: it ends
+# is. At the rate of 0.02, {{middle_zeros_frac:.0%}} of the numbers are 0. This network is not quite dead: it ends
 # at {{middle_nats:.2f}} and still gives different answers to different faces.
 #
 # A rate that is too low is only slow: at 0.0001 the loss ends at {{slow_nats:.2f}}, while 0.005 comes to {{good_nats:.2f}}. In {fig:rates} the slow
