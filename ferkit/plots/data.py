@@ -30,7 +30,9 @@ def number_table(
     for (i, j), value in np.ndenumerate(v):
         ink = "white" if value > 0.65 else "black"
         ax.text(j, i, form.format(value) if value else "", ha="center", va="center", fontsize=9, color=ink)
-    ax.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
+    ax.set_xticks(range(len(columns)), columns, fontsize=9)
+    if max(map(len, columns)) > 10:  # short words have room side by side
+        ax.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
     ax.set_yticks(range(len(rows)), rows)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
