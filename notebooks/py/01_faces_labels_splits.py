@@ -107,7 +107,7 @@ figure(
 # %% [markdown]
 # **Answer.** All ten agree on {{unanimous_frac:.0%}} of the pictures, and on {{no_majority_frac:.0%}} no word has a majority. Where there is a
 # majority, it is another word than the label in {{overruled_frac:.0%}} of the cases. Two people who look at the same picture say the same word with a
-# probability of {{two_raters_frac:.0%}} (the caption has it).
+# probability of {{two_raters_frac:.0%}}.
 #
 # This does not mean that {{overruled_frac:.0%}} of the labels are mistakes and the crowd is right. FER2013's label is a search word that people checked;
 # FER+'s is a vote. These are two procedures, and they give two answers. A label is **a judgement that somebody made about a picture**. It is not a measurement of what the person felt: people smile
@@ -514,7 +514,7 @@ record("disgust_high_frac", high)
 # ## 5 · Spoil a data set, and call the doctor
 #
 # Before you train on pictures that somebody gave you, let the **doctor** look at them. To see what it notices, we write drawn faces
-# into folders, a folder per class as such data sets are often stored, and spoil a fresh copy in a different way each time.
+# into folders, one folder per class, as such data sets are often stored, and spoil a fresh copy in a different way each time.
 
 
 # %%
