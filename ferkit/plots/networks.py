@@ -58,6 +58,8 @@ def gate_ranges(panels: Mapping[str, np.ndarray | Tensor]) -> Figure:
     The channels stand in the order of their mean gate (the dot); the bar reaches from the smallest gate to the largest.
     """
     figure, axes = new_figure(1, len(panels), (3.9 * len(panels), 2.7), sharey=True)
+    every = np.concatenate([np.asarray(gates).ravel() for gates in panels.values()])
+    limits = min(0.35, float(every.min()) - 0.02), max(0.65, float(every.max()) + 0.02)
     for ax, (title, gates) in zip(axes[0], panels.items(), strict=True):
         g = np.asarray(gates)
         check(g.ndim == 2, "gates (N, C)", g.shape)
@@ -65,7 +67,7 @@ def gate_ranges(panels: Mapping[str, np.ndarray | Tensor]) -> Figure:
         ax.vlines(range(g.shape[1]), g.min(0), g.max(0), color=COLOURS[0], alpha=0.4, linewidth=3)
         ax.plot(g.mean(0), "o", color=COLOURS[0], markersize=3)
         ax.axhline(0.5, color="#606060", linewidth=0.9, linestyle=":")
-        ax.set(title=title, xlabel="channel, by its mean gate", ylim=(0, 1))
+        ax.set(title=title, xlabel="channel, by its mean gate", ylim=limits)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
     axes[0, 0].set_ylabel("gate")

@@ -151,8 +151,8 @@ def cam_grid(
     """
     kinds = ["picture", *heats]
     lying = len(images) < len(kinds)
-    size = 1.9 if lying else 1.25
     shape = (len(images), len(kinds)) if lying else (len(kinds), len(images))
+    size = min(1.9, (PAGE_INCHES - 0.3) / shape[1])
     figure, axes = new_figure(*shape, (size * shape[1] + 0.3, size * shape[0] + 0.3))
     grid = axes.T if lying else axes  # (kinds, pictures)
     for i, image in enumerate(images):
