@@ -319,7 +319,7 @@ class BAM(Block):
 # > **Question.** The branch over channels is strongly against a channel, $M_c = -3$. The branch over places is strongly against a place,
 # > $M_s = -3$. What does the block do there?
 
-# %%
+# %% tags=["nbval-check-output"]
 M_c = M_s = torch.tensor(-3.0)
 product = 1 + torch.sigmoid(M_c * M_s).item()
 total = 1 + torch.sigmoid(M_c + M_s).item()
