@@ -9,12 +9,12 @@
 # %% [markdown]
 # # 03 · Attention is re-weighting
 #
-# *One feature map, six blocks that weight it, and four puzzles: which block fails at which puzzle can be said before any training.*
+# *One feature map, five blocks that weight it and one that puts numbers beside it, and four puzzles: which block fails at which puzzle can be said before any training.*
 #
 # A small network looks at a face and has found two things: where the eyes are, and where the mouth is. {fig:hook} shows its two
 # channels, for a smile and for a frown. The best-known attention block, squeeze and excitation [@senet], reads one number per
-# channel, the mean. The means of the two faces agree. **So it must treat the smile and the frown alike, with any weights and after
-# any training.** Which of the blocks that came after it can do better, and what can those not do?
+# channel, the mean. The means of the two faces agree. **So it must give the smile and the frown the same gates, with any weights and after
+# any training.** (A later layer that looks at neighbouring places could still tell the two apart. The block can't help it.) Which of the blocks that came after it can do better, and what can those not do?
 
 # %% tags=["parameters"]
 PROFILE = "teach"  # smoke (seconds) or teach (minutes on a laptop)
@@ -53,14 +53,20 @@ def mouth(left, middle, right):
     return [(row, column) for row, at in pairs for column in (at, at + 1)]
 
 
+# %% tags=["hide-input"]
 def show_maps(panels, *, width=1.33, cmap="Greys", high=32):
-    """Maps (8, 8) under their titles, all on the scale from 0 to `high`."""
-    high_inches = width + 0.16 + 0.26 * max(title.count("\n") for title, _ in panels)
+    """Maps (8, 8) under their titles, from 0 to `high`; None leaves a gap."""
+    lines = max(panel[0].count("\n") for panel in panels if panel)
+    shares = [1 if panel else 0.3 for panel in panels]
     with plots.style():
-        size = (len(panels) * width, high_inches)
+        size = (sum(shares) * width, width + 0.16 + 0.26 * lines)
         picture = plots.Figure(figsize=size, layout="constrained")
-        axes = picture.subplots(1, len(panels))
-        for ax, (title, values) in zip(axes, panels, strict=True):
+        axes = picture.subplots(1, len(panels), width_ratios=shares)
+        for ax, panel in zip(axes, panels, strict=True):
+            if panel is None:
+                ax.axis("off")
+                continue
+            title, values = panel
             grid = dict(edgecolors="#D8D8D8", linewidth=0.4)
             ax.pcolormesh(values, cmap=cmap, vmin=0, vmax=high, **grid)
             ax.set(xticks=[], yticks=[], aspect="equal", ylim=(8, 0))
@@ -94,21 +100,24 @@ figure(
 #
 # $$y_{c,i,j} = g_{c,i,j}\;x_{c,i,j} \qquad g = g(x)$$
 #
-# Factors between 0 and 1 are called {term:gate|gates}. Most blocks compute few numbers and repeat them until they fill the map. *What is
-# repeated can't be told apart*, and this is the first thing to ask of any block: in what shape does its factor come?
+# Factors between 0 and 1 are called {term:gate|gates}. Most blocks compute few numbers and repeat them until they fill the map. *Places that
+# share one number get the same weight.* So ask of any block first: in what shape does its factor come?
 
 # %% tags=["hide-input"]
 pick = torch.Generator().manual_seed(3)
 row, column = torch.rand(3, 4, 1, generator=pick), torch.rand(3, 1, 4, generator=pick)
+of_channel = torch.tensor([0.9, 0.2, 0.5])[:, None, None]
+of_place = torch.rand(1, 4, 4, generator=pick)
 examples = {
-    "(C, 1, 1)\none per channel": torch.tensor([0.9, 0.2, 0.5])[:, None, None],
-    "(1, H, W)\none per place": torch.rand(1, 4, 4, generator=pick),
+    "(C, 1, 1)\none per channel": of_channel,
+    "(1, H, W)\none per place": of_place,
+    "(C, 1, 1) · (1, H, W)\nchannel times place": of_channel * of_place,
     "(C, H, 1) · (C, 1, W)\nrow times column": row * column,
     "(C, H, W)\nall of them": torch.rand(3, 4, 4, generator=pick),
 }
 with plots.style():
-    picture = plots.Figure(figsize=(6.4, 3.7), layout="constrained")
-    axes = picture.subplots(3, 4)
+    picture = plots.Figure(figsize=(7.8, 3.7), layout="constrained")
+    axes = picture.subplots(3, 5)
     for ax, (title, g) in zip(axes.T, examples.items(), strict=True):
         for c in range(3):
             shown = ax[c].imshow(g.expand(3, 4, 4)[c], cmap="viridis", vmin=0, vmax=1)
@@ -120,9 +129,10 @@ with plots.style():
 figure(
     picture,
     "shapes",
-    "Four shapes of a factor, for three channels of 4 × 4 places. The first says"
-    " which channel, the second where, the third which rows and columns, the last all.",
-    "Four columns of three small maps each, with equal colours where numbers repeat.",
+    "Five shapes of a factor, for three channels of 4 × 4 places. The first says"
+    " which channel, the second where. The third is their product: one picture, darker"
+    " or brighter. The fourth says which rows and columns, the last all.",
+    "Five columns of three small maps each, with equal colours where numbers repeat.",
 )
 
 # %% [markdown]
@@ -198,13 +208,15 @@ for name, x in (("smile", smile), ("frown", frown)):
     print(f"{name}: gates {eyes_gate:.2f} (eyes) and {mouth_gate:.2f} (mouth)")
 se_apart = apart(SE, smile, frown)
 print(f"largest difference over 20 random SE blocks: {se_apart:g}")
+
+# %% tags=["hide-input"]
 record("se_eyes_frac", eyes_gate)
 record("se_mouth_frac", mouth_gate)
 record("se_apart_frac", se_apart)
 
 # %% [markdown]
 # **Answer.** The same, {{se_eyes_frac:.2f}} and {{se_mouth_frac:.2f}}, and no weights change that: the largest difference over 20 random blocks is
-# {{se_apart_frac:.0f}}. The means are all that enters, and the means agree. *What a block does not read, it can't learn.*
+# {{se_apart_frac:.0f}}. The means are all that enters, and the means agree. *A block can't learn from what it does not read.*
 #
 # What SE can do is to weaken a kind of detector everywhere in the picture. It can't say where: every place of a channel gets the same factor.
 #
@@ -212,7 +224,7 @@ record("se_apart_frac", se_apart)
 #
 # The convolutional block attention module, {term:CBAM} [@cbam], has two gates, one after the other. The gate over channels is SE with a second look: the same two layers also read
 # the *maximum* of each channel. The gate over places turns the idea around: at each place it takes mean and maximum *over the channels*.
-# That gives two pictures, and a 7 × 7 convolution makes one gate per place of them.
+# These are two pictures, and from them a 7 × 7 convolution with a sigmoid computes one gate for each place.
 
 # %% tags=["hide-input"]
 figure(
@@ -247,7 +259,7 @@ class CBAM(Block):
 
 
 # %% [markdown]
-# **By hand**, the gate over places. Let all weights of the convolution be 0 except the middle one that looks at the mean, and let that be
+# **By hand**, the gate over places alone: we leave out the gate over channels and the batch normalization (BN) of {fig:cbam}. Let all weights of the convolution be 0 except the middle one that looks at the mean, and let that be
 # 1/16. Where an eye or the mouth is lit, the mean of the two channels is 16, and the gate is $\sigma(1) = 0.73$. Elsewhere it is
 # $\sigma(0) = 0.50$.
 #
@@ -270,30 +282,36 @@ changes = {
 for what, (kind, other) in changes.items():
     changes[what] = apart(kind, smile, other)
     print(f"{what:37} factors differ by up to {changes[what]:.2f}")
+
+# %% tags=["hide-input"]
 record("places_apart_frac", changes["gate over places, channels exchanged"])
 record("cbam_apart_frac", changes["whole CBAM, channels exchanged"])
 record("cbam_smile_apart_frac", changes["whole CBAM, smile against frown"])
 
 # %% [markdown]
 # **Answer.** The gate over places does not: its factors differ by {{places_apart_frac:.0f}}. Mean and maximum of two numbers do not depend on their
-# order. The whole block does notice, because its gate over channels sees other means ({{cbam_apart_frac:.2f}}). It can also tell the smile
-# from the frown ({{cbam_smile_apart_frac:.2f}}): the convolution sees which lit place lies above which.
+# order. The whole block does notice, because its gate over channels sees other means ({{cbam_apart_frac:.2f}}). Its factors for the smile
+# and the frown differ too ({{cbam_smile_apart_frac:.2f}}). That alone does not prove that a classifier behind it can tell the two: section 8 asks that.
 #
 # ## 4 · Both under one sigmoid: BAM
 #
 # The bottleneck attention module, BAM [@bam], has the same two views side by side. One branch gives a number $M_c$ per channel, the other a number $M_s$ per place, and both go
-# into *one* sigmoid. Then comes a change that matters more than it looks:
+# into *one* sigmoid. Its paper adds the two branches:
 #
-# $$g = 1 + \sigma(M_c \cdot M_s)$$
+# $$g = 1 + \sigma(M_c + M_s)$$
 #
-# Because of the 1, the factor lies between 1 and 2. Nothing is erased; the map is still there, and some of it is strengthened. The price: the
+# A released version multiplies them, $g = 1 + \sigma(M_c \cdot M_s)$. This is pytorchcv's `bam_resnet50`, with which the Residual Masking paper compares. Our class and our
+# library follow this released version, so what you see of BAM in this chapter is the product.
+#
+# Both have the 1. Because of the 1, the factor lies between 1 and 2. Nothing is erased; the map is still there, and some of it is strengthened. The price: the
 # block can raise one place against another by a factor of 2 at most.
 
 # %% tags=["hide-input"]
 figure(
     plots.gallery.bam(),
     "bam",
-    "BAM. Two branches are multiplied before the sigmoid. Behind it, 1 is added.",
+    "BAM as released in pytorchcv: two branches are multiplied before the sigmoid (the"
+    " paper adds them). Behind it, 1 is added.",
     "Upper branch over channels, lower branch over places; product, sigmoid, plus 1.",
 )
 
@@ -317,21 +335,22 @@ class BAM(Block):
 
 # %% [markdown]
 # > **Question.** The branch over channels is strongly against a channel, $M_c = -3$. The branch over places is strongly against a place,
-# > $M_s = -3$. What does the block do there?
+# > $M_s = -3$. What does the sum do there, and what the product?
 
 # %% tags=["nbval-check-output"]
 M_c = M_s = torch.tensor(-3.0)
 product = 1 + torch.sigmoid(M_c * M_s).item()
 total = 1 + torch.sigmoid(M_c + M_s).item()
-print(f"branches multiplied, as above: factor {product:.4f}")
-print(f"branches added:                factor {total:.4f}")
+print(f"branches added (paper):         factor {total:.4f}")
+print(f"branches multiplied (released): factor {product:.4f}")
+
+# %% tags=["hide-input"]
 record("bam_product_ratio", product)
 record("bam_sum_ratio", total)
 
 # %% [markdown]
-# **Answer.** It strengthens it as much as it can: the factor is {{bam_product_ratio:.4f}}. Two votes against multiply to a vote for. The paper of BAM adds
-# the branches, which gives {{bam_sum_ratio:.4f}}. We multiply because the network that the Residual Masking paper compares with does (pytorchcv's
-# `bam_resnet50`). So one sign decides what two votes against mean.
+# **Answer.** The sum leaves it nearly as it is: the factor is {{bam_sum_ratio:.4f}}. The product strengthens it as much as it can: {{bam_product_ratio:.4f}}, because
+# minus times minus is plus. The two versions do opposite things where both branches are against.
 #
 # ## 5 · Rows and columns: coordinate attention
 #
@@ -372,6 +391,10 @@ class Coordinate(Block):
 
 
 # %% tags=["hide-input"]
+MOUTHS = {(5, 6, 5): "smile", (6, 5, 6): "frown"}
+MOUTHS |= {(4, 5, 6): "smirk to the left", (6, 5, 4): "smirk to the right"}
+
+
 def mouth_means(left=5, middle=6, right=5):
     """A mouth, and the means of its rows (right) and columns (below)."""
     x = face(mouth(left, middle, right))[0, 1]
@@ -388,15 +411,16 @@ def mouth_means(left=5, middle=6, right=5):
         side.set_xlabel("row mean")
         below.set_ylabel("column\nmean")
         corner.axis("off")
+        ax.set_title(MOUTHS.get((left, middle, right), "your mouth"), fontsize=9)
     return picture
 
 
-four = ((5, 6, 5), (6, 5, 6), (4, 5, 6), (6, 5, 4))
+# %% tags=["hide-input"]
 rows = (4, 6, 1)
 explore(
     mouth_means,
     **dict(left=rows, middle=rows, right=rows),
-    strip=[dict(left=a, middle=b, right=c) for a, b, c in four],
+    strip=[dict(left=a, middle=b, right=c) for a, b, c in MOUTHS],
     name="marginals",
     caption="What coordinate attention reads: means of rows and of columns. The first"
     " two mouths exchange two row means. The last two agree in all means.",
@@ -416,6 +440,8 @@ with torch.no_grad():
         print(f"{name}: row 5 has the factor {g[5]:.3f}, row 6 has {g[6]:.3f}")
 smirk_apart = apart(Coordinate, smirk, other_smirk)
 print(f"largest difference between two smirks, 20 random blocks: {smirk_apart:g}")
+
+# %% tags=["hide-input"]
 record("smirk_apart_frac", smirk_apart)
 record("frown_row5_frac", g[5])
 record("frown_row6_frac", g[6])
@@ -425,6 +451,12 @@ record("frown_row6_frac", g[6])
 # {{frown_row6_frac:.3f}}. A row's gate is computed from that row alone, by a convolution that looks at no neighbour and knows no row number. So the
 # block sees *that* two rows differ, and not *which is the upper one*. The smirks get the same factor ({{smirk_apart_frac:.0f}} apart): all
 # their means agree. Move the sliders: find a mouth that is no smile and has the smile's row and column means.
+#
+# <details><summary>One such mouth</summary>
+#
+# Left 5, middle 5, right 6. Four places are lit in row 5 and two in row 6, and one in each of the six columns, as in the smile.
+#
+# </details>
 #
 # ## 6 · Every channel and place: a mask
 #
@@ -498,14 +530,17 @@ record("sigmoid_mean_spread_frac", spread["sigmoid", "mean"])
 #
 # ## 7 · Beside the map: spatial bias
 #
-# The last of the six is no factor at all. {term:Spatial bias} [@spatialbias] averages the map over the four quarters of the picture and mixes these averages a
-# little. The few numbers that come out go *beside* the map, to be read by the classifier.
+# The last of the six is no factor at all. {term:Spatial bias} [@spatialbias] averages the map over the four quarters of the picture and mixes these averages with
+# a small convolution. What happens to the numbers that come out differs. As the LFNSB paper [@lfnsb] describes it, they are enlarged to the size of the map and joined to it as
+# further channels. The code released with that paper does neither: it hands on the numbers themselves ({row:LF-spatial-bias}). We take the numbers as this code does, and
+# in this chapter we put them *beside* the means of the map, so that the classifier reads both.
 
 # %% tags=["hide-input"]
 figure(
     plots.gallery.spatial_bias(),
     "bias",
-    "Spatial bias: n numbers for each quarter of the picture join the map's features.",
+    "Spatial bias as used in this chapter: n numbers for each quarter of the picture"
+    " reach the classifier beside the map's means.",
     "x goes through a convolution, means over quarters and a convolution, beside x.",
 )
 
@@ -527,9 +562,10 @@ class SpatialBias(nn.Module):
 # %% [markdown]
 # **By hand.** Each quarter has 16 places. Each eye lies in an upper quarter: 32 / 16 = 2. Half of the mouth lies in each lower quarter: 3 · 32 / 16 = 6. So the
 # eyes' channel has the quarters (2, 2, 0, 0), and the mouth's channel has (0, 0, 6, 6). For the smile and the frown these are the same. But a face that stands
-# higher in the picture has other quarters, and this is what no factor above was made for: *where in the picture* something is.
+# higher in the picture has other quarters. So spatial bias says *where in the picture* something is. None of the formulas above is given a place's position.
 #
-# Are these six classes the same as the library's, with which the other chapters build their networks? We give each pair the same weights:
+# Are these six classes the same as the library's, with which the other chapters build their networks? We give each pair the same weights, set both to inference, and compare
+# what comes out (for the mask: $M$ without the 1).
 
 # %%
 PAIRED = {
@@ -548,7 +584,7 @@ for name, (mine, library) in PAIRED.items():
     with torch.no_grad():
         y = mine.mask(x) if name == "mask" else mine(x)
         torch.testing.assert_close(y, library(x).view_as(y), rtol=1e-4, atol=1e-5)
-print(f"{len(PAIRED)} of {len(PAIRED)} agree")
+print(f"{len(PAIRED)} of {len(PAIRED)} agree with the library in inference")
 
 # %% tags=["hide-input"]
 FACTORS = {
@@ -569,6 +605,8 @@ caption = "The six blocks, for maps of 64 channels. The mask is by far the large
 table(frame.reset_index(names="block"), "blocks", caption)
 
 # %% [markdown]
+# This says that we and our library compute the same, and nothing about the papers: BAM is the released product, mask and spatial bias are the released forms.
+#
 # The mask has {{mask_to_se_ratio:,.0f}} times as many parameters as SE. In a comparison "with and without attention" this is no detail: more
 # parameters may help, whatever they are called.
 #
@@ -587,9 +625,9 @@ PAIRS = {
 }
 panels = []
 for name, pair in PAIRS.items():
-    panels += zip(name.split(" or "), pair.sum(1), strict=True)
+    panels += [*zip(name.split(" or "), pair.sum(1), strict=True), None]
 figure(
-    show_maps(panels, width=1.0, high=1),
+    show_maps(panels[:-1], width=0.89, high=1),
     "puzzles",
     "Four pairs of faces. Which of the two is it?",
     "Flat and open mouth, smile and frown, two smirks, a low and a high face.",
@@ -597,7 +635,8 @@ figure(
 
 # %% [markdown]
 # We ask twice which block can solve which puzzle: by theory, and by training. Both use the same small network: a 1 × 1 convolution to 8 channels, the block, the mean of each channel, a linear
-# layer. Only the block changes.
+# layer. Only the block changes. The mixing does not spoil the puzzles: a 1 × 1 convolution and a ReLU treat each
+# place alone, so the eight numbers of a place just move with it, and the means of the eight channels agree as well.
 
 # %%
 class Network(nn.Module):
@@ -752,15 +791,33 @@ record("guess_spread_frac", 2 * 0.5 / np.sqrt(S.test * S.seeds))
 # Read the rows of {fig:grid}:
 #
 # - **SE** is as blind as no block. All four pairs agree in the means, and the means are all it reads.
-# - **Coordinate attention** finds the open mouth, since six lit places in one row are something else than two in each of three. A smile and a frown
+# - **Coordinate attention** finds the open mouth: one row with six lit places gets another gate than three rows with two. A smile and a frown
 #   are the same rows in another order.
-# - **Spatial bias** knows the upper half from the lower, and nothing finer. Each mouth has three lit places in either lower quarter.
-# - **CBAM and the mask** contain convolutions that look at neighbours, so they see what lies above what.
-# - **BAM** could solve all four as well, but within {{steps_n}} steps it reaches only {{bam_smile_frac:.0%}} for the smile and the frown. The points of its kernels lie 4
-#   places apart, and the two rows of the mouth are neighbours. To be able to learn something is not yet to learn it.
+# - **Spatial bias** knows the four quarters, and nothing finer. In the first three puzzles every mouth has three lit places in each lower quarter, so their quarters
+#   agree. The high face has its mouth in the upper quarters.
+# - **CBAM and the mask** contain convolutions that look at neighbours, so they see which lit place lies above which.
+# - **BAM** could solve all four as well, but within {{steps_n}} steps it reaches only {{bam_smile_frac:.0%}} for the smile and the frown. To be able to learn
+#   something is not yet to learn it.
+#
+# How does BAM tell a smile from a frown at all? The points of its kernels lie 4 places apart, and the mouth has only two rows. But the eyes are in row 2, and the
+# frown's corners four rows below them, in row 6. If that is the way, BAM must fail when we take the eyes away:
+
+# %%
+no_eyes = PAIRS["smile or frown"] * torch.tensor([0.0, 1.0])[:, None, None]
+for name in ("CBAM", "BAM", "mask"):
+    print(f"{name:5} smile or frown without eyes: {verdict(BLOCKS[name], no_eyes)}")
+
+# %% tags=["hide-input"]
+words = [verdict(BLOCKS[name], no_eyes) for name in ("CBAM", "BAM", "mask")]
+record("no_eyes_told_n", words.count("told apart"))
+record("no_eyes_bam_n", int(words[1] == "told apart"))
+
+# %% [markdown]
+# It does: without eyes BAM's factor only moves along. CBAM and the mask don't need the eyes.
 #
 # One cell should surprise you. A convolution uses the same weights everywhere. How can CBAM know a low face from a high one? By the rim: beyond it
-# its padding fills in zeros, and on 8 × 8 places the rim is never far. We can take the rim away, and close each map to a ring:
+# its padding fills in zeros, and on 8 × 8 places the rim is never far. We can take the rim away, and close each map to a ring. We do so for all puzzles, and for
+# one more: the high face stands two rows above the low one, and the new one stands only one row above it.
 
 
 # %%
@@ -772,15 +829,30 @@ def ring(net):
     return net
 
 
+RINGS = {**PAIRS, "one row higher": torch.cat([flat, flat.roll(-1, 2)]) / 32}
 closed = {
-    name: verdict(BLOCKS[name], PAIRS["low or high"], ring)
+    name: {puzzle: verdict(BLOCKS[name], pair, ring) for puzzle, pair in RINGS.items()}
     for name in ("CBAM", "BAM", "mask", "spatial bias")
 }
-print(closed)
-record("ring_n", sum(word == "moves along" for word in closed.values()))
+
+# %% tags=["hide-input"]
+frame = pd.DataFrame(closed).T.reset_index(names="on a ring")
+table(frame, "ring", "What theory says when each map is closed to a ring.")
+convolutions = ("CBAM", "BAM", "mask")
+record("ring_n", sum(closed[n]["low or high"] == "moves along" for n in convolutions))
+told = [closed[name]["smile or frown"] == "told apart" for name in convolutions]
+record("ring_smile_n", sum(told))
+record("ring_row_n", int(closed["mask"]["one row higher"] == "told apart"))
+record("ring_bam_n", sum(word == "told apart" for word in closed["BAM"].values()))
 
 # %% [markdown]
-# For {{ring_n}} of the four the factor now only moves along with the face, and nothing could be learnt. Spatial bias still knows.
+# CBAM, BAM and the mask contain convolutions that look at other places. On the ring, none of these three can tell low from high: the factor only moves along with the face.
+# Smile and frown need no rim: all three still tell them apart. BAM loses the smirks on the ring, perhaps because four places up and four places down from a point are the same place
+# on a ring of eight.
+#
+# The mask has a second way to notice a shift. Its pooling joins rows 0 and 1, rows 2 and 3, and so on. A face moved by *two* rows falls into such pairs as before, a face moved by
+# *one* row does not. So on the ring the mask still tells a shift by one row. Spatial bias is the other way round: it tells low from high, as the mouth
+# changes its quarter, and can't see the shift by one row, which changes no quarter.
 #
 # ## 9 · What a shape allows, and what a block finds
 #
@@ -819,9 +891,11 @@ happy = torch.as_tensor(drawn.labels[held_out] == drawn.names.index("happiness")
 whole = mouths[held_out, 0, -2:].sum((1, 2)) == 0  # the mouth ends above the rim
 one = int(torch.nonzero(happy & whole)[0])
 with plots.style():
-    picture = plots.Figure(figsize=(7.8, 1.55), layout="constrained")
+    picture = plots.Figure(figsize=(7.2, 4.0), layout="constrained")
     shown = [("the face", cut(small)[one, 0]), *zip(NAMES, maps[one], strict=True)]
-    for ax, (title, values) in zip(picture.subplots(1, 7), shown, strict=True):
+    axes = picture.subplots(2, 4).flat
+    axes[7].axis("off")
+    for ax, (title, values) in zip(axes[:7], shown, strict=True):
         ax.imshow(values, cmap="gray", vmin=0, vmax=float(values.max()))
         ax.contour(mouths[one, 0], levels=[0.5], colors="#F0B000", linewidths=1)
         ax.set(xticks=[], yticks=[])
@@ -829,8 +903,9 @@ with plots.style():
 figure(
     picture,
     "detectors",
-    "A drawn face and its map of six channels, with the mouth outlined. The mouth"
-    " lights up in several of them, and so do eyes, brows and the edge of the face.",
+    "A drawn face and its map of six channels. The outline is what counts as the mouth,"
+    " a region wider than the lips. The mouth lights up in some channels and is nearly"
+    " dark in others; eyes, brows and the edge of the face light up as well.",
     "A drawn face and six pictures of edges and spots.",
 )
 
@@ -841,7 +916,8 @@ figure(
 #
 # **The limit.** What is the best that *any* factor of a given shape could do? For SE the best number per channel is a least-squares fit. For coordinate attention we fit
 # rows and columns in turn until nothing changes. With a number per place, CBAM could keep the mouth and nothing else: 1. And behind the $1 + {}$ of BAM and of the
-# mask, the best is 2 in the mouth and 1 elsewhere. If the mouth holds the share $p$ of the map's energy (the sum of squares), that gives $4p / (1 + 3p)$.
+# mask, the best is 2 in the mouth and 1 elsewhere. If the mouth holds the share $p$ of the map's energy (the sum of squares), that gives $4p / (1 + 3p)$. The share differs from
+# face to face, so below every limit is a mean over the {{held_out_n}} faces.
 
 
 # %%
@@ -921,6 +997,9 @@ with torch.no_grad():
 
 # %% tags=["hide-input"]
 limit = {name: float(values.mean()) for name, values in limits.items()}
+numbers = {name: models.count_parameters(nets[0]) for name, nets in trained.items()}
+with torch.no_grad():
+    alone = [agreement(b.mask(x) * x, t).mean().item() for b in trained["1 + mask"]]
 with plots.style():
     picture = plots.Figure(figsize=(7.0, 2.9), layout="constrained")
     ax = picture.subplots()
@@ -930,15 +1009,17 @@ with plots.style():
         ax.plot(scores[name], [i] * 2, "o", color=plots.COLOURS[1], markersize=4)
         text = f"{np.mean(scores[name]):.2f} of {limit[name]:.2f}"
         ax.text(limit[name] + 0.015, i, text, va="center", fontsize=9)
+    ax.plot(alone, [4] * 2, "D", color=plots.COLOURS[2], markersize=4)
     ax.axvline(float(share.mean()), color="#404040", linewidth=1, linestyle=":")
-    ax.set_yticks(range(len(limit)), list(limit))
+    ax.set_yticks(range(len(limit)), [f"{n} ({numbers[n]:,})" for n in limit])
     ax.set(xlim=(0, 1.2), ylim=(5.6, -0.6), xlabel="agreement with the mouth")
     ax.set_xticks(np.arange(0, 1.1, 0.2))
 figure(
     picture,
     "limits",
     "Pale: the most that the shape allows. Dark: what a trained block reaches on the"
-    " same faces (dots: two seeds). Dotted: the map as it is.",
+    " same faces (dots: two seeds). Diamonds: the same two masks, their 1 left out."
+    " Dotted: the map as it is. In brackets: the block's number of parameters.",
     "Six bars with limits and scores.",
 )
 
@@ -950,19 +1031,20 @@ for name in limit:
     key = name.replace(" ", "_").replace("1_+", "one_plus").lower()
     record(f"{key}_limit_frac", limit[name])
     record(f"{key}_score_frac", np.mean(scores[name]))
-with torch.no_grad():
-    alone = [agreement(b.mask(x) * x, t).mean().item() for b in trained["1 + mask"]]
+record("cbam_small_n", numbers["CBAM"])
+record("mask_small_n", numbers["mask alone"])
 record("without_one_frac", np.mean(alone))
 record("over_limit_n", sum(max(scores[name]) > limit[name] + 1e-6 for name in limit))
 
 # %% [markdown]
 # **Answer.** SE at most {{se_limit_frac:.2f}}, hardly more than the {{share_frac:.2f}} of the map as it is, because every kind of edge occurs elsewhere too.
 # Coordinate attention could reach {{coordinate_limit_frac:.2f}}: the mouth's outline is nearly a rectangle. It gets {{coordinate_score_frac:.2f}}. The shape would allow it, but the block
-# must find the mouth's rows from means of rows, where eyes and brows count too. CBAM could keep the mouth perfectly and reaches {{cbam_score_frac:.2f}}: one 7 × 7
-# convolution over two pictures did not find it here.
+# must find the mouth's rows from means of rows, where eyes and brows count too. CBAM could keep the mouth perfectly and reaches {{cbam_score_frac:.2f}}. But mind the
+# numbers in brackets: CBAM has {{cbam_small_n:,}} parameters here, the mask {{mask_small_n:,}}. From this figure nobody can say whether the design or the size made the
+# difference.
 #
 # Two rows are worth comparing. The mask alone reaches {{mask_alone_score_frac:.2f}}, and the mask as $1 + M$ reaches {{one_plus_mask_score_frac:.2f}} of at most
-# {{one_plus_mask_limit_frac:.2f}}. Has it not found the mouth? It has: take its $M$ without the 1, and the agreement is {{without_one_frac:.2f}}. The 1 keeps the rest of
+# {{one_plus_mask_limit_frac:.2f}}. Has it not found the mouth? It has: take its $M$ without the 1, and the agreement is {{without_one_frac:.2f}} (the diamonds). The 1 keeps the rest of
 # the face in the map. According to the paper this is what the sum is for ({row:RM-masking-formula}).
 
 # %% tags=["hide-input"]
@@ -978,8 +1060,8 @@ with plots.style():
     for ax, (name, g) in zip(axes.T, shown.items(), strict=True):
         colours = ax[0].imshow(g.mean(0), cmap="viridis", vmin=0, vmax=2)
         ax[0].contour(mouths[one, 0], levels=[0.5], colors="white", linewidths=0.8)
-        out = ((g * maps[one]) ** 2).sum(0).sqrt()
-        ax[1].imshow(out / out.max(), cmap="gray", vmin=0, vmax=1)
+        out = ((g * maps[one]) ** 2).sum(0)
+        ax[1].imshow((out / out.sum()).sqrt(), cmap="gray", vmin=0, vmax=0.2)
         ax[0].set_title(name, fontsize=9, loc="center")
         for panel in ax:
             panel.set(xticks=[], yticks=[])
@@ -990,7 +1072,8 @@ figure(
     picture,
     "faces",
     "One face that no block was trained on. Above: the factor, averaged over channels,"
-    " on one scale from 0 to 2. Below: the strength of what comes out (own scales).",
+    " on one scale from 0 to 2. Below: where the energy of"
+    " what comes out lies (square root of each place's share, all on one scale).",
     "Seven columns: the mouth as wanted, and six blocks with factor and output.",
 )
 
@@ -1001,8 +1084,9 @@ figure(
 #
 # ## 10 · In the papers of this book
 #
-# Five of the six blocks are used in a paper that this book takes apart; BAM is one of the networks that the Residual Masking paper compares with. Six rows of the ledgers that you
-# can now read:
+# Five of the six blocks are used in a paper that this book takes apart: SE in ResEmoteNet [@resemotenet], CBAM in diversified feature learning [@diversity], the mask in the
+# Residual Masking Network, coordinate attention and spatial bias in LFNSB. BAM is in one of the networks that the Residual Masking paper compares with. You can now read
+# these six rows of their ledgers. "See A1" or "See A2" means a longer entry with this number on the same ledger's page. "[19]" is the number of CBAM in that paper's own list of references.
 
 # %%
 ledger_table("resemotenet", "se-reduction")
@@ -1090,14 +1174,15 @@ check("verdict", answer_2, expected_2, hint="Compare it with verdict(Coordinate 
 #
 # </details>
 #
-# **Exercise 3 (paper and code).** The first masking block of the Residual Masking Network has 64 channels. In the released code, by how many percent does $1 + M$ strengthen
-# a place, on average over the channels? And at most, if the sigmoid of the drawing is used? Answer with a list of two numbers.
+# **Exercise 3 (paper and code).** The first masking block of the Residual Masking Network has 64 channels. Suppose that at one place the softmax of the released
+# code gives 0.4 to one channel, and the same to each of the others. By how many percent does $1 + M$ strengthen each of these others there? And if the sigmoid of the drawing is
+# used, what is the most by which it could strengthen the *mean* over all 64 channels? Answer with a list of two numbers.
 
 # %%
 answer_3 = None
 
 # %% tags=["hide-input"]
-expected_3 = [100 / 64, 100]
+expected_3 = [60 / 63, 100]
 check("percent", answer_3, expected_3, tolerance=0.01, hint="The softmax sums to 1.")
 
 # %% [markdown]
@@ -1110,11 +1195,11 @@ check("percent", answer_3, expected_3, tolerance=0.01, hint="The softmax sums to
 # <details><summary>Solution</summary>
 #
 # ```python
-# answer_3 = [100 / 64, 100]
+# answer_3 = [60 / 63, 100]
 # ```
 #
-# The softmax shares out one unit among 64 channels, so a place gets 1.56 % more on average, everywhere in the picture. One channel may get up to 100 % more, if all others
-# get nothing. The sigmoid can give up to 100 % to each channel.
+# The other 63 channels share the 0.6 that is left: 0.95 % each. What one channel gets, the others lose, so the mean stays at 1/64. The sigmoid has no such sum to
+# keep: every channel may come near 100 %, and so may their mean.
 #
 # </details>
 #
@@ -1124,11 +1209,11 @@ check("percent", answer_3, expected_3, tolerance=0.01, hint="The softmax sums to
 #   example. After training it guessed, like a network without any block.
 # - Before any training, {{blind_n}} of 28 cells (seven networks, four puzzles) could be called hopeless. Training agreed: at most {{blind_high_frac:.1%}} there, at least
 #   {{seeing_low_frac:.1%}} elsewhere.
-# - Coordinate attention sees that two rows differ, and not which one is above. CBAM, BAM and the mask know a low face from a high one only by the zeros
-#   beyond the rim: on a ring they can't.
+# - Coordinate attention sees that two rows differ, and not which one is above. On a ring, CBAM, BAM and the mask can't tell our low face from the
+#   high one, two rows above it, but all three still tell the smile from the frown. The mask also tells a shift by one row there, because it pools rows in pairs.
 # - The mean of a channel softmax is constant, the mask itself is not: in our example it varied by {{softmax_mouth_spread_frac:.2f}} from place to place.
-# - On drawn faces a mask that was free to erase agreed with the mouth by {{mask_alone_score_frac:.2f}}. Behind $1 + M$ no mask can get beyond {{one_plus_mask_limit_frac:.2f}}, even one that
-#   knows the mouth.
+# - On drawn faces a mask that was free to erase agreed with the mouth by {{mask_alone_score_frac:.2f}}. Behind $1 + M$ even a mask that knows the mouth gets
+#   no further than {{one_plus_mask_limit_frac:.2f}}, on average over the {{held_out_n}} faces.
 #
 # Next, [notebook 10](10_resemotenet.ipynb): a published network with one such gate, and what happens when it is left out.
 
