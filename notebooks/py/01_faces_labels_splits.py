@@ -71,7 +71,7 @@ figure(
 #
 # A network will learn whatever the file says. So before we build one, we look at the file: what a label is worth (section 1), what
 # makes a face look like a word (2), what happens when labels are read in the wrong order (3), when some classes are rare (4), when
-# files are broken (5), and when the same picture is in training and test (6). You need Python and numpy; nothing is trained.
+# files are broken (5), and when the same picture is in training and test (6). You need Python, and nothing is trained here.
 #
 # ## 1 · What a label is worth
 #
@@ -389,7 +389,9 @@ print(f"three rows: {still_right('fer2013', 'rafdb', train_counts):.1%}")
 # pair are anger, fear and disgust, and disgust has few images; the other two of the second are sadness and neutral, which are both large.
 #
 # Half is the dangerous case. If nothing is right, everybody looks for the fault at once. If half of the labels are right, the network
-# learns something, its accuracy looks mediocre, and you may blame the network.
+# learns something, its accuracy looks mediocre, and you may blame the network. (An order that is wrong in the *same* way in training and in
+# testing does no harm to the accuracy: the classes only swap their names. Harm is done where two orders meet: training pictures and test
+# pictures, or a network's outputs and the names that are printed beside them.)
 #
 # A mixed-up order can happen in print, too. The paper on ResEmoteNet prints how many pictures of each class FER2013's test split has (the contest
 # had a public and a private one; this is the private one):
@@ -509,7 +511,7 @@ record("disgust_low_frac", low)
 record("disgust_high_frac", high)
 
 # %% [markdown]
-# Another 55 pictures could as well have given a recall that is ten points lower or higher.
+# On 55 pictures, a recall is known to about ten points in either direction.
 #
 # ## 5 · Spoil a data set, and call the doctor
 #
@@ -589,7 +591,7 @@ table(frame, "doctor", "Each row is a fresh copy with one fault.")
 #
 # ## 6 · What is a copy worth?
 #
-# How does one find equal pictures among many thousands? Comparing all pairs would take too long. Instead one computes a short
+# How does one find equal pictures among many thousands? Comparing every picture with every other takes a time that grows with the square of their number. Instead one computes a short
 # fingerprint of every picture, a {term:hash}, which is equal for equal pixels, and compares fingerprints:
 
 # %% tags=["nbval-check-output"]
@@ -746,7 +748,8 @@ table(pd.DataFrame(rows, columns=names), "networks", caption)
 # %% [markdown]
 # **Answer.** More than half: {{easier_points:.0f}} of {{saw_gap_points:.0f}} points ({{easier_least_points:.0f}} to {{easier_most_points:.0f}}, by seed). Networks that never saw
 # a copy are right on {{network_never_frac:.0%}} of these pictures and on {{network_rest_frac:.0%}} of the rest. This is not the luck of {{copies_n}} pictures: an accuracy of
-# {{network_never_frac:.0%}} on so few has a 95 % interval (Wilson) of {{never_low_frac:.0%}} to {{never_high_frac:.0%}}, all of it above {{network_rest_frac:.0%}}. So the copies are **easier pictures**.
+# {{network_never_frac:.0%}} on so few has a 95 % interval (Wilson) of {{never_low_frac:.0%}} to {{never_high_frac:.0%}}, all of it above {{network_rest_frac:.0%}}. So the copies seem to be **easier pictures**. (We
+# have not checked two other reasons: another mixture of classes, and near-copies in training that an exact comparison does not find.)
 #
 # And the remaining points? For them we compare network with network, on the same pictures and from the same seed. {fig:networks} shows the differences.
 
@@ -980,7 +983,7 @@ doctor_panel()
 #   label in {{overruled_frac:.0%}} of the cases.
 # - Surprise and fear share {{surprise_fear_shared_n}} action units. On the way from one to the other there is a face with a cosine of
 #   {{two_steps_fear_ratio:.2f}} to fear and {{two_steps_surprise_ratio:.2f}} to surprise.
-# - Labels read in the alphabet's order instead of FER2013's are right in {{folders_right_frac:.0%}} of the cases: enough to look like a mediocre network.
+# - Labels that were numbered in the alphabet's order and read in FER2013's are right in {{folders_right_frac:.0%}} of the cases: enough to look like a mediocre network.
 # - Always saying *happiness* gives an accuracy of {{always_accuracy_frac:.1%}} and a balanced accuracy of {{always_balanced_frac:.1%}}. Never saying *disgust*
 #   costs {{never_disgust_points:.1f}} points of accuracy.
 # - The doctor found {{faults_found_n}} of {{faults_n}} faults; a copy that was cut and scaled escaped.

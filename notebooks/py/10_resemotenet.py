@@ -564,13 +564,14 @@ figure(
 # %% [markdown]
 # **Answer.** They stand still: all {{narrow_channels_n}} lie between {{narrow_gate_low_frac:.4f}} and {{narrow_gate_high_frac:.4f}} for all these drawn
 # faces, and at most at {{portrait_gate_frac:.4f}} for the portrait below. Only {{narrow_alive_n}} of the {{narrow_hidden_n}} hidden units is ever on, and it never
-# passes {{narrow_most_ratio:.3f}}. The others are dead: where a ReLU's input is negative for every face, it gives 0, gets no gradient, and can't
-# come back. This network has a gate on paper and a factor of one half in fact. Yours is alive: {{alive_n}} hidden units work, and its gates
+# passes {{narrow_most_ratio:.3f}}. The others are off for every face that we tried. A ReLU whose input is negative for all training faces, too, gives 0 and gets no
+# gradient, so it can't come back: it is dead. This network has a gate on paper and a factor of one half in fact. Yours is alive: {{alive_n}} hidden units work, and its gates
 # reach from {{gate_low_frac:.2f}} to {{gate_high_frac:.2f}}.
 #
-# This was our own mistake, and no accuracy gave it away. In our first long run every network had such a gate. Then "with the gate" and
-# "without" differ by a factor of one half, which the next layer's batch normalisation removes: we had compared a network with itself. We
-# found it by looking, gave the gate its 16 units back, and ran everything again. {fig:hook} shows that second run. **Before you remove
+# This was our own mistake, and no accuracy gave it away. In our first long run, the full network had such a gate with each of its three seeds.
+# Then "with the gate" and "without" differ by a factor of one half, which the next layer's batch normalisation removes: we had compared two
+# networks that can compute exactly the same. We found it by looking, gave the gate its 16 units back, and began the long run again. {fig:hook}
+# shows what is finished of the second one. **Before you remove
 # a part, check that it is alive.**
 #
 # A living gate is not yet a useful one. A gate that is the same for every face could be multiplied into the next layer's weights
