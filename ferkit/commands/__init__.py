@@ -1,1 +1,1 @@
-"""Commands in groups, named by `ferkit.__main__`. Nothing heavy is imported before a command runs."""
+"""Commands in groups, put together by `ferkit.__main__`. Nothing heavy is imported before a command runs."""

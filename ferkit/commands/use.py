@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
-BEST = "resemotenet/fer2013-teach"
+from ferkit.commands.shared import in_one_sentence, pairs
+
 NETWORK_HELP = (
     "a name that `weights` lists, a run's folder or a .safetensors; a+b is the mean of two; may be given again"
 )
-Networks = Annotated[list[str], typer.Option("--network", "-n", metavar="NAME", help=NETWORK_HELP)]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option("--network", "-n", metavar="NAME", help=f"{NETWORK_HELP}; default: the best that is published"),
+]
 
 
 def predict(
@@ -22,7 +25,7 @@ def predict(
             metavar="PATH...", help="pictures, folders, patterns or lists of pictures (csv); or one video"
         ),
     ],
-    network: Networks = [BEST],  # noqa: B006  (typer wants a list)
+    network: Networks = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="the answers: .csv, or .jsonl for JSON lines")] = Path(
         "answers.csv"
     ),
@@ -45,11 +48,11 @@ def predict(
     A video: `python -m ferkit predict clip.mp4 --figure clip.png` follows its faces from frame to frame.
     """
     from ferkit.use.networks import load
-    from ferkit.use.pictures import predict_to_file
+    from ferkit.use.pictures import BEST, predict_to_file
     from ferkit.use.sources import VIDEOS
 
-    try:
-        asked = [load(name) for name in network]
+    with in_one_sentence(interrupted="interrupted; what was answered is kept, and the same command goes on from there"):
+        asked = [load(name) for name in network or [BEST]]
         if any(path.lower().endswith(VIDEOS) for path in paths):
             if len(paths) > 1 or html is not None:
                 raise ValueError(
@@ -57,13 +60,6 @@ def predict(
                 )
             return _video(paths[0], asked, out, figure, every=every, smooth=smooth, crop=crop, workers=workers)
         counts, problems = predict_to_file(paths, asked, out, html=html, crop=crop, workers=workers)
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f"ferkit: {error}") from None
-    except KeyboardInterrupt:
-        typer.echo(
-            "ferkit: interrupted; what was answered is kept, and the same command goes on from there", err=True
-        )
-        raise typer.Exit(130) from None
     written = f"{out}" + (f" and {html}" if html is not None else "")
     typer.echo(f"{counts.pictures:,} pictures, {counts.faces:,} faces; answers in {written}")
     for one in asked:
@@ -129,20 +125,18 @@ def evaluate(
     from ferkit.use.measure import in_lines, measure
     from ferkit.use.networks import load
 
-    try:
+    with in_one_sentence():
         faces = datasets.load(data, data_path, **pairs(set_))
         record = measure([load(name) for name in network], faces, split=split)
         if json is not None:
             write_json(json, record)
-        for number, scores in enumerate(record["networks"] if figure is not None else []):
+        if figure is not None:
             from ferkit.plots import confusion, to_png
 
-            assert figure is not None
-            file = figure if number == 0 else figure.with_stem(f"{figure.stem}-{number + 1}")
-            with replacing(file) as temporary:
-                temporary.write_bytes(to_png(confusion(scores["confusion"], scores["names"], title=scores["name"])))
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f"ferkit: {error}") from None
+            for number, scores in enumerate(record["networks"]):
+                file = figure if number == 0 else figure.with_stem(f"{figure.stem}-{number + 1}")
+                with replacing(file) as temporary:
+                    temporary.write_bytes(to_png(confusion(scores["confusion"], scores["names"], title=scores["name"])))
     typer.echo("\n".join(in_lines(record)))
 
 
@@ -168,7 +162,7 @@ def export(
     from ferkit.use import export as exporting
     from ferkit.use.networks import load
 
-    try:
+    with in_one_sentence():
         if int8 and to != "onnx":
             raise ValueError(f"--int8 writes ONNX, found --to {to}")
         faces = datasets.load(data, data_path, **pairs(set_)) if int8 else None
@@ -188,16 +182,3 @@ def export(
                 f"of {100 * cost['float32']:.1f} %, {100 * cost['difference']['accuracy']:+.2f} points "
                 f"({low:+.2f} to {high:+.2f}, n = {cost['n']:,})"
             )
-    except (ValueError, OSError, ImportError) as error:
-        raise SystemExit(f"ferkit: {error}") from None
-
-
-def pairs(texts: list[str] | None) -> dict[str, Any]:
-    """Return options KEY=VALUE as a mapping, the values read as YAML."""
-    found = {}
-    for text in texts or []:
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise ValueError(f"--set takes KEY=VALUE, found {text!r}")
-        found[key] = yaml.safe_load(value)
-    return found
