@@ -36,8 +36,9 @@ def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]
     check(m.shape == (len(names), len(names)), f"a matrix with {len(names)} rows and columns", m.shape)
     totals = m.sum(1, keepdims=True)
     shares = m / np.maximum(totals, 1)
-    side = 0.62 * len(names)
-    figure, axes = new_figure(1, 1, (side + 1.9, side + 1.1))
+    side, longest = 0.62 * len(names), max(map(len, names))
+    left, below = max(1.9, 1.1 + 0.085 * longest), max(1.1, 0.5 + 0.065 * longest)  # inches for the names
+    figure, axes = new_figure(1, 1, (left + max(side, 0.085 * len(title)), side + below))
     ax = axes[0, 0]
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (i, j), count in np.ndenumerate(m):

@@ -72,6 +72,9 @@ FIGURES: dict[str, Callable[[], plots.Figure]] = {
         {"copies": {"unseen": [0.5, 0.52], "seen": [1.0, 1.0]}, "others": {"unseen": [0.4], "seen": [0.39]}},
         xlabel="accuracy",
     ),
+    "confusion of two long names": lambda: plots.confusion(
+        [[5, 1], [0, 3]], ["has been in pain before", "no pain"], title="resemotenet/fer2013-teach"
+    ),
     "class_counts": lambda: plots.class_counts(
         {"train": dict(zip(NAMES, range(1, 80000, 11111), strict=False)), "test": {"fear": 3}}
     ),
