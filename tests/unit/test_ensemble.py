@@ -17,7 +17,7 @@ from ferkit.runs import ensemble as ensembles
 from ferkit.runs import experiment, publish
 from ferkit.runs.ensemble import Member, assess, choose, diversity, ensemble, read_member, refuse_unlike_members
 from ferkit.training.recipe import Recipe
-from tests.unit.small_faces import write_fer2013
+from tests.unit.small_faces import small_recipe, write_fer2013
 
 NAMES = ("neutral", "happiness", "anger")
 LABELS = {"validation": np.arange(30) % 3, "test": np.arange(60) % 3}
@@ -390,17 +390,7 @@ def test_command_line(folders, tmp_path, monkeypatch):
 
 def test_real_runs_and_one_without_a_mask(tmp_path):
     file = write_fer2013(tmp_path / "fer2013.csv", copies=12)
-    recipe = Recipe(
-        name="s0",
-        width=1 / 16,
-        model_options={"head": "linear"},
-        image_size=24,
-        data="fer2013",
-        data_path=str(file),
-        test_split="public_test",
-        epochs=1,
-        batch_size=32,
-    )
+    recipe = small_recipe(file, name="s0", epochs=1)
     runs = [
         experiment.run(recipe.overlay({"name": f"s{seed}", "seed": seed}), out=tmp_path, progress=False).folder
         for seed in (0, 1)

@@ -19,27 +19,14 @@ from ferkit.runs import experiment
 from ferkit.runs.experiment import build_model, environment, load_faces, run, split_digest
 from ferkit.training.history import History
 from ferkit.training.recipe import Recipe, resolve
-from tests.unit.small_faces import write_fer2013
+from tests.unit.small_faces import small_recipe, write_fer2013
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """Two epochs on a small csv; 12 of the 60 test pictures are also in the training split."""
     file = write_fer2013(tmp_path_factory.mktemp("data") / "fer2013.csv", copies=12)
-    return Recipe(
-        name="first",
-        source="a test",
-        width=1 / 16,
-        model_options={"head": "linear"},
-        image_size=24,
-        data="fer2013",
-        data_path=str(file),
-        test_split="public_test",
-        epochs=2,
-        batch_size=32,
-        lr=0.02,
-        tta="flip",
-    )
+    return small_recipe(file, name="first", tta="flip")
 
 
 @pytest.fixture(scope="module")

@@ -18,26 +18,14 @@ from ferkit.runs.experiment import load_faces, run
 from ferkit.runs.series import recipes_of, run_all
 from ferkit.training.history import History
 from ferkit.training.recipe import Recipe
-from tests.unit.small_faces import write_fer2013
+from tests.unit.small_faces import small_recipe, write_fer2013
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """200 pictures; 12 of the 60 in the test split are also in the training split."""
     file = write_fer2013(tmp_path_factory.mktemp("data") / "fer2013.csv", copies=12)
-    return Recipe(
-        name="small",
-        source="a test",
-        width=1 / 16,
-        model_options={"head": "linear"},
-        image_size=24,
-        data="fer2013",
-        data_path=str(file),
-        test_split="public_test",
-        epochs=2,
-        batch_size=32,
-        lr=0.02,
-    )
+    return small_recipe(file, name="small")
 
 
 @pytest.fixture(scope="module")
