@@ -146,15 +146,17 @@ def curves(
                 label="training" if train else "validation",
             )
         if best is not None:
-            ax.axvline(epochs[best], color="#808080", linewidth=0.8, linestyle=":", label="kept")
+            ax.axvline(epochs[best], color="#404040", linewidth=0.9, linestyle="-.", label="kept")  # levels are dotted
         draw_landmarks(ax, (landmarks or {}).get(metric, {}))
         ax.set(title=f"{metric.replace('_', ' ')}{' (nats)' if metric == 'loss' else ''}", xlabel="epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(rows) == 1:
             ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
         ax.grid(axis="y")
-        # the names of landmarks stand outside, so lines and legend may meet inside: a box keeps them apart
-        ax.legend(frameon=True, framealpha=0.95, edgecolor="none")
+        if landmarks is None:
+            ax.legend(frameon=True, framealpha=0.95, edgecolor="none")
+        else:  # above the frame, where it covers neither a level nor a curve
+            ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     return figure
 
 
