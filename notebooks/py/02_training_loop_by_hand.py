@@ -469,7 +469,7 @@ print(f"{len(validation)} validation pictures, {misled.sum()} with a wrong label
 print(f"{len(test)} test pictures, all labels true")
 
 # %% [markdown]
-# > **Question.** About one training label in four is that of the largest class, and very few are disgust. Suppose a network never looks at a face, and
+# > **Question.** More than one training label in five is that of the largest class, and very few are disgust. Suppose a network never looks at a face, and
 # > always answers with these shares as its probabilities. Does it pay more or less than $\ln 7 = 1.95$? And does our untrained network start where it should?
 
 
