@@ -981,8 +981,7 @@ record("middle_zeros_frac", zeros[0.02])
 record("middle_classes_n", given[0.02])
 record("high_first_nats", sweep[0.1][0])
 record("high_second_nats", sweep[0.1][1])
-share_some = np.bincount(some.labels, minlength=7) / len(some)
-known = share_some[share_some > 0]
+known = np.unique(some.labels, return_counts=True)[1] / len(some)
 frequencies_some = float(-(known * np.log(known)).sum())
 record("frequencies_some_nats", frequencies_some)
 marks = {"knows nothing": np.log(7), "knows frequencies": frequencies_some}
