@@ -5,10 +5,8 @@ Of a million pictures no more than some dozens are held at any time.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
-import json
 import os
 import warnings
 from collections import deque
@@ -27,12 +25,11 @@ from tqdm.auto import tqdm
 from ferkit.explain.opinions import Network, Opinion, as_network
 from ferkit.faces import crop_face, find_faces
 from ferkit.faces.decode import open_picture, upright
-from ferkit.files import replacing
-from ferkit.labels import in_order
 from ferkit.use.journal import Counts, Journal
 from ferkit.use.networks import Ensemble, load, opinions
 from ferkit.use.sheet import write_sheet
 from ferkit.use.sources import pictures_in
+from ferkit.use.tables import WRITERS, columns, flat
 
 #: The network that is asked unless another is named: of those that come with the workbook, the best on validation.
 BEST = "resemotenet/fer2013-teach"
@@ -178,25 +175,6 @@ def _row(seen: Seen, face: int | None, box: Sequence[float] | None, opinion: Opi
     }
 
 
-def columns(networks: Sequence[Network | Ensemble]) -> list[str]:
-    """Return the columns of a table of answers; the last are `p_<class>` for each class of the networks."""
-    classes = in_order(name for network in networks for name in network.labels)
-    first = ("file", "face", "left", "top", "right", "bottom", "network", "answer", "doubt", "likely", "problem")
-    return [*first, *(f"p_{name}" for name in classes)]
-
-
-def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as a line of a table: the box in four columns, the likely classes as "a|b", a column per class."""
-    box = dict(zip(("left", "top", "right", "bottom"), row["box"] or (None,) * 4, strict=True))
-    plain = {key: row[key] for key in ("file", "face", "network", "answer", "doubt", "problem")}
-    return {
-        **plain,
-        **box,
-        "likely": "|".join(row["likely"]),
-        **{f"p_{name}": v for name, v in row["probabilities"].items()},
-    }
-
-
 def predict_folder(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     networks: Asked | Sequence[Asked] = BEST,
@@ -315,9 +293,7 @@ def _fill(
         raise FileNotFoundError(f"expected pictures at {', '.join(map(str, paths))}, found none")
     bar = tqdm(total=total, desc="asking", unit="picture", delay=2, disable=None if progress else True)
     with bar, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of PIL, as `read_picture` does; once for all threads, which share the filters
+        warnings.simplefilter("ignore")  # of PIL, as `read_picture` does; once for all threads, which share the filters
 
         def unknown() -> Iterator[tuple[int, Path]]:
             for place, file in enumerate(pictures_in(paths)):
@@ -362,18 +338,3 @@ def _identity(network: Network | Ensemble) -> list[str]:
     for value in network.model.state_dict().values():
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return [network.name, str(network.tta), str(network.threshold), digest.hexdigest()]
-
-
-def _write_csv(out: Path, rows: Iterable[dict[str, Any]], networks: Sequence[Network | Ensemble]) -> None:
-    with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns(networks))
-        writer.writeheader()
-        writer.writerows(flat(row) for row in rows)
-
-
-def _write_json_lines(out: Path, rows: Iterable[dict[str, Any]], networks: Sequence[Network | Ensemble]) -> None:
-    with replacing(out) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-WRITERS = {".csv": _write_csv, ".jsonl": _write_json_lines}

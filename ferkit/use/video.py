@@ -15,8 +15,9 @@ from scipy.optimize import linear_sum_assignment
 from ferkit.files import replacing
 from ferkit.plots import over_time, to_png
 from ferkit.use.networks import Ensemble, Network
-from ferkit.use.pictures import CROPS, Asked, Seen, answered, as_networks, cut, flat, rows_of, seen_in_order
-from ferkit.use.pictures import columns as columns_of_pictures
+from ferkit.use.pictures import CROPS, Asked, Seen, answered, as_networks, cut, rows_of, seen_in_order
+from ferkit.use.tables import columns as columns_of_pictures
+from ferkit.use.tables import flat
 
 #: Share of their common area that two boxes must have to be one face in two frames.
 SAME_FACE = 0.3
